@@ -1,0 +1,45 @@
+"""kronreid finds a person again.
+
+Example::
+
+    import kronreid
+
+    embedder = kronreid.load("runs/horeid")
+    vectors = embedder.embed(["a.jpg", "b.jpg"])          # (N, D) float32, L2-normalised
+    matcher = kronreid.load("runs/kpm")
+    scores = matcher.score("who.jpg", ["a.jpg", "b.jpg"])  # (1, 2) probability of the same person
+    why = matcher.explain("who.jpg", "a.jpg")              # correspondences and attention, per scale
+
+The names below are imported on first use, so that ``import kronreid`` and ``kronreid --help`` are quick.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kronreid.data.readers import read
+    from kronreid.errors import InputError
+    from kronreid.evaluation import evaluate
+    from kronreid.gallery import Gallery
+    from kronreid.models.inference import Embedder, Explanation, Matcher, load
+    from kronreid.training.train import train
+
+_HOME = {
+    "Embedder": "kronreid.models.inference",
+    "Explanation": "kronreid.models.inference",
+    "Gallery": "kronreid.gallery",
+    "InputError": "kronreid.errors",
+    "Matcher": "kronreid.models.inference",
+    "evaluate": "kronreid.evaluation",
+    "load": "kronreid.models.inference",
+    "read": "kronreid.data.readers",
+    "train": "kronreid.training.train",
+}
+
+__all__ = ["Embedder", "Explanation", "Gallery", "InputError", "Matcher", "evaluate", "load", "read", "train"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'kronreid' has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)

@@ -1,0 +1,1 @@
+"""Pictures with identities: readers, opening, transforms, samplers and generated pedestrians."""

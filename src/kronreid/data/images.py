@@ -1,0 +1,99 @@
+"""Opening pictures, defensively: files, PIL images and arrays in; upright RGB out."""
+
+import warnings
+from collections.abc import Iterable, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from kronreid.errors import InputError
+
+ImageLike: TypeAlias = str | PathLike[str] | Image.Image | np.ndarray
+
+#: File endings that a folder of pictures is searched for.
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
+
+#: Larger pictures are refused before they are decoded: no crop of a person has 64 million pixels.
+MAX_PIXELS = 64_000_000
+
+
+def open_rgb(image: ImageLike) -> Image.Image:
+    """Open one picture as upright RGB.
+
+    Args:
+        image: A path, a PIL image of any mode, or a uint8 array (H, W, 3) in RGB order.
+
+    Raises:
+        InputError: The file is missing, no picture, truncated or larger than `MAX_PIXELS`; the array has
+            another shape or type. The message names the file.
+    """
+    if isinstance(image, np.ndarray):
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+            raise InputError(f"image array: uint8 (H, W, 3) in RGB order expected, got {image.dtype} {image.shape}")
+        return Image.fromarray(image)
+    if isinstance(image, Image.Image):
+        return upright_rgb(image)
+    path = Path(image)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(path) as opened:
+                if opened.width * opened.height > MAX_PIXELS:
+                    raise InputError(
+                        f"{path}: {opened.width} × {opened.height} pixels are more than the {MAX_PIXELS:,} allowed; crop it"
+                    )
+                return upright_rgb(opened)
+    except InputError:
+        raise
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except IsADirectoryError:
+        raise InputError(f"{path}: is a folder, a picture is expected") from None
+    except UnidentifiedImageError:
+        raise InputError(f"{path}: not a picture that can be read (empty, or another kind of file)") from None
+    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+        raise InputError(f"{path}: the picture is damaged ({error}); replace or remove it") from None
+
+
+def upright_rgb(image: Image.Image) -> Image.Image:
+    """Turn a PIL image upright by its EXIF orientation and into RGB; 16-bit greys keep their 8 high bits."""
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I;16") or image.mode == "I":
+        image = Image.fromarray((np.asarray(image).clip(0, 65535) // 256).astype(np.uint8))
+    if image.mode in {"RGBA", "LA", "PA"} or "transparency" in image.info:
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
+    return image.convert("RGB")
+
+
+def find_pictures(folder: Path) -> list[Path]:
+    """Every picture file below `folder`, sorted by path; hidden files are left out.
+
+    Raises:
+        InputError: There is no such folder, or no picture in it.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder")
+    paths = sorted(
+        path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+    )
+    if not paths:
+        raise InputError(f"{folder}: no pictures in it (looked for {', '.join(sorted(SUFFIXES))})")
+    return paths
+
+
+def expand(inputs: Iterable[str | PathLike[str]]) -> list[Path]:
+    """Files as they are, folders as all pictures below them."""
+    paths: list[Path] = []
+    for given in map(Path, inputs):
+        paths.extend(find_pictures(given) if given.is_dir() else [given])
+    return paths
+
+
+def as_list(images: ImageLike | Sequence[ImageLike]) -> list[ImageLike]:
+    """One picture or several, as a list."""
+    if isinstance(images, str | PathLike | Image.Image) or (isinstance(images, np.ndarray) and images.ndim == 3):
+        return [images]
+    return list(images)

@@ -1,0 +1,130 @@
+"""From a picture to the network's input, as both papers do it.
+
+Pictures stay uint8 until the batch is complete; `normalise` then makes the floats in one go.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+import kronreid.torchvision_guard  # noqa: F401
+from torchvision.transforms import v2  # isort: skip
+
+from kronreid.errors import InputError
+
+
+@dataclass(frozen=True)
+class InputOptions:
+    """What the network sees.
+
+    Attributes:
+        height: Input height in pixels.
+        width: Input width in pixels.
+        mean: Per-channel mean of RGB in 0…1, subtracted.
+        std: Per-channel standard deviation, divided by.
+    """
+
+    height: int = 256
+    width: int = 128
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+
+    def __post_init__(self) -> None:
+        if self.height < 32 or self.width < 16:
+            raise InputError(f"input: {self.height} × {self.width} is too small; at least 32 × 16 pixels")
+        if min(self.std) <= 0:
+            raise InputError(f"input.std: {self.std} must be positive")
+
+
+@dataclass(frozen=True)
+class AugmentOptions:
+    """Random changes in training.
+
+    Attributes:
+        crop_area: Smallest and largest share of the picture that is cut out and scaled back to full size
+            (HOReID, Sec. VI-B: 0.64 to 1); (1, 1) cuts nothing (KPM).
+        crop_aspect: Smallest and largest height:width of that cut (HOReID: 2 to 3).
+        flip: Probability of mirroring.
+        shift: Largest shift, as a share of height and width, filled with the edge's pixels.
+        erase: Probability of erasing a rectangle (Zhong et al. 2020), which covers 2 to 40 % of the area.
+    """
+
+    crop_area: tuple[float, float] = (1.0, 1.0)
+    crop_aspect: tuple[float, float] = (2.0, 3.0)
+    flip: float = 0.5
+    shift: float = 0.0
+    erase: float = 0.5
+
+
+def to_tensor(image: Image.Image) -> Tensor:
+    """A PIL RGB image as a uint8 tensor (3, H, W)."""
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)
+
+
+def resize(image: Tensor, options: InputOptions) -> Tensor:
+    """Scale a uint8 picture (3, H, W) to the network's size, bilinear with antialiasing."""
+    return v2.functional.resize(image, [options.height, options.width], antialias=True)
+
+
+def normalise(batch: Tensor, options: InputOptions) -> Tensor:
+    """uint8 (N, 3, H, W) to float32, zero mean and unit deviation per channel."""
+    mean = torch.tensor(options.mean, device=batch.device).view(1, 3, 1, 1)
+    std = torch.tensor(options.std, device=batch.device).view(1, 3, 1, 1)
+    return (batch.float() / 255 - mean) / std
+
+
+class TrainTransform:
+    """Crop, shift, flip, scale and erase one picture at random.
+
+    HOReID scales to the network's size, cuts and scales back; the cut is drawn here in those coordinates but
+    taken from the original picture, so that it is resampled only once.
+    """
+
+    def __init__(self, input_options: InputOptions, augment: AugmentOptions) -> None:
+        self.input = input_options
+        self.augment = augment
+        grey = [round(255 * value) for value in input_options.mean]
+        self.erase = v2.RandomErasing(p=augment.erase, scale=(0.02, 0.4), ratio=(0.3, 3.3), value=grey)
+
+    def __call__(self, image: Tensor) -> Tensor:
+        """uint8 (3, h, w) to uint8 (3, height, width); draws from torch's global generator."""
+        height, width = image.shape[-2:]
+        if self.augment.shift > 0:
+            image = self._shift(image)
+        top, left, h, w = self._crop_box()
+        top, left = round(top * height), round(left * width)
+        h, w = max(1, min(round(h * height), height - top)), max(1, min(round(w * width), width - left))
+        image = v2.functional.resized_crop(
+            image, top, left, h, w, [self.input.height, self.input.width], antialias=True
+        )
+        if torch.rand(()) < self.augment.flip:
+            image = image.flip(-1)
+        return self.erase(image)
+
+    def _crop_box(self) -> tuple[float, float, float, float]:
+        """Top, left, height and width of the cut, as shares of the picture."""
+        low, high = self.augment.crop_area
+        if low >= 1:
+            return 0.0, 0.0, 1.0, 1.0
+        shape = self.input.height / self.input.width
+        log_aspect = [math.log(value) for value in self.augment.crop_aspect]
+        for _ in range(10):
+            area = float(torch.empty(()).uniform_(low, high))
+            aspect = math.exp(float(torch.empty(()).uniform_(*log_aspect))) / shape
+            h, w = math.sqrt(area * aspect), math.sqrt(area / aspect)
+            if h <= 1 and w <= 1:
+                top, left = (float(value) for value in torch.rand(2))
+                return top * (1 - h), left * (1 - w), h, w
+        return 0.0, 0.0, 1.0, 1.0
+
+    def _shift(self, image: Tensor) -> Tensor:
+        height, width = image.shape[-2:]
+        dy = int(torch.empty(()).uniform_(-self.augment.shift, self.augment.shift) * height)
+        dx = int(torch.empty(()).uniform_(-self.augment.shift, self.augment.shift) * width)
+        rows = (torch.arange(height) + dy).clamp(0, height - 1)
+        columns = (torch.arange(width) + dx).clamp(0, width - 1)
+        return image[:, rows][:, :, columns]

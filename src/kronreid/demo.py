@@ -1,0 +1,284 @@
+"""`kronreid demo`: the whole job on generated pedestrians, in a few minutes of two CPU cores.
+
+Write a data set, train a small HOReID and a small KPM, evaluate both and the two together, build a gallery,
+search it with a picture that is not in it, and leave a report.
+"""
+
+import json
+import logging
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from kronreid.data.pedestrians import contact_sheet, draw, write_market1501
+from kronreid.data.readers import read
+from kronreid.data.records import Picture, ReIDDataset
+from kronreid.errors import InputError
+from kronreid.evaluation import evaluate_dataset
+from kronreid.explain import (
+    Chart,
+    Command,
+    DemoReport,
+    Plate,
+    RankedList,
+    attention_figure,
+    correspondence_figure,
+    part_maps_figure,
+    write_demo_report,
+)
+from kronreid.gallery import Gallery
+from kronreid.models.inference import Embedder, Matcher, load, wrap
+from kronreid.training.callbacks import HISTORY, read_history
+from kronreid.training.config import Config, build_model, make_config
+from kronreid.training.train import train
+
+log = logging.getLogger(__name__)
+
+#: What both small models share. They start from random weights: nothing is downloaded.
+RECIPE: dict[str, Any] = {
+    "input": {"height": 96, "width": 48, "mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]},
+    "augment": {"flip": 0.5, "shift": 0.06, "erase": 0.3},
+    "data": {"layout": "market1501", "workers": 1},
+    "optimiser": {"name": "adamw", "lr": 2e-3, "weight_decay": 0.01, "schedule": "cosine", "factor": 0.02, "warmup": 30},
+    "training": {"iterations": 500, "epoch": 25, "evaluate_every": 5, "precision": "bf16-mixed", "average_weights": 0.98},
+}  # fmt: skip
+BACKBONE = {"name": "mobilenetv2_050", "weights": "none"}
+MODELS: dict[str, dict[str, Any]] = {
+    "horeid": {
+        "model": {
+            "name": "horeid",
+            "backbone": {**BACKBONE, "last_stride": 1},
+            "channels": 128,
+            "dimension": 256,
+            "parts": 16,
+            "normalise_levels": True,
+            "first_order": True,
+        },
+        "batch": {"identities": 16, "pictures": 4, "across_cameras": True},
+        "loss": {"average": "active", "identity": 0.5},
+    },
+    "kpm": {
+        "model": {"name": "kpm", "backbone": {**BACKBONE, "last_stride": 1}},
+        "batch": {"identities": 16, "pictures": 4, "across_cameras": True, "negatives": 3, "hard_negatives": 1},
+        "loss": {"average": "active", "pooled": 1.0, "identity": 0.5},
+    },
+}
+NAMES = {"horeid": "HOReID", "kpm": "KPM"}
+DATA = {"train_identities": 150, "test_identities": 60, "cameras": 6, "pictures_per_camera": 4}
+SEED = 1
+#: A shot that is in no data set: the person to be found in the gallery.
+NEW_SHOT = 10_000
+
+
+def run(out: Path) -> Path:
+    """Run everything.
+
+    Args:
+        out: Folder for the report, the data, the runs and the gallery. A folder that an earlier demo left is
+            replaced.
+
+    Returns:
+        The report, ``out/index.html``; ``out/metrics.json`` has its figures.
+
+    Raises:
+        InputError: `out` holds something else.
+    """
+    if out.exists() and not out.is_dir():
+        raise InputError(f"--out {out}: is a file; name a folder")
+    if out.is_dir() and any(out.iterdir()):
+        if not (out / "data").is_dir():
+            raise InputError(f"--out {out}: holds something else than a demo; name another folder")
+        shutil.rmtree(out)
+    seconds: dict[str, float] = {}
+    with timed("generate pedestrians", seconds):
+        write_market1501(out / "data", seed=SEED, **DATA)
+        dataset = read(out / "data", "market1501")
+    metrics: dict[str, dict[str, Any]] = {}
+    for name, options in MODELS.items():
+        config = make_config({**RECIPE, **options, "data": {**RECIPE["data"], "root": str(out / "data")}})
+        with timed(f"evaluate the untrained {NAMES[name]}", seconds):
+            metrics[name] = {"untrained": measure(untrained(config), dataset)}
+        with timed(f"train {NAMES[name]}", seconds):
+            train(config, out / "runs" / name)
+    embedder, matcher = load(out / "runs" / "horeid"), load(out / "runs" / "kpm")
+    assert isinstance(embedder, Embedder)
+    assert isinstance(matcher, Matcher)
+    with timed("evaluate both, and the two together", seconds):
+        metrics["horeid"]["trained"] = measure(embedder, dataset)
+        metrics["kpm"]["trained"] = measure(matcher, dataset)
+        metrics["reranked"] = measure(embedder, dataset, matcher)
+    (out / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
+    with timed("build a gallery and search it", seconds):
+        found = search_gallery(out, dataset, embedder, matcher)
+    with timed("draw", seconds):
+        lists, plates = figures(dataset, embedder, matcher)
+        people = range(DATA["train_identities"] + 1, DATA["train_identities"] + 7)
+        report = DemoReport(
+            metrics=metrics,
+            data=f"{len(dataset.train):,} pictures of {DATA['train_identities']} generated people to train on, "
+            f"{len(dataset.query):,} queries and {len(dataset.gallery):,} gallery pictures of {DATA['test_identities']} "
+            f"others and of distractors, seen by {DATA['cameras']} cameras.",
+            charts=charts(out),
+            contact_sheet=contact_sheet(people, shots=2, seed=SEED),
+            ranked_lists=lists,
+            gallery_search=found,
+            plates=plates,
+            commands=commands(out),
+            timings=seconds,
+        )
+    page = write_demo_report(out, report)
+    print_table(metrics)
+    return page
+
+
+@contextmanager
+def timed(step: str, seconds: dict[str, float]) -> Iterator[None]:
+    """Say which step begins and keep how long it took."""
+    log.info("%s …", step)
+    start = time.perf_counter()
+    yield
+    seconds[step] = time.perf_counter() - start
+    log.info("%s: %.0f s", step, seconds[step])
+
+
+def untrained(config: Config) -> Embedder | Matcher:
+    """The config's model as training finds it."""
+    torch.manual_seed(config.training.seed)
+    return wrap(build_model(config), config.input)
+
+
+def measure(model: Embedder | Matcher, dataset: ReIDDataset, matcher: Matcher | None = None) -> dict[str, Any]:
+    """The figures of `kronreid evaluate --json`."""
+    return evaluate_dataset(model, dataset, protocol=dataset.protocol, matcher=matcher, progress=True).to_json()
+
+
+def search_gallery(out: Path, dataset: ReIDDataset, embedder: Embedder, matcher: Matcher) -> RankedList:
+    """Put the gallery pictures into a gallery and search it with a new picture of one of its people."""
+    identity, camera = DATA["train_identities"] + 3, 2
+    query = out / "query.jpg"
+    draw(identity, camera, NEW_SHOT, seed=SEED).save(query, quality=92)
+    with Gallery(out / "people.db", embedder, matcher) as gallery:
+        gallery.add(dataset.root / "bounding_box_test")
+        result = gallery.search(query, top=10, rerank_top=75)
+    milliseconds = ", ".join(f"{stage} {1000 * value:.0f} ms" for stage, value in result.seconds.items())
+    return RankedList(
+        query=query,
+        hits=[hit.path for hit in result.hits],
+        correct=[hit.identity is not None and int(hit.identity) == identity for hit in result.hits],
+        labels=[f"{hit.probability:.2f}" if hit.probability is not None else f"{hit.similarity:.2f}" for hit in result.hits],
+        title="A new picture, searched in the gallery",
+        caption=f"It is in neither data set nor gallery. Numbers are KPM's probability of the same person. {milliseconds}.",
+    )
+
+
+def figures(
+    dataset: ReIDDataset, embedder: Embedder, matcher: Matcher
+) -> tuple[list[RankedList], list[Plate]]:
+    """Ranked lists of a few queries, and what the models saw in one pair."""
+    rows = query_rows(dataset, embedder)
+    chosen = [
+        ("Found at once", first_where(rows, lambda ranks: ranks[:3].all())),
+        ("Found late", first_where(rows, lambda ranks: ranks[1:5].any() and not ranks[0])),
+        ("Missed", first_where(rows, lambda ranks: not ranks[:5].any())),
+    ]
+    lists, plates = [], []
+    for title, number in chosen:
+        if number is None:
+            continue
+        query, order, correct = dataset.query[number], *rows[number]
+        hits = [dataset.gallery[i] for i in order[:10]]
+        lists.append(
+            RankedList(query.path, [hit.path for hit in hits], list(map(bool, correct[:10])),
+                       [f"camera {hit.camera}" for hit in hits], title, "Ranked by HOReID alone.")
+        )  # fmt: skip
+        scores = matcher.score(query.path, [dataset.gallery[i].path for i in order[:75]])[0]
+        again = np.argsort(-scores, kind="stable")[:10]
+        lists.append(
+            RankedList(query.path, [dataset.gallery[order[i]].path for i in again],
+                       [bool(correct[i]) for i in again], [f"{scores[i]:.2f}" for i in again],
+                       f"{title}: the best 75 re-ranked", "Numbers are KPM's probability of the same person.")
+        )  # fmt: skip
+        if not plates:
+            plates = explain_pair(query, hits[0], embedder, matcher)
+    return lists, plates
+
+
+def explain_pair(a: Picture, b: Picture, embedder: Embedder, matcher: Matcher) -> list[Plate]:
+    """Correspondences, attention and part maps of one pair."""
+    why = matcher.explain(a.path, b.path)
+    maps = embedder.part_maps(a.path)
+    return [
+        Plate(
+            correspondence_figure(why, scale=1),
+            "Which part matched which",
+            "Lines lead from places of the first picture to where KPM looks in the second; faint is unsure.",
+        ),
+        Plate(attention_figure(why), "Where KPM pays attention", "Bright places count more in the comparison."),
+        Plate(
+            part_maps_figure(embedder.pixels(a.path).permute(1, 2, 0).numpy(), maps[:: max(1, len(maps) // 8)][:8]),
+            "HOReID's parts",
+            "Where its sampler takes some of the part descriptors from.",
+        ),
+    ]
+
+
+def query_rows(dataset: ReIDDataset, embedder: Embedder) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Per query: the gallery in ranked order without what the protocol drops, and which of it is right."""
+    queries = embedder.embed([picture.path for picture in dataset.query])
+    gallery = embedder.embed([picture.path for picture in dataset.gallery])
+    people = np.array([picture.identity for picture in dataset.gallery])
+    cameras = np.array([picture.camera for picture in dataset.gallery])
+    rows = []
+    for picture, scores in zip(dataset.query, queries @ gallery.T):
+        keep = (people != -1) & ~((people == picture.identity) & (cameras == picture.camera))
+        order = np.flatnonzero(keep)[np.argsort(-scores[keep], kind="stable")]
+        rows.append((order, people[order] == picture.identity))
+    return rows
+
+
+def first_where(rows: list[tuple[np.ndarray, np.ndarray]], wanted: Any) -> int | None:
+    """The first query whose right hits look as wanted."""
+    return next((number for number, (_, correct) in enumerate(rows) if wanted(correct)), None)
+
+
+def charts(out: Path) -> list[Chart]:
+    """Loss and mAP of both trainings against pictures seen."""
+    loss, quality = {}, {}
+    for key, name in NAMES.items():
+        rows = read_history(out / "runs" / key / HISTORY)
+        loss[name] = [row["pictures"] for row in rows], [row["loss"] for row in rows]
+        measured = [row for row in rows if row.get("mAP") is not None]
+        quality[name] = [row["pictures"] for row in measured], [100 * row["mAP"] for row in measured]
+    return [
+        Chart("Loss", "pictures seen", "loss", loss, "Each model has a loss of its own: compare shapes, not heights."),
+        Chart("mAP on unseen people", "pictures seen", "mAP, %", quality, "KPM re-scores the best 75 of its own ranking."),
+    ]
+
+
+def commands(out: Path) -> list[Command]:
+    """What to try next."""
+    people = out / "people.db"
+    return [
+        Command("search the gallery", f"kronreid search {out}/query.jpg --gallery {people} --matcher {out}/runs/kpm"),
+        Command(
+            "compare two pictures",
+            f"kronreid match {out}/query.jpg {out}/data/query/0153_c1s1_000000_00.jpg --matcher {out}/runs/kpm --png match.png",
+        ),
+        Command("measure it again", f"kronreid evaluate {out}/runs/horeid --data {out}/data --matcher {out}/runs/kpm"),
+        Command("train on your own", "kronreid train configs/horeid/market1501/horeid.yaml --data ROOT --out runs/horeid"),
+    ]
+
+
+def print_table(metrics: dict[str, dict[str, Any]]) -> None:
+    """Untrained and trained side by side."""
+    print(f"{'':22}{'rank-1':>8}{'rank-5':>8}{'mAP':>8}{'mINP':>8}")
+    rows = [(f"{NAMES[name]} {state}", metrics[name][state]) for name in MODELS for state in ("untrained", "trained")]
+    for label, figures_ in [*rows, ("HOReID, then KPM", metrics["reranked"])]:
+        values = "".join(f"{100 * figures_[key]:7.1f}%" for key in ("rank1", "rank5", "mAP", "mINP"))
+        print(f"{label:22}{values}")

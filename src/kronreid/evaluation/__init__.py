@@ -1,0 +1,24 @@
+"""Evaluation: exact metrics by counting, every protocol as data, re-ranking, reports."""
+
+from kronreid.evaluation.evaluate import RankedList, Result, evaluate, evaluate_dataset, evaluate_scores
+from kronreid.evaluation.protocols import PROTOCOLS, Protocol, Task, prepare
+from kronreid.evaluation.report import table, write_report
+from kronreid.evaluation.rerank import average_query_expansion
+from kronreid.evaluation.verification import Verification, verify_pairs
+
+__all__ = [
+    "PROTOCOLS",
+    "Protocol",
+    "RankedList",
+    "Result",
+    "Task",
+    "Verification",
+    "average_query_expansion",
+    "evaluate",
+    "evaluate_dataset",
+    "evaluate_scores",
+    "prepare",
+    "table",
+    "verify_pairs",
+    "write_report",
+]

@@ -1,0 +1,481 @@
+"""Evaluate vectors, scores, or models on a data set, under any protocol."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import numpy as np
+from torch import Tensor
+
+from kronreid.data.images import find_pictures
+from kronreid.data.readers import describe
+from kronreid.errors import InputError
+from kronreid.evaluation import metrics
+from kronreid.evaluation import protocols as rules
+from kronreid.evaluation.pairs import Matches, PairScores, Rescored, rescored, top_lists
+from kronreid.evaluation.processes import gather_rows, processes, share
+from kronreid.evaluation.rerank import KReciprocalScores
+from kronreid.evaluation.scores import BlockFunction, FunctionScores, Scores, VectorScores
+from kronreid.evaluation.verification import Verification, verify
+
+log = logging.getLogger(__name__)
+
+CURVE = 50  # ranks of the CMC curve that a result keeps at least
+
+
+class Embeds(Protocol):
+    """What turns pictures into vectors: an embedder, or a matcher by its own pooled features."""
+
+    def embed(self, images: Any, batch_size: int = ..., progress: bool = ...) -> np.ndarray: ...
+
+
+@dataclass(frozen=True)
+class RankedList:
+    """What came first for one query.
+
+    Attributes:
+        query: its picture (a path), or its row in the list [query; gallery] that was evaluated.
+        pictures: the first candidates, best first, without what the protocol drops; paths or rows.
+        right: (K,) bool: does it show the query's person?
+        scores: (K,) float32.
+        average_precision, first_rank: the query's.
+    """
+
+    query: Any
+    pictures: tuple[Any, ...]
+    right: np.ndarray
+    scores: np.ndarray
+    average_precision: float
+    first_rank: float
+
+
+@dataclass(frozen=True)
+class Result:
+    """What an evaluation found; rates are fractions. Q queries.
+
+    Attributes:
+        protocol: its name.
+        queries, gallery: how many took part; `junk` gallery pictures more were dropped for every query.
+        ranks: the ranks that were asked for.
+        cmc: (K,) CMC curve, entry k - 1 is the rate at rank k.
+        mAP, mAP_trapezoid, mINP: means over the queries that have a match.
+        queries_without_match: queries that have nothing to find; they are in none of the means.
+        draws: galleries drawn and averaged over; 1 where the protocol draws none.
+        seconds: how long it took.
+        average_precision: (Q,) AP of every query, NaN without a match; mean over the draws.
+        first_rank: (Q,) rank of the first match, NaN without one; mean over the draws.
+        score_kind: what the scores are, see `Scores`.
+        positive_scores: float32 scores of all positives (of the first draw; of the re-scored pairs).
+        negative_scores: float32 scores of random negatives, at most 64 of a query (all the re-scored).
+        hardest: the queries of the lowest AP with what came first for them, where they were asked for.
+        verification: ROC, AUC and EER over all pairs, where it was asked for.
+    """
+
+    protocol: str
+    queries: int
+    gallery: int
+    junk: int
+    ranks: tuple[int, ...]
+    cmc: np.ndarray
+    mAP: float
+    mAP_trapezoid: float
+    mINP: float
+    queries_without_match: int
+    draws: int
+    seconds: float
+    average_precision: np.ndarray
+    first_rank: np.ndarray
+    score_kind: str
+    positive_scores: np.ndarray
+    negative_scores: np.ndarray
+    hardest: tuple[RankedList, ...] = ()
+    verification: Verification | None = None
+
+    def cmc_at(self, rank: int) -> float:
+        """The share of queries whose first match stands at `rank` or better."""
+        if rank > len(self.cmc) and len(self.cmc) < self.gallery:
+            raise InputError(
+                f"rank: {rank} is beyond the {len(self.cmc)} that were kept; ask for it in ranks"
+            )
+        return float(self.cmc[min(rank, len(self.cmc)) - 1])
+
+    @property
+    def rank1(self) -> float:
+        return self.cmc_at(1)
+
+    @property
+    def rank5(self) -> float:
+        return self.cmc_at(5)
+
+    @property
+    def rank10(self) -> float:
+        return self.cmc_at(10)
+
+    def to_json(self) -> dict[str, Any]:
+        """Flat figures, ready for json.dump."""
+        out: dict[str, Any] = {"protocol": self.protocol, "queries": self.queries, "gallery": self.gallery}
+        for rank in sorted({1, 5, 10, *self.ranks}):
+            out[f"rank{rank}"] = self.cmc_at(rank)
+        out.update(
+            mAP=self.mAP,
+            mAP_trapezoid=self.mAP_trapezoid,
+            mINP=self.mINP,
+            queries_without_match=self.queries_without_match,
+            junk=self.junk,
+            draws=self.draws,
+            seconds=self.seconds,
+        )
+        if self.verification is not None:
+            out.update(auc=self.verification.auc, eer=self.verification.eer)
+            out.update({f"tpr_at_fpr_{fpr:g}": self.verification.tpr_at(fpr) for fpr in (1e-2, 1e-3, 1e-4)})
+        return out
+
+
+def evaluate(
+    query_vectors: Any,
+    query_ids: Any,
+    query_cameras: Any,
+    gallery_vectors: Any,
+    gallery_ids: Any,
+    gallery_cameras: Any,
+    *,
+    protocol: str | rules.Protocol = "market1501",
+    metric: str = "cosine",
+    precision: str = "fp32",
+    ranks: Sequence[int] = (1, 5, 10),
+    query_pictures: Sequence[Any] | None = None,
+    gallery_pictures: Sequence[Any] | None = None,
+    k_reciprocal: bool = False,
+    verification: bool = False,
+    seed: int = 0,
+) -> Result:
+    """Evaluate vectors against labels.
+
+    Args:
+        query_vectors: (Q, D) floating, numpy or torch, on any device.
+        query_ids, query_cameras: (Q,) whole numbers; cameras may be None for protocol "no-camera".
+        gallery_vectors: (G, D).
+        gallery_ids, gallery_cameras: (G,); identity -1 is junk.
+        protocol: a name of `PROTOCOLS`, or a `Protocol` of your own.
+        metric: "cosine" or "euclidean".
+        precision: of the similarity product: "fp32", or "tf32" or "bf16" where the hardware has them.
+        ranks: ranks of the CMC that the result must hold.
+        query_pictures, gallery_pictures: names of the pictures, where "no-camera" needs to know which
+            gallery entry is the query itself.
+        k_reciprocal: re-rank first (Zhong et al. 2017).
+        verification: also ROC, AUC and EER over all pairs, which goes through the scores a second time.
+        seed: of drawn galleries.
+
+    Returns:
+        A `Result`.
+
+    Raises:
+        InputError: names the argument that is wrong.
+
+    Example:
+        >>> import numpy as np
+        >>> vectors = np.eye(3, dtype=np.float32)
+        >>> evaluate(vectors[:2], [1, 2], [0, 0], vectors, [1, 2, 3], [1, 1, 1], ranks=(1,)).rank1
+        1.0
+    """
+    started = time.perf_counter()
+    _same_length(query_vectors, query_ids, "query")
+    _same_length(gallery_vectors, gallery_ids, "gallery")
+    task = rules.prepare(
+        protocol,
+        query_ids,
+        query_cameras,
+        gallery_ids,
+        gallery_cameras,
+        query_pictures=query_pictures,
+        gallery_pictures=gallery_pictures,
+    )
+    vectors = VectorScores(query_vectors, gallery_vectors, task, metric, precision)
+    scores: Scores = _k_reciprocal(vectors, task) if k_reciprocal else vectors
+    return _evaluate(scores, task, ranks, seed, started, verification=verification)
+
+
+def evaluate_scores(
+    scores: BlockFunction | np.ndarray | Tensor,
+    query_ids: Any,
+    query_cameras: Any,
+    gallery_ids: Any,
+    gallery_cameras: Any,
+    *,
+    protocol: str | rules.Protocol = "market1501",
+    ranks: Sequence[int] = (1, 5, 10),
+    query_pictures: Sequence[Any] | None = None,
+    gallery_pictures: Sequence[Any] | None = None,
+    verification: bool = False,
+    seed: int = 0,
+    distances: bool = False,
+) -> Result:
+    """Evaluate a (Q, G) matrix, or a function that yields its blocks.
+
+    Args:
+        scores: (Q, G) numpy or torch, or a function (query slice, gallery slice) -> (q, g).
+        distances: True: smaller is more alike.
+        (the others as in `evaluate`)
+    """
+    started = time.perf_counter()
+    task = rules.prepare(
+        protocol,
+        query_ids,
+        query_cameras,
+        gallery_ids,
+        gallery_cameras,
+        query_pictures=query_pictures,
+        gallery_pictures=gallery_pictures,
+    )
+    argument = "distances" if distances else "scores"
+    function: Any = scores
+    if not callable(scores):
+        wanted = (len(query_ids), len(gallery_ids))
+        if tuple(scores.shape) != wanted:
+            raise InputError(f"{argument}: shape {tuple(scores.shape)}, but the labels ask for {wanted}")
+        matrix = scores
+
+        def function(queries: slice, gallery: slice) -> Any:
+            return matrix[queries, gallery]
+
+    source = FunctionScores(function, task, distances=distances)
+    return _evaluate(source, task, ranks, seed, started, verification=verification)
+
+
+def evaluate_dataset(
+    embedder: Embeds | None,
+    dataset: Any,
+    *,
+    protocol: str | rules.Protocol = "market1501",
+    matcher: Matches | None = None,
+    rerank_top: int | str = 75,
+    k_reciprocal: bool = False,
+    ranks: Sequence[int] | None = None,
+    verification: bool = False,
+    hardest: int = 10,
+    batch_size: int = 64,
+    pictures_in_memory: int = 2048,
+    seed: int = 0,
+    progress: bool = False,
+) -> Result:
+    """Embed, and where there is a matcher re-score, the query and gallery pictures of a data set.
+
+    Args:
+        embedder: ranks the gallery. A matcher here, with `matcher` None, ranks by its own pooled features
+            and re-scores.
+        dataset: a `ReIDDataset`: `query` and `gallery` hold pictures with `path`, `identity`, `camera`.
+        protocol: see `evaluate`.
+        matcher: re-scores the first `rerank_top` candidates of every query, of those that the protocol does
+            not drop. They come first, by its logits; the others keep their order behind them.
+        rerank_top: how many, or "all".
+        k_reciprocal: re-rank the first stage (Zhong et al. 2017).
+        ranks: see `evaluate`; None: 1, 5 and 10, as far as the gallery goes.
+        verification, seed: see `evaluate`.
+        hardest: so many of the worst queries are kept with what came first for them.
+        batch_size: pictures at a time through a network.
+        pictures_in_memory: so many encoded pictures of the matcher are held at a time.
+        progress: show progress on a terminal.
+    """
+    started = time.perf_counter()
+    if matcher is None and hasattr(embedder, "score_lists"):
+        matcher = cast(Matches, embedder)
+    if embedder is None and matcher is None:
+        raise InputError("embedder: give an embedder or a matcher")
+    if rerank_top != "all" and not (type(rerank_top) is int and rerank_top > 0):
+        raise InputError(f"rerank_top: give a number of candidates from 1, or 'all', not {rerank_top!r}")
+    task, images = _dataset_task(dataset, protocol)
+    if ranks is None:
+        ranks = [rank for rank in (1, 5, 10) if rank <= task.gallery]
+    scores: Scores
+    if matcher is not None and rerank_top == "all":
+        if k_reciprocal:
+            raise InputError(
+                "k_reciprocal: it re-ranks a first stage, and rerank_top='all' leaves nothing of it"
+            )
+        scores = PairScores(matcher, task, images, pictures_in_memory, batch_size, progress)
+    else:
+        first_stage = cast(Embeds, matcher if embedder is None else embedder)
+        vectors = _embed_shared(first_stage, images, batch_size, progress)
+        scores = VectorScores(vectors, vectors[:0], task)
+        if k_reciprocal:
+            scores = _k_reciprocal(scores, task)
+        if matcher is not None:
+            top = cast(int, rerank_top)
+            scores = rescored(scores, task, matcher, images, top, batch_size, pictures_in_memory, progress)
+    return _evaluate(
+        scores, task, ranks, seed, started, verification=verification, hardest=hardest, pictures=images
+    )
+
+
+def _dataset_task(dataset: Any, protocol: str | rules.Protocol) -> tuple[rules.Task, list[Any]]:
+    """The task, and the paths of the pictures it needs, each once; the task's rows count through them."""
+    protocol = rules.protocol_named(protocol)
+    query = _several_pictures(dataset) if protocol.average_queries else list(dataset.query)
+    gallery = list(dataset.gallery)
+    task = rules.prepare(
+        protocol,
+        [picture.identity for picture in query],
+        [picture.camera for picture in query],
+        [picture.identity for picture in gallery],
+        [picture.camera for picture in gallery],
+        query_pictures=[picture.path for picture in query],
+        gallery_pictures=[picture.path for picture in gallery],
+    )
+    pictures = query + gallery
+    rows: dict[Any, int] = {}
+    query_rows = [rows.setdefault(pictures[row].path, len(rows)) for row in task.query_rows]
+    gallery_rows = [rows.setdefault(pictures[row].path, len(rows)) for row in task.gallery_rows]
+    return replace(task, query_rows=np.array(query_rows), gallery_rows=np.array(gallery_rows)), list(rows)
+
+
+def _several_pictures(dataset: Any) -> list[Any]:
+    """The query pictures and, in Market's layout, those of the same person and camera in `gt_bbox`."""
+    query = {picture.path.name: picture for picture in dataset.query}
+    asked = {(picture.identity, picture.camera) for picture in dataset.query}
+    folder = Path(dataset.root) / "gt_bbox"
+    if folder.is_dir():
+        more = (describe(path) for path in find_pictures(folder))
+        query.update({one.path.name: one for one in more if (one.identity, one.camera) in asked})
+    elif len(asked) == len(query):
+        log.warning(
+            "%s: one query picture per person and camera and no gt_bbox folder, so multi-query is single query",
+            dataset.root,
+        )
+    return list(query.values())
+
+
+def _embed_shared(embedder: Embeds, images: list[Any], batch_size: int, progress: bool) -> np.ndarray:
+    """(N, D) vectors of all images; every process embeds its share, in the batches of a single process."""
+    low, high = share(len(images), batch_size)
+    show = progress and processes()[0] == 0
+    if low == high:  # more processes than batches: embed one picture to learn the width
+        return gather_rows(embedder.embed(images[:1], batch_size=batch_size, progress=False)[:0])
+    return gather_rows(embedder.embed(images[low:high], batch_size=batch_size, progress=show))
+
+
+def _k_reciprocal(vectors: VectorScores, task: rules.Task) -> KReciprocalScores:
+    if task.protocol.draws:
+        raise InputError(
+            f"k_reciprocal: protocol {task.protocol.name} draws its galleries, none can be re-ranked"
+        )
+    return KReciprocalScores(vectors)
+
+
+def _same_length(vectors: Any, ids: Any, which: str) -> None:
+    if len(vectors) != len(ids):
+        raise InputError(f"{which}_vectors: {len(vectors)} rows, but {which}_ids has {len(ids)} labels")
+
+
+def _evaluate(
+    scores: Scores,
+    task: rules.Task,
+    ranks: Sequence[int],
+    seed: int,
+    started: float,
+    *,
+    verification: bool = False,
+    hardest: int = 0,
+    pictures: Sequence[Any] | None = None,
+) -> Result:
+    ranks = tuple(int(rank) for rank in ranks)
+    for rank in ranks:
+        if not 1 <= rank <= task.gallery:
+            raise InputError(
+                f"ranks: rank {rank} does not exist in a gallery of {task.gallery} pictures; ask for 1 to "
+                f"{task.gallery}"
+            )
+    query_block = scores.query_block if isinstance(scores, PairScores) else None
+    counted = metrics.count_hits(scores, task, seed=seed, query_block=query_block)
+    hits = counted.hits
+    matched = np.stack([one.positives > 0 for one in hits])
+    if not matched.any():
+        raise InputError(
+            f"query_ids: none of the {task.queries} queries has a match in the gallery under protocol "
+            f"{task.protocol.name}; compare the identities and cameras of queries and gallery"
+        )
+    first = np.stack([metrics.first_rank(one) for one in hits]).astype(float)
+    first[~matched] = np.nan
+    precision = np.stack([metrics.average_precision(one) for one in hits])
+    trapezoid = np.stack([metrics.average_precision_trapezoid(one) for one in hits])
+    penalty = np.stack([metrics.inverse_negative_penalty(one) for one in hits])
+    length = min(task.gallery, max(CURVE, *ranks, 0))
+    curves = [metrics.cmc_curve(metrics.first_rank(one), length) for one in hits if one.positives.any()]
+    positives, negatives = hits[0].scores, counted.negatives
+    if isinstance(scores, Rescored):  # its scores are places in a list; the logits say more
+        positives, negatives = scores.pairs(task)
+    result = Result(
+        protocol=task.protocol.name,
+        queries=task.queries,
+        gallery=task.gallery,
+        junk=task.junk,
+        ranks=ranks,
+        cmc=np.mean(curves, 0),
+        mAP=_mean_of_means(precision),
+        mAP_trapezoid=_mean_of_means(trapezoid),
+        mINP=_mean_of_means(penalty),
+        queries_without_match=int(task.queries - matched.any(0).sum()),
+        draws=len(hits),
+        seconds=0.0,
+        average_precision=_column_means(precision),
+        first_rank=_column_means(first),
+        score_kind=scores.kind,
+        positive_scores=positives,
+        negative_scores=negatives,
+    )
+    return replace(
+        result,
+        hardest=_hardest(result, scores, task, hardest, pictures),
+        verification=_verification(scores, task, hits, query_block) if verification else None,
+        seconds=time.perf_counter() - started,
+    )
+
+
+def _verification(
+    scores: Scores, task: rules.Task, hits: list[metrics.Hits], query_block: int | None
+) -> Verification:
+    if task.protocol.draws:  # all pairs, not those of one drawn gallery
+        task = replace(task, protocol=replace(task.protocol, draws=0))
+        hits = metrics.count_hits(scores, task, query_block=query_block).hits
+    return verify(scores, task, hits[0].scores, query_block)
+
+
+def _hardest(
+    result: Result, scores: Scores, task: rules.Task, count: int, pictures: Sequence[Any] | None
+) -> tuple[RankedList, ...]:
+    """The `count` queries with the lowest AP and their first 10 candidates."""
+    out = []
+    worst = np.argsort(result.average_precision, kind="stable")[:count]  # NaN, no match, sorts last
+    for query in worst[~np.isnan(result.average_precision[worst])].tolist():
+        columns, found = top_lists(scores, task, min(10, task.gallery), query, query + 1)
+        columns, found = columns[0][columns[0] >= 0], found[0][columns[0] >= 0]
+        row = int(task.query_rows[task.query_groups[query]])
+        rows = task.gallery_rows[columns].tolist()
+        out.append(
+            RankedList(
+                query=row if pictures is None else pictures[row],
+                pictures=tuple(rows) if pictures is None else tuple(pictures[one] for one in rows),
+                right=task.gallery_ids[columns] == task.query_ids[query],
+                scores=found,
+                average_precision=float(result.average_precision[query]),
+                first_rank=float(result.first_rank[query]),
+            )
+        )
+    return tuple(out)
+
+
+def _mean_of_means(values: np.ndarray) -> float:
+    """Mean over draws of the mean over the queries with a match; (draws, Q), NaN without a match."""
+    return float(np.mean([np.nanmean(row) for row in values if not np.isnan(row).all()]))
+
+
+def _column_means(values: np.ndarray) -> np.ndarray:
+    """(Q,) mean over the draws in which a query has a match, NaN where it never has."""
+    present = ~np.isnan(values)
+    counts = present.sum(0)
+    sums = np.where(present, values, 0).sum(0)
+    return np.divide(sums, counts, out=np.full(len(counts), np.nan), where=counts > 0)

@@ -1,0 +1,253 @@
+"""Scores of a pair model: every pair, or only the first candidates of a cheaper first stage."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from kronreid.errors import InputError
+from kronreid.evaluation.metrics import BLOCK_SCORES, fill_rows
+from kronreid.evaluation.processes import gather_rows, processes, share
+from kronreid.evaluation.protocols import Task
+from kronreid.evaluation.rerank import stable_top
+from kronreid.evaluation.scores import Scores
+
+ABOVE_ALL = 4.0  # first-stage scores of unit vectors stay below: cosine <= 1, minus a distance <= 0
+
+
+class Matches(Protocol):
+    """What scores pairs of pictures, see `kronreid.models.inference.Matcher`."""
+
+    def embed(self, images: Any, batch_size: int = ..., progress: bool = ...) -> np.ndarray: ...
+
+    def encode(self, images: Any, batch_size: int = ..., progress: bool = ...) -> Any:
+        """Encoded maps: they have a length and can be indexed by an int64 tensor."""
+        ...
+
+    def logits(self, query: Any, candidates: Any) -> Tensor:
+        """(Q, G) logits of every query against every candidate."""
+        ...
+
+    def score_lists(self, query: Any, candidates: Any, lists: Tensor) -> Tensor:
+        """(Q, K) logits of every query against its own K of the candidates."""
+        ...
+
+
+class EncodedPictures:
+    """Encoded maps of pictures, by ranges; the latest `most` pictures stay in memory."""
+
+    def __init__(self, matcher: Matches, images: list[Any], most: int, batch_size: int) -> None:
+        self._matcher, self._images, self._most, self._batch = matcher, images, most, batch_size
+        self._held: OrderedDict[tuple[int, ...], Any] = OrderedDict()
+
+    def get(self, rows: np.ndarray) -> Any:
+        key = tuple(rows.tolist())
+        if key in self._held:
+            self._held.move_to_end(key)
+            return self._held[key]
+        while self._held and sum(map(len, self._held)) + len(rows) > self._most:
+            self._held.popitem(last=False)
+        encoded = self._matcher.encode([self._images[row] for row in rows], batch_size=self._batch)
+        self._held[key] = encoded
+        return encoded
+
+
+class PairScores:
+    """Logits of all pairs, block by block.
+
+    Args:
+        matcher: the pair model.
+        task: rows count through `images`.
+        images: what the matcher encodes.
+        most: encoded pictures held at a time.
+        batch_size: pictures at a time through the network.
+    """
+
+    def __init__(
+        self, matcher: Matches, task: Task, images: list[Any], most: int, batch_size: int, progress: bool
+    ) -> None:
+        _check_single(task)
+        self.device, self.tile, self.kind = torch.device("cpu"), 128, "logit"
+        self.query_block = max(1, min(task.queries, most // 2))
+        self._matcher, self._task = matcher, task
+        self._encoded = EncodedPictures(matcher, images, most, batch_size)
+        self._bar = _bar(task.queries * task.gallery, "match", progress)
+
+    def fill(self, out: Tensor, queries: slice, gallery: slice) -> None:
+        asking = self._encoded.get(self._task.query_rows[queries])
+        candidates = self._encoded.get(self._task.gallery_rows[gallery])
+        with torch.no_grad():
+            out.copy_(_finite(self._matcher.logits(asking, candidates)))
+        self._bar.update(out.numel())
+
+
+class Rescored:
+    """A first stage whose best candidates come first, in the order of a pair model's logits.
+
+    Args:
+        base: the first stage.
+        lists: (Q, K) int64 gallery columns, -1 where a list is shorter.
+        logits: (Q, K) float32.
+    """
+
+    def __init__(self, base: Scores, lists: np.ndarray, logits: np.ndarray) -> None:
+        self.device, self.tile, self.kind = base.device, base.tile, "logit"
+        self._base, self._lists, self._logits = base, lists, logits
+        # Only their order counts, equal logits stay equal; small whole numbers are exact in float32.
+        self._values = (ABOVE_ALL + _dense_ranks(logits)).astype(np.float32)
+
+    def fill(self, out: Tensor, queries: slice, gallery: slice) -> None:
+        self._base.fill(out, queries, gallery)
+        lists = self._lists[queries]
+        row, place = np.nonzero((lists >= gallery.start) & (lists < gallery.stop))
+        column = lists[row, place] - gallery.start
+        values = torch.from_numpy(self._values[queries][row, place]).to(out.device)
+        out[torch.from_numpy(row).to(out.device), torch.from_numpy(column).to(out.device)] = values
+
+    def pairs(self, task: Task) -> tuple[np.ndarray, np.ndarray]:
+        """The logits of the positive and of the negative pairs that were re-scored."""
+        row, place = np.nonzero(self._lists >= 0)
+        wanted = row * task.gallery + self._lists[row, place]
+        own, column, positive = task.specials(0, task.queries)
+        right = np.isin(wanted, (own * task.gallery + column)[positive])
+        logits = self._logits[row, place]
+        return logits[right], logits[~right]
+
+
+def rescored(
+    base: Scores,
+    task: Task,
+    matcher: Matches,
+    images: list[Any],
+    top: int,
+    batch_size: int,
+    most: int,
+    progress: bool,
+) -> Rescored:
+    """First-stage scores with the best `top` candidates of every query re-scored by a pair model.
+
+    Args:
+        most: encoded pictures held at a time.
+        (others as in `evaluate_dataset`)
+    """
+    _check_single(task)
+    if task.protocol.draws:
+        raise InputError(
+            f"rerank_top: protocol {task.protocol.name} draws its galleries, so there is no one list to "
+            "re-score; use rerank_top='all'"
+        )
+    low, high = share(task.queries, 16)  # every process re-scores its own queries
+    lists, _ = top_lists(base, task, min(top, task.gallery), low, high)
+    logits = _score_top(matcher, task, images, lists, low, batch_size, most, progress)
+    return Rescored(base, gather_rows(lists), gather_rows(logits))
+
+
+def top_lists(base: Scores, task: Task, k: int, low: int, high: int) -> tuple[np.ndarray, np.ndarray]:
+    """The best k candidates of queries [low, high), of those that the protocol does not drop.
+
+    Returns:
+        (high - low, k) int64 gallery columns, best first, equal scores in the gallery's order, -1 behind the
+        last where there are fewer than k; and their float32 scores.
+    """
+    columns = np.full((high - low, k), -1, np.int64)
+    scores = np.full((high - low, k), -np.inf, np.float32)
+    step = max(1, BLOCK_SCORES // task.gallery)
+    for start in range(low, high, step):
+        stop = min(start + step, high)
+        rows = torch.empty(stop - start, task.gallery, device=base.device)
+        fill_rows(base, rows, slice(start, stop), task, 0, task.gallery)
+        mask_dropped(rows, task, start, stop)
+        best = stable_top(rows, k)
+        values = rows.gather(1, best)
+        best[values == -torch.inf] = -1
+        columns[start - low : stop - low] = best.cpu().numpy()
+        scores[start - low : stop - low] = values.cpu().numpy()
+    return columns, scores
+
+
+def mask_dropped(rows: Tensor, task: Task, start: int, stop: int) -> None:
+    """Set what the protocol drops for queries [start, stop) to minus infinity; rows are (stop - start, G)."""
+    row, column, positive = task.specials(start, stop)
+    rows[
+        torch.from_numpy(row[~positive]).to(rows.device), torch.from_numpy(column[~positive]).to(rows.device)
+    ] = -torch.inf
+    if task.protocol.drop_same_camera == "all":
+        same = task.query_cameras[start:stop, None] == task.gallery_cameras[None]
+        rows.masked_fill_(torch.from_numpy(same).to(rows.device), -torch.inf)
+
+
+def _score_top(
+    matcher: Matches,
+    task: Task,
+    images: list[Any],
+    lists: np.ndarray,
+    first: int,
+    batch_size: int,
+    most: int,
+    progress: bool,
+) -> np.ndarray:
+    """(q, K) float32 logits of `lists`, whose row 0 is query `first`; minus infinity where lists end.
+
+    Pictures are encoded in ranges, so that a gallery larger than memory passes by once for every block of
+    queries.
+    """
+    logits = np.full(lists.shape, -np.inf, np.float32)
+    encoded = EncodedPictures(matcher, images, most, batch_size)
+    query_step = max(1, min(len(lists), 3 * most // 4))
+    gallery_step = max(1, most - query_step)
+    bar = _bar(int((lists >= 0).sum()), "match", progress)
+    for start in range(0, len(lists), query_step):
+        block = lists[start : start + query_step]
+        asking = encoded.get(task.query_rows[first + start : first + start + len(block)])
+        wanted = np.unique(block[block >= 0])
+        for low in range(0, len(wanted), gallery_step):
+            columns = wanted[low : low + gallery_step]
+            candidates = encoded.get(task.gallery_rows[columns])
+            position = np.searchsorted(columns, block).clip(max=len(columns) - 1)
+            inside = columns[position] == block
+            counts = inside.sum(1)
+            for count in np.unique(counts[counts > 0]):  # lists of one length make one call
+                rows = np.flatnonzero(counts == count)
+                row, place = np.nonzero(inside[rows])
+                chosen = torch.from_numpy(position[rows][row, place].reshape(len(rows), count))
+                with torch.no_grad():
+                    found = matcher.score_lists(asking[torch.from_numpy(rows)], candidates, chosen)
+                logits[start + rows[row], place] = _finite(found).reshape(-1).cpu().numpy()
+                bar.update(row.size)
+    return logits
+
+
+def _dense_ranks(values: np.ndarray) -> np.ndarray:
+    """(Q, K) place of every value among the distinct values of its row, ascending from 0."""
+    order = np.argsort(values, axis=1, kind="stable")
+    ordered = np.take_along_axis(values, order, 1)
+    steps = np.zeros(values.shape, np.int64)
+    steps[:, 1:] = np.cumsum(ordered[:, 1:] > ordered[:, :-1], 1)
+    out = np.empty_like(steps)
+    np.put_along_axis(out, order, steps, 1)
+    return out
+
+
+def _finite(logits: Tensor) -> Tensor:
+    if not torch.isfinite(logits).all():
+        raise InputError("matcher: it gave NaN or infinite logits; its weights are unusable")
+    return logits
+
+
+def _check_single(task: Task) -> None:
+    if task.protocol.average_queries:
+        raise InputError(
+            f"matcher: protocol {task.protocol.name} averages vectors; a pair model has none to average"
+        )
+
+
+def _bar(total: int, what: str, progress: bool) -> Any:
+    """Shown in the first process only, and only on a terminal."""
+    return tqdm(
+        total=total, desc=what, unit="pair", disable=None if progress and processes()[0] == 0 else True
+    )

@@ -1,0 +1,410 @@
+"""A gallery: pictures of people that stay, and can be searched."""
+
+import csv
+import json
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kronreid.data.images import ImageLike, as_list, open_rgb
+from kronreid.errors import InputError
+from kronreid.gallery.entries import Entry, format_box
+from kronreid.gallery.filters import Scalar, Selection, Time, format_time, parse_time
+from kronreid.gallery.indexing import AddReport, Embeds, add_entries, entries_of, filled, identified
+from kronreid.gallery.search import Scores, SearchResult, search
+from kronreid.gallery.store import Store
+
+log = logging.getLogger(__name__)
+
+_PROPERTY = "kronreid."
+
+
+@dataclass(frozen=True)
+class GalleryInfo:
+    """What a gallery is.
+
+    Attributes:
+        uri: Where it is.
+        count: Number of pictures.
+        dimension: Length of the vectors.
+        fingerprint: The model that made them; vectors of another one are refused.
+        model: Where that model was loaded from, if it said so.
+        bytes_on_disk: Size of the file; None for a server.
+    """
+
+    uri: str
+    count: int
+    dimension: int
+    fingerprint: str
+    model: str
+    bytes_on_disk: int | None
+
+
+@dataclass
+class VerifyReport:
+    """What `Gallery.verify` found.
+
+    Attributes:
+        checked: Entries looked at.
+        bad_vectors: Identifiers of entries whose vector is no unit vector of the right length.
+        missing: Files that are no longer where they were.
+        changed: Files whose content is not what was added.
+    """
+
+    checked: int = 0
+    bad_vectors: list[str] = field(default_factory=list)
+    missing: list[Path] = field(default_factory=list)
+    changed: list[Path] = field(default_factory=list)
+
+    @property
+    def intact(self) -> bool:
+        """Whether everything that the gallery stores is whole; files may have gone since."""
+        return not self.bad_vectors
+
+
+class Gallery:
+    """A persistent, searchable collection of pictures of people.
+
+    Args:
+        uri: A file name ending in ``.db`` (Milvus Lite, inside this process), or ``http(s)://host:port`` of a
+            Milvus server or cluster.
+        embedder: Makes the vectors. Without one, a gallery that exists can be listed, changed and verified;
+            one that does not exist is not created. `attach` gives it one later.
+        matcher: Looks again at the best candidates of a search.
+        token: Credentials for a server, as ``user:password`` or an API key.
+        collection: Name of the collection, where one server holds several galleries.
+
+    Raises:
+        InputError: The address is no gallery, is open in another process or does not answer; or its vectors
+            were made by another model.
+
+    Example:
+        >>> with kronreid.Gallery("people.db", embedder, matcher) as gallery:
+        ...     report = gallery.add("crops/")
+        ...     result = gallery.search("who.jpg", top=20)
+        >>> result.hits[0].path, result.hits[0].similarity, result.hits[0].probability
+    """
+
+    def __init__(
+        self,
+        uri: str | PathLike[str],
+        embedder: Embeds | None = None,
+        matcher: Scores | None = None,
+        *,
+        token: str = "",
+        collection: str = "people",
+    ) -> None:
+        self.uri = str(uri)
+        self.embedder: Embeds | None = None
+        self.matcher = matcher
+        remote = self.uri.startswith(("http://", "https://"))
+        if embedder is None and not remote and not Path(self.uri).exists():
+            raise InputError(f"{self.uri}: no such gallery; add pictures to it first")
+        self._store = Store(self.uri, collection, token)
+        try:
+            if self._store.exists:
+                self._read_properties()
+                if embedder is not None:
+                    self.attach(embedder)
+            elif embedder is None:
+                raise InputError(
+                    f"{self.uri}: holds no gallery named {collection!r}; add pictures to it first"
+                )
+            else:
+                model = str(getattr(embedder, "path", "") or "")
+                properties = {
+                    "fingerprint": embedder.fingerprint,
+                    "dimension": embedder.dimension,
+                    "model": model,
+                }
+                self._store.create(
+                    embedder.dimension, {_PROPERTY + name: str(value) for name, value in properties.items()}
+                )
+                self._read_properties()
+                self.attach(embedder)
+        except BaseException:
+            self._store.close()
+            raise
+
+    def _read_properties(self) -> None:
+        properties = self._store.properties()
+        try:
+            self.fingerprint = properties[_PROPERTY + "fingerprint"]
+            self.dimension = int(properties[_PROPERTY + "dimension"])
+        except (KeyError, ValueError):
+            raise InputError(
+                f"{self.uri}: collection {self._store.collection!r} is not a kronreid gallery"
+            ) from None
+        self.model = properties.get(_PROPERTY + "model", "")
+
+    def attach(self, embedder: Embeds) -> None:
+        """Give the gallery its embedder.
+
+        Raises:
+            InputError: It is not the model that made the gallery's vectors.
+        """
+        if (embedder.fingerprint, embedder.dimension) != (self.fingerprint, self.dimension):
+            made_by = f" ({self.model})" if self.model else ""
+            given = f"{embedder.fingerprint[:12]}, {embedder.dimension} dimensions"
+            raise InputError(
+                f"{self.uri}: its vectors were made by model {self.fingerprint[:12]}{made_by}, "
+                f"{self.dimension} dimensions, not by {given}; use that model or another gallery"
+            )
+        self.embedder = embedder
+
+    def __enter__(self) -> "Gallery":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Release the file or the connection. Everything added is stored whether or not this is called."""
+        self._store.close()
+
+    # ── filling ─────────────────────────────────────────────────────────────────────────────────────
+
+    def add(
+        self,
+        images: str | PathLike[str] | Iterable[str | PathLike[str] | Entry],
+        *,
+        camera: Scalar | None = None,
+        time: Time | None = None,
+        identity: Scalar | None = None,
+        source: Scalar | None = None,
+        attributes: Mapping[str, Any] | None = None,
+        batch_size: int = 64,
+        workers: int = 4,
+        progress: bool = True,
+    ) -> AddReport:
+        """Add pictures that are not there yet; the same content is never stored twice.
+
+        Every batch is safe once it is written: after an interruption, however rude, running the same again
+        goes on where it stopped.
+
+        Args:
+            images: Files, folders, patterns, lists (CSV, Parquet, MOT, COCO: see `read_list`), or entries.
+            camera: Camera of all of them, instead of what their names tell.
+            time: When they were taken: seconds since 1970, ISO 8601 or a datetime (UTC unless it has a zone).
+            identity: Who they show.
+            source: Where they come from.
+            attributes: More about all of them; JSON values by name.
+            batch_size: Pictures per batch.
+            workers: Threads that read and decode ahead.
+            progress: Show a bar on a terminal.
+
+        Returns:
+            What was added, skipped and unreadable.
+
+        Raises:
+            InputError: A folder is missing, the gallery has no embedder, the disk is full or the server gone.
+        """
+        embedder = self._embedder()
+        values: dict[str, Any] = {
+            name: str(value)
+            for name, value in (("camera", camera), ("identity", identity), ("source", source))
+            if value is not None
+        }
+        if time is not None:
+            values["time"] = parse_time(time)
+        if isinstance(images, str | PathLike):
+            images = [images]
+        entries: list[Entry] = []
+        for given in images:
+            entries += [given] if isinstance(given, Entry) else entries_of(given)
+        described = list(filled(entries, values, json_values(attributes or {})))
+        return add_entries(self._store, embedder, described, batch_size, workers, progress)
+
+    # ── searching ───────────────────────────────────────────────────────────────────────────────────
+
+    def search(
+        self,
+        query: ImageLike | Sequence[ImageLike],
+        top: int = 20,
+        rerank_top: int = 100,
+        *,
+        camera: Scalar | Sequence[Scalar] | None = None,
+        since: Time | None = None,
+        until: Time | None = None,
+        where: Mapping[str, Scalar] | None = None,
+        group_by: str | None = None,
+    ) -> SearchResult:
+        """Find a person.
+
+        Args:
+            query: One picture, or several of the same person: their mean is searched with.
+            top: Number of hits (of groups, with `group_by`).
+            rerank_top: How many of the most similar the matcher looks at, if there is one.
+            camera: Only this camera, or these.
+            since: Only pictures taken then or later.
+            until: Only pictures taken then or earlier; a date means its end.
+            where: Only pictures with these values: identity, source, or an attribute by its name.
+            group_by: ``identity``, ``camera``, ``source`` or the name of an attribute such as ``track``.
+
+        Returns:
+            Hits with the scores of both stages, and the seconds of each stage.
+
+        Raises:
+            InputError: A query cannot be read, a filter has an impossible value, the gallery is empty or has
+                no embedder.
+        """
+        embedder = self._embedder()
+        pictures = [open_rgb(image) for image in as_list(query)]
+        if not pictures:
+            raise InputError("query: no picture given")
+        selection = selection_of(camera=camera, since=since, until=until, where=where)
+        if not self.count:
+            raise InputError(f"{self.uri}: the gallery is empty; add pictures to it first")
+        return search(self._store, embedder, self.matcher, pictures, top, rerank_top, selection, group_by)
+
+    # ── keeping ─────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def count(self) -> int:
+        """Number of pictures."""
+        return self._store.count()
+
+    def info(self) -> GalleryInfo:
+        """What the gallery is and how large."""
+        size = None
+        if self._store.embedded:
+            size = sum(file.stat().st_size for file in Path(self.uri).rglob("*") if file.is_file())
+        return GalleryInfo(self.uri, self.count, self.dimension, self.fingerprint, self.model, size)
+
+    def entries(self, selection: Selection | None = None) -> Iterator[Entry]:
+        """Every picture that meets the selection; all without one."""
+        for entry, _ in self._store.entries((selection or Selection()).expression()):
+            yield entry
+
+    def delete(self, selection: Selection) -> int:
+        """Remove the pictures that meet the selection from the gallery; their files stay.
+
+        Returns:
+            How many.
+
+        Raises:
+            InputError: The selection has no condition.
+        """
+        expression = _some(selection)
+        ids = [entry.id for entry, _ in self._store.entries(expression)]
+        if ids:
+            self._store.delete(ids)
+            self._store.flush()
+        return len(ids)
+
+    def update(self, selection: Selection, **changes: Any) -> int:
+        """Change what is known about the pictures that meet the selection.
+
+        Args:
+            selection: Which.
+            changes: New values of ``path``, ``camera``, ``time``, ``identity``, ``source`` (None: unknown);
+                ``attributes`` are added to those there.
+
+        Returns:
+            How many.
+
+        Raises:
+            InputError: The selection has no condition, or a field is unknown.
+        """
+        changes = {name: _value(name, value) for name, value in changes.items()}
+        attributes = changes.pop("attributes", {})
+        found = list(self._store.entries(_some(selection), vectors=True))
+        for start in range(0, len(found), 1000):
+            batch = found[start : start + 1000]
+            entries = list(filled((entry for entry, _ in batch), changes, attributes))
+            self._store.upsert(entries, np.stack([vector for _, vector in batch]))
+        if found:
+            self._store.flush()
+        return len(found)
+
+    def export(self, path: str | PathLike[str], selection: Selection | None = None) -> int:
+        """Write the descriptions as a CSV list, which `add` reads back; returns how many."""
+        names = ["path", "box", "camera", "time", "identity", "source", "attributes", "id"]
+        rows = 0
+        # Names that are no UTF-8 are written as the bytes they are.
+        with Path(path).open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(names)
+            for entry in self.entries(selection):
+                attributes = json.dumps(entry.attributes, ensure_ascii=False) if entry.attributes else ""
+                values = (entry.camera, format_time(entry.time), entry.identity, entry.source)
+                writer.writerow([entry.path, format_box(entry.box), *values, attributes, entry.id])
+                rows += 1
+        return rows
+
+    def verify(self, files: bool = True) -> VerifyReport:
+        """Look at every entry: its vector, and whether its file is there with the content that was added.
+
+        Args:
+            files: Read the files too; without, only what the gallery itself holds is checked.
+        """
+        report = VerifyReport()
+        for entry, vector in self._store.entries(vectors=True):
+            assert vector is not None
+            report.checked += 1
+            if vector.shape != (self.dimension,) or not np.allclose(np.linalg.norm(vector), 1, atol=1e-3):
+                report.bad_vectors.append(entry.id)
+            if not files:
+                continue
+            try:
+                content = entry.path.read_bytes()
+            except OSError:
+                report.missing.append(entry.path)
+                continue
+            if identified([entry], content)[0].id != entry.id:
+                report.changed.append(entry.path)
+        return report
+
+    def _embedder(self) -> Embeds:
+        if self.embedder is None:
+            raise InputError(
+                f"{self.uri}: opened without a model; give the one that made it to add or search"
+            )
+        return self.embedder
+
+
+def selection_of(where: Mapping[str, Scalar] | None = None, **conditions: Any) -> Selection:
+    """A selection whose `where` may also name the fields identity and source."""
+    where = dict(where or {})
+    for name in ("identity", "source"):
+        if name in where:
+            conditions[name] = where.pop(name)
+    return Selection(where=where, **conditions)
+
+
+def json_values(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Attributes as the JSON they will be stored as.
+
+    Raises:
+        InputError: A value that JSON does not have.
+    """
+    try:
+        return json.loads(json.dumps(dict(attributes), allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"attributes: only text, numbers, true/false, lists and objects can be stored ({error})"
+        ) from None
+
+
+def _some(selection: Selection) -> str:
+    expression = selection.expression()
+    if not expression:
+        raise InputError("no condition given; name a path, camera, identity, source, time or attribute")
+    return expression
+
+
+def _value(name: str, value: Any) -> Any:
+    if name == "path":
+        return Path(value).absolute()
+    if name == "time":
+        return None if value is None else parse_time(value)
+    if name == "attributes":
+        return json_values(value)
+    if name in ("camera", "identity", "source"):
+        return None if value is None else str(value)
+    raise InputError(f"{name}: no such field; one of path, camera, time, identity, source, attributes")

@@ -1,0 +1,330 @@
+"""Filling a gallery: from files to entries and vectors; the next batch is decoded while one is embedded."""
+
+import hashlib
+import io
+import logging
+import time
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from itertools import groupby
+from os import PathLike
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from kronreid.data.images import MAX_PIXELS, find_pictures, open_rgb
+from kronreid.data.readers import FOLDER_NAME, MARKET_NAME, describe
+from kronreid.data.records import DISTRACTOR, JUNK, NO_CAMERA, UNKNOWN
+from kronreid.errors import InputError
+from kronreid.gallery.entries import Entry
+from kronreid.gallery.lists import LIST_SUFFIXES, read_list
+from kronreid.gallery.store import Store
+
+log = logging.getLogger(__name__)
+
+#: Larger pictures are halved until they are below this, so that a batch of photographs fits in memory; what
+#: is left is still several times the input of any network here.
+ENOUGH_PIXELS = 4_000_000
+
+
+class Embeds(Protocol):
+    """What a gallery asks of an embedder; `kronreid.load` gives one."""
+
+    dimension: int
+    fingerprint: str
+
+    def embed(self, images: Any, batch_size: int = 64, progress: bool = False) -> np.ndarray:
+        """(N, dimension) float32, L2-normalised."""
+        ...
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """A picture that could not be added, and why."""
+
+    path: Path
+    reason: str
+
+
+@dataclass
+class AddReport:
+    """What came of adding pictures.
+
+    Attributes:
+        added: Pictures that are new in the gallery.
+        skipped_existing: Pictures whose content was there already.
+        unreadable: Those that could not be read, each with the reason.
+        seconds: How long it took.
+    """
+
+    added: int = 0
+    skipped_existing: int = 0
+    unreadable: list[Unreadable] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def per_second(self) -> float:
+        """Pictures looked at per second."""
+        return (self.added + self.skipped_existing + len(self.unreadable)) / max(self.seconds, 1e-9)
+
+
+def entries_of(inputs: str | PathLike[str] | Iterable[str | PathLike[str]]) -> list[Entry]:
+    """Files, folders with everything below them, patterns such as ``day1/*.jpg``, and lists: see `read_list`.
+
+    Where there is no list, the files' names tell what they can.
+
+    Raises:
+        InputError: A folder holds no picture, nothing fits a pattern, or a list cannot be read.
+    """
+    if isinstance(inputs, str | PathLike):
+        inputs = [inputs]
+    entries: list[Entry] = []
+    for given in map(Path, inputs):
+        root = given.absolute()
+        if root.is_dir():
+            entries += [metadata_from_name(path, root) for path in find_pictures(root)]
+        elif root.suffix.lower() in LIST_SUFFIXES:
+            entries += read_list(root)
+        elif not root.exists() and any(sign in str(given) for sign in "*?["):
+            paths = sorted(Path(root.anchor).glob(str(root.relative_to(root.anchor))))
+            if not paths:
+                raise InputError(f"{given}: no file fits this pattern")
+            entries += entries_of(paths)
+        else:
+            entries.append(metadata_from_name(root))
+    return entries
+
+
+def metadata_from_name(path: Path, root: Path | None = None) -> Entry:
+    """What a file's name tells about the picture.
+
+    ``0002_c1s1_000451_03.jpg`` (Market-1501, Duke) has identity and camera; ``<camera>_<anything>.jpg``
+    the camera, and its folder is the identity where it lies directly in `root` or is a number. Junk and
+    distractors of a data set have no identity.
+    """
+    picture = describe(path)
+    identity = None
+    if picture.identity not in (JUNK, DISTRACTOR, UNKNOWN):
+        identity = str(picture.identity)
+    elif root is not None and path.parent.parent == root and _is_folder_name(path.name):
+        identity = path.parent.name if picture.identity == UNKNOWN else None
+    camera = str(picture.camera) if picture.camera != NO_CAMERA else None
+    return Entry(path, camera=camera, identity=identity)
+
+
+def _is_folder_name(name: str) -> bool:
+    return FOLDER_NAME.match(name) is not None and MARKET_NAME.match(name) is None
+
+
+def add_entries(
+    store: Store,
+    embedder: Embeds,
+    entries: Sequence[Entry],
+    batch_size: int = 64,
+    workers: int = 4,
+    progress: bool = True,
+) -> AddReport:
+    """Embed and store what is not there yet.
+
+    A batch is written before the next is embedded, and the database keeps a written batch whatever happens:
+    a process that is killed loses at most the batch it was working on, and running it again goes on there.
+
+    Args:
+        store: Where to.
+        embedder: Makes the vectors.
+        entries: What to add; their `id` is found here.
+        batch_size: Pictures per batch.
+        workers: Threads that read and decode.
+        progress: Show a bar on a terminal.
+
+    Returns:
+        The counts; a picture that cannot be read is skipped and listed.
+    """
+    report = AddReport()
+    started = time.perf_counter()
+    batches = [entries[start : start + batch_size] for start in range(0, len(entries), batch_size)]
+    known: set[str] = set()  # of the batch in flight, which the database may not have yet
+    bar = tqdm(total=len(entries), unit=" pictures", desc="adding", disable=None if progress else True)
+    with bar, ThreadPoolExecutor(workers) as readers, ThreadPoolExecutor(1) as ahead:
+
+        def prepare(batch: Sequence[Entry]) -> Prepared:
+            return prepare_batch(store, batch, known, readers)
+
+        waiting = ahead.submit(prepare, batches[0]) if batches else None
+        for number in range(len(batches)):
+            assert waiting is not None
+            prepared = waiting.result()
+            known = {entry.id for entry in prepared.entries}
+            waiting = ahead.submit(prepare, batches[number + 1]) if number + 1 < len(batches) else None
+            if prepared.entries:
+                vectors = unit(embedder.embed(prepared.images, batch_size=batch_size))
+                store.upsert(prepared.entries, vectors)
+            report.added += len(prepared.entries)
+            report.skipped_existing += prepared.existing
+            report.unreadable += prepared.unreadable
+            bar.update(len(batches[number]))
+    if report.added:
+        store.flush()
+    for bad in report.unreadable:
+        log.warning("skipped: %s", bad.reason)
+    report.seconds = time.perf_counter() - started
+    return report
+
+
+@dataclass
+class Prepared:
+    """A batch, read: new entries with their pictures (upright RGB), and what fell out."""
+
+    entries: list[Entry] = field(default_factory=list)
+    images: list[Image.Image] = field(default_factory=list)
+    existing: int = 0
+    unreadable: list[Unreadable] = field(default_factory=list)
+
+
+def prepare_batch(
+    store: Store, batch: Sequence[Entry], known: set[str], readers: ThreadPoolExecutor
+) -> Prepared:
+    """Read and hash the files of a batch, ask the database which contents it has, decode the others.
+
+    Entries that follow each other in one file (boxes of one frame) share its reading and decoding.
+    """
+    prepared = Prepared()
+    frames = [list(group) for _, group in groupby(batch, key=lambda entry: entry.path)]
+    fresh: list[tuple[bytes, list[Entry]]] = []
+    for group, content in zip(frames, readers.map(_read, [group[0].path for group in frames])):
+        if isinstance(content, str):
+            prepared.unreadable += [Unreadable(entry.path, content) for entry in group]
+        else:
+            fresh.append((content, identified(group, content)))
+    ids = {entry.id for _, group in fresh for entry in group}
+    seen = store.existing(sorted(ids)) | (known & ids)
+    wanted = []
+    for content, group in fresh:
+        new = []
+        for entry in group:
+            if entry.id in seen:
+                prepared.existing += 1
+            else:
+                seen.add(entry.id)
+                new.append(entry)
+        if new:
+            wanted.append((content, new))
+    for (_, group), crops in zip(wanted, readers.map(_decode, wanted)):
+        for entry, crop in zip(group, crops):
+            if isinstance(crop, str):
+                prepared.unreadable.append(Unreadable(entry.path, crop))
+            else:
+                prepared.entries.append(entry)
+                prepared.images.append(crop)
+    return prepared
+
+
+def identified(group: Sequence[Entry], content: bytes) -> list[Entry]:
+    """Entries of one file with their identifiers: the SHA-256 of the content, and of the box if any."""
+    whole = hashlib.sha256(content)
+    entries = []
+    for entry in group:
+        digest = whole.copy()
+        if entry.box is not None:
+            digest.update(b"\0box %d,%d,%d,%d" % entry.box)
+        entries.append(replace(entry, id=digest.hexdigest()))
+    return entries
+
+
+def _read(path: Path) -> bytes | str:
+    """The content of a file, or one line that says why there is none."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return f"{path}: no such file"
+    except OSError as error:
+        return f"{path}: cannot be read ({error.strerror or error})"
+    return content if content else f"{path}: the file is empty"
+
+
+def _decode(job: tuple[bytes, list[Entry]]) -> list[Image.Image | str]:
+    """The picture of each entry of one file; a line instead where there is none."""
+    content, group = job
+    path = group[0].path
+    try:
+        frame = decode(content, path)
+    except InputError as error:
+        return [str(error)] * len(group)
+    crops: list[Image.Image | str] = []
+    for entry in group:
+        try:
+            crops.append(crop(frame, entry))
+        except InputError as error:
+            crops.append(str(error))
+    return crops
+
+
+def decode(content: bytes, path: Path) -> Image.Image:
+    """A file's content as upright RGB.
+
+    Raises:
+        InputError: It is no picture, is damaged, or is larger than `MAX_PIXELS`.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            image = Image.open(io.BytesIO(content))
+            if image.width * image.height > MAX_PIXELS:
+                raise InputError(f"{path}: {image.width} × {image.height} pixels are too many; crop it")
+            return open_rgb(image)
+    except InputError:
+        raise
+    except (
+        Exception
+    ) as error:  # decoders raise almost anything on damaged data, and one file must not end it all
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"{path}: not a picture that can be read ({reason})") from error
+
+
+def crop(frame: Image.Image, entry: Entry) -> Image.Image:
+    """The entry's part of its file's picture, not much larger than a network needs.
+
+    Raises:
+        InputError: The box lies outside.
+    """
+    image = frame
+    if entry.box is not None:
+        left, top, width, height = entry.box
+        box = (max(left, 0), max(top, 0), min(left + width, frame.width), min(top + height, frame.height))
+        if box[0] >= box[2] or box[1] >= box[3]:
+            raise InputError(f"{entry.path}: the box {entry.box} lies outside the picture {frame.size}")
+        image = frame.crop(box)
+    while image.width * image.height > ENOUGH_PIXELS:
+        image = image.reduce(2)
+    return image
+
+
+def picture_of(entry: Entry) -> Image.Image:
+    """The entry's picture as it was embedded.
+
+    Raises:
+        InputError: The file is gone or damaged.
+    """
+    content = _read(entry.path)
+    if isinstance(content, str):
+        raise InputError(content)
+    return crop(decode(content, entry.path), entry)
+
+
+def unit(vectors: np.ndarray) -> np.ndarray:
+    """Rows of length one, float32: whatever an embedder gives, the database holds cosines."""
+    vectors = np.asarray(vectors, np.float32)
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
+
+
+def filled(
+    entries: Iterable[Entry], values: Mapping[str, Any], attributes: Mapping[str, Any]
+) -> Iterator[Entry]:
+    """Entries with the given fields in place of what their names told, and attributes added."""
+    for entry in entries:
+        yield replace(entry, **values, attributes={**entry.attributes, **attributes})

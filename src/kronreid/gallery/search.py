@@ -1,0 +1,193 @@
+"""Two-stage search: the database ranks by similarity, a matcher looks again at the best."""
+
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, fields
+from typing import Any, Protocol
+
+import numpy as np
+from PIL import Image
+
+from kronreid.errors import InputError
+from kronreid.gallery.entries import Entry, format_box
+from kronreid.gallery.filters import Selection, format_time
+from kronreid.gallery.indexing import Embeds, picture_of, unit
+from kronreid.gallery.store import MOST, Store
+
+
+class Scores(Protocol):
+    """What a gallery asks of a matcher; `kronreid.load` gives one."""
+
+    def score(self, query: Any, candidates: Any, progress: bool = False) -> np.ndarray:
+        """Probability of the same person, (Q, G) float32."""
+        ...
+
+
+@dataclass(frozen=True)
+class Hit(Entry):
+    """An entry that was found.
+
+    Attributes:
+        similarity: Cosine between its vector and the query's, −1 to 1.
+        probability: The matcher's probability of the same person; None where it was not asked.
+        rank: 1 for the best.
+    """
+
+    similarity: float = 0.0
+    probability: float | None = None
+    rank: int = 0
+
+    def as_dict(self) -> dict[str, Any]:
+        """The hit for JSON: the time in ISO 8601, the box as text, None where unknown."""
+        return {
+            "rank": self.rank,
+            "path": str(self.path),
+            "box": format_box(self.box) or None,
+            "similarity": self.similarity,
+            "probability": self.probability,
+            "camera": self.camera,
+            "time": format_time(self.time) or None,
+            "identity": self.identity,
+            "source": self.source,
+            "attributes": self.attributes,
+            "id": self.id,
+        }
+
+
+@dataclass(frozen=True)
+class Group:
+    """Hits that share an identity, a track or another attribute, best first.
+
+    Attributes:
+        key: What they share; None for a single hit of which it is not known.
+        hits: The hits.
+    """
+
+    key: Any
+    hits: list[Hit]
+
+
+@dataclass
+class SearchResult:
+    """What a search found.
+
+    Attributes:
+        hits: Best first. Those that the matcher scored come first, by probability; then by similarity.
+        seconds: Time by stage: ``embed`` the query, ``search`` the database, ``decode`` the candidates,
+            ``match`` them, and the ``total``.
+        groups: The same hits by what they share, the group of the best hit first; empty if not asked for.
+        unreadable: Why the matcher could not look at some candidates; they keep their similarity.
+    """
+
+    hits: list[Hit]
+    seconds: dict[str, float]
+    groups: list[Group] = field(default_factory=list)
+    unreadable: list[str] = field(default_factory=list)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The result for JSON."""
+        return {
+            "hits": [hit.as_dict() for hit in self.hits],
+            "seconds": self.seconds,
+            "groups": [
+                {"key": group.key, "ranks": [hit.rank for hit in group.hits]} for group in self.groups
+            ],
+            "unreadable": self.unreadable,
+        }
+
+
+def search(
+    store: Store,
+    embedder: Embeds,
+    matcher: Scores | None,
+    query: Sequence[Image.Image],
+    top: int,
+    rerank_top: int,
+    selection: Selection,
+    group_by: str | None = None,
+    workers: int = 4,
+) -> SearchResult:
+    """See `Gallery.search`."""
+    for name, value in (("top", top), ("rerank_top", rerank_top)):
+        if not 1 <= value <= MOST:
+            raise InputError(f"{name} {value}: a whole number from 1 to {MOST:,} expected")
+    clock = _Clock()
+    person = unit(unit(embedder.embed(query)).mean(axis=0))
+    clock.stop("embed")
+    wanted = max(top, rerank_top) if matcher is not None or group_by else top
+    found = store.search(person, wanted, selection.expression())
+    clock.stop("search")
+    probabilities: list[float | None] = [None] * len(found)
+    unreadable: list[str] = []
+    if matcher is not None and found:
+        candidates = [entry for entry, _ in found[:rerank_top]]
+        with ThreadPoolExecutor(workers) as pool:
+            pictures = list(pool.map(_picture_or_reason, candidates))
+        unreadable = [picture for picture in pictures if isinstance(picture, str)]
+        readable = [i for i, picture in enumerate(pictures) if not isinstance(picture, str)]
+        clock.stop("decode")
+        if readable:
+            scores = matcher.score(list(query), [pictures[i] for i in readable]).mean(axis=0)
+            for i, score in zip(readable, scores):
+                probabilities[i] = float(score)
+        clock.stop("match")
+    hits = ranked(found, probabilities)
+    groups: list[Group] = []
+    if group_by is None:
+        hits = hits[:top]
+    else:
+        groups = grouped(hits, group_by)[:top]
+        hits = sorted((hit for group in groups for hit in group.hits), key=lambda hit: hit.rank)
+    return SearchResult(hits, clock.finish(), groups, unreadable)
+
+
+def ranked(found: Sequence[tuple[Entry, float]], probabilities: Sequence[float | None]) -> list[Hit]:
+    """Hits in their final order: scored pairs by probability, then the others by similarity."""
+    order = sorted(
+        range(len(found)),
+        key=lambda i: (-1.0 if (p := probabilities[i]) is None else p, found[i][1]),
+        reverse=True,
+    )
+    hits = []
+    for rank, i in enumerate(order, start=1):
+        entry, similarity = found[i]
+        known = {f.name: getattr(entry, f.name) for f in fields(Entry)}
+        hits.append(Hit(**known, similarity=similarity, probability=probabilities[i], rank=rank))
+    return hits
+
+
+def grouped(hits: Sequence[Hit], by: str) -> list[Group]:
+    """Hits by ``identity``, ``camera``, ``source`` or the attribute of that name, by the best of each.
+
+    Hits of which it is not known stay alone.
+    """
+    groups: dict[Any, Group] = {}
+    for hit in hits:
+        key = getattr(hit, by) if by in ("identity", "camera", "source") else hit.attributes.get(by)
+        place = repr(key) if key is not None else hit.id
+        groups.setdefault(place, Group(key, [])).hits.append(hit)
+    return list(groups.values())
+
+
+def _picture_or_reason(entry: Entry) -> Image.Image | str:
+    try:
+        return picture_of(entry)
+    except InputError as error:
+        return str(error)
+
+
+class _Clock:
+    """Seconds by stage."""
+
+    def __init__(self) -> None:
+        self.start = self.last = time.perf_counter()
+        self.seconds: dict[str, float] = {}
+
+    def stop(self, stage: str) -> None:
+        now = time.perf_counter()
+        self.seconds[stage] = now - self.last
+        self.last = now
+
+    def finish(self) -> dict[str, float]:
+        return self.seconds | {"total": time.perf_counter() - self.start}

@@ -1,0 +1,287 @@
+"""The vector database behind a gallery: the only file that talks to pymilvus.
+
+A file name opens Milvus Lite inside this process, ``http://host:port`` a Milvus server or cluster. Vectors
+are unit vectors and compared by inner product, which is their cosine similarity and half the work of the
+database's own cosine (it would normalise them again for every query).
+"""
+
+import logging
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pymilvus import DataType, MilvusClient, MilvusException
+
+from kronreid.errors import InputError
+from kronreid.gallery.entries import Entry
+from kronreid.gallery.filters import quote
+
+log = logging.getLogger(__name__)
+
+FIELDS = ["id", "path", "box", "camera", "time", "identity", "source", "attributes"]
+#: Milvus returns at most this many rows of one search or query.
+MOST = 16_384
+#: Rows of one page of `Store.entries`. Milvus Lite looks at every row for every page, so its pages are large.
+PAGE, PAGE_EMBEDDED, PAGE_WITH_VECTORS = 10_000, 100_000, 8_000
+#: How long a call to a server is tried again, with growing pauses, while the server does not answer.
+PATIENCE_SECONDS = 60.0
+
+_INDEX = "AUTOINDEX"
+_LONGEST_TEXT = 65_535
+_TROUBLE = {
+    "no space left": "the disk is full; free some space and run the same command again",
+    "disk quota": "the disk quota is used up; free some space and run the same command again",
+    "read-only file system": "the disk is read-only",
+}
+
+# Milvus Lite keeps one engine per file and process, whoever opens it: the last one out closes it.
+_users: dict[str, int] = {}
+_users_lock = threading.Lock()
+
+
+class Store:
+    """Rows of entries and unit vectors in one Milvus collection.
+
+    Args:
+        uri: A file name ending in ``.db``, or ``http(s)://host:port``.
+        collection: Name of the collection.
+        token: Credentials for a server, as it expects them.
+
+    Raises:
+        InputError: The address is neither, the file is no gallery or is open in another process, or the
+            server does not answer.
+    """
+
+    def __init__(self, uri: str, collection: str, token: str = "") -> None:
+        self.uri = uri
+        self.collection = collection
+        self.embedded = not uri.startswith(("http://", "https://"))
+        self._client: MilvusClient | None = None
+        options: dict[str, Any] = {"timeout": PATIENCE_SECONDS}
+        if self.embedded:
+            self._path = os.path.realpath(uri)
+            self._enter_file()
+            # The server inside this process takes its client's pings for an attack.
+            options = {"grpc_options": {"grpc.keepalive_time_ms": 2**31 - 1}}
+        try:
+            with self._trouble():
+                self._client = MilvusClient(
+                    self._path if self.embedded else uri, token=token, dedicated=True, **options
+                )
+                if self.exists and self.embedded:
+                    # What an interrupted run left in the log is searched row by row until it is flushed.
+                    self.client.flush(collection)
+        except BaseException:
+            self._leave_file()
+            raise
+
+    # ── the file ────────────────────────────────────────────────────────────────────────────────────
+
+    def _enter_file(self) -> None:
+        path = Path(self._path)
+        if path.suffix != ".db":
+            raise InputError(
+                f"{self.uri}: a gallery is a file ending in .db, or http://host:port of a Milvus server"
+            )
+        if path.is_file():
+            raise InputError(f"{self.uri}: is not a gallery (Milvus Lite keeps one in a folder of that name)")
+        if path.is_dir() and any(path.iterdir()) and not (path / "collections").is_dir():
+            raise InputError(f"{self.uri}: is a folder with other files, not a gallery; choose another name")
+        if not path.parent.is_dir():
+            raise InputError(f"{self.uri}: the folder {path.parent} does not exist; make it first")
+        from milvus_lite.db import MilvusLite
+        from milvus_lite.exceptions import DataDirLockedError
+
+        with _users_lock:
+            if not _users.get(self._path):
+                # Opening through pymilvus only says that it failed; this says why.
+                try:
+                    MilvusLite(self._path).close()
+                except DataDirLockedError:
+                    raise InputError(
+                        f"{self.uri}: is open in another process; close that one, or share a Milvus server (http://host:port)"
+                    ) from None
+                except OSError as error:
+                    raise InputError(f"{self.uri}: cannot be opened ({error.strerror or error})") from error
+            _users[self._path] = _users.get(self._path, 0) + 1
+
+    def _leave_file(self) -> None:
+        if not self.embedded:
+            return
+        from milvus_lite.server_manager import server_manager_instance
+
+        with _users_lock:
+            _users[self._path] -= 1
+            if not _users[self._path]:
+                server_manager_instance.release_server(self._path)
+
+    @property
+    def client(self) -> MilvusClient:
+        if self._client is None:
+            raise InputError(f"{self.uri}: the gallery is closed; open it again")
+        return self._client
+
+    @contextmanager
+    def _trouble(self, writing: bool = False) -> Iterator[None]:
+        """Turns what the user can mend into one line. After a failed write nothing more is written: a log
+        that ends in half a row would swallow whatever follows it."""
+        try:
+            yield
+        except MilvusException as error:
+            if writing and self.embedded:
+                self.close()
+            text = str(error.message)
+            for sign, advice in _TROUBLE.items():
+                if sign in text.lower():
+                    raise InputError(f"{self.uri}: {advice}") from error
+            if not self.embedded and any(
+                sign in text for sign in ("UNAVAILABLE", "Retry timeout", "connecting")
+            ):
+                raise InputError(
+                    f"{self.uri}: the Milvus server does not answer; start it or check the address, "
+                    "then run the same again"
+                ) from error
+            raise
+
+    def close(self) -> None:
+        """Release the file or the connection; what was written is on disk."""
+        client, self._client = self._client, None
+        if client is not None:
+            client.close()
+            self._leave_file()
+
+    # ── the collection ──────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def exists(self) -> bool:
+        """Whether the collection has been created."""
+        return bool(self.client.has_collection(self.collection))
+
+    def create(self, dimension: int, properties: dict[str, str]) -> None:
+        """Create the collection for vectors of `dimension`, with what is to be remembered about it."""
+        schema = self.client.create_schema(auto_id=False, enable_dynamic_field=False)
+        schema.add_field("id", DataType.VARCHAR, is_primary=True, max_length=64)
+        schema.add_field("vector", DataType.FLOAT_VECTOR, dim=dimension)
+        for name in ("path", "box", "camera", "identity", "source"):
+            schema.add_field(name, DataType.VARCHAR, max_length=_LONGEST_TEXT)
+        schema.add_field("time", DataType.DOUBLE, nullable=True)
+        schema.add_field("attributes", DataType.JSON)
+        index = None
+        if not self.embedded:
+            # Milvus Lite compares exactly without an index; with one it stores every vector twice and its
+            # graphs took longer to build than they ever save at the sizes that suit a file.
+            index = self.client.prepare_index_params()
+            index.add_index("vector", index_type=_INDEX, metric_type="IP")
+        with self._trouble(writing=True):
+            self.client.create_collection(
+                self.collection,
+                schema=schema,
+                index_params=index,
+                consistency_level="Strong",
+                properties=properties,
+            )
+
+    def properties(self) -> dict[str, str]:
+        """What was remembered at creation."""
+        with self._trouble():
+            return dict(self.client.describe_collection(self.collection).get("properties") or {})
+
+    def count(self) -> int:
+        """Number of rows."""
+        with self._trouble():
+            rows = self.client.query(self.collection, output_fields=["count(*)"])
+        return int(rows[0]["count(*)"])
+
+    # ── rows ────────────────────────────────────────────────────────────────────────────────────────
+
+    def existing(self, ids: Sequence[str]) -> set[str]:
+        """Those of `ids` that are there."""
+        if not ids:
+            return set()
+        with self._trouble():
+            rows = self.client.get(self.collection, ids=list(ids), output_fields=["id"])
+        return {row["id"] for row in rows}
+
+    def upsert(self, entries: Sequence[Entry], vectors: np.ndarray) -> None:
+        """Write entries with their unit vectors (N, D) float32; once this returns a crash cannot lose them.
+
+        Raises:
+            InputError: The disk is full or the server has gone; the store is closed then, and everything
+                written before is safe.
+        """
+        rows = [entry.to_row() | {"vector": vector} for entry, vector in zip(entries, vectors)]
+        with self._trouble(writing=True):
+            self.client.upsert(self.collection, rows)
+
+    def flush(self) -> None:
+        """Sort what was written into searchable segments; without it searching the newest rows is slow."""
+        with self._trouble(writing=True):
+            self.client.flush(self.collection)
+
+    def delete(self, ids: Sequence[str]) -> None:
+        """Remove rows."""
+        with self._trouble(writing=True):
+            for start in range(0, len(ids), PAGE):
+                self.client.delete(self.collection, ids=list(ids[start : start + PAGE]))
+
+    def search(self, vector: np.ndarray, top: int, expression: str = "") -> list[tuple[Entry, float]]:
+        """The `top` entries nearest to a unit vector (D,), with their cosine similarity, best first."""
+        with self._trouble():
+            (hits,) = self.client.search(
+                self.collection,
+                data=[vector],
+                limit=top,
+                filter=expression,
+                output_fields=FIELDS,
+                search_params={"metric_type": "IP"},
+            )
+        return [(Entry.from_row(hit["entity"] | {"id": hit["id"]}), float(hit["distance"])) for hit in hits]
+
+    def first(self, limit: int, expression: str = "") -> list[Entry]:
+        """Any `limit` entries."""
+        with self._trouble():
+            rows = self.client.query(self.collection, filter=expression, limit=limit, output_fields=FIELDS)
+        return [Entry.from_row(row) for row in rows]
+
+    def entries(
+        self, expression: str = "", vectors: bool = False
+    ) -> Iterator[tuple[Entry, np.ndarray | None]]:
+        """All entries that meet the expression, page by page, with their vectors (D,) float32 if asked.
+
+        The identifiers are hashes, so equal ranges of them hold about equally many rows: a page is a range,
+        and no cursor has to stay open on the server while rows come and go.
+        """
+        size = PAGE_WITH_VECTORS if vectors else PAGE_EMBEDDED if self.embedded else PAGE
+        limit = None if self.embedded else MOST
+        for page in _ranges(self.count(), size):
+            parts = [part for part in (page, expression and f"({expression})") if part]
+            with self._trouble():
+                rows = self.client.query(
+                    self.collection,
+                    filter=" and ".join(parts),
+                    limit=limit,
+                    output_fields=[*FIELDS, "vector"] if vectors else FIELDS,
+                )
+            if len(rows) == limit:
+                raise InputError(
+                    f"{self.uri}: grew to many times its size while it was read; run the same again"
+                )
+            for row in sorted(rows, key=lambda row: row["id"]):
+                yield Entry.from_row(row), (np.asarray(row["vector"], np.float32) if vectors else None)
+
+
+def _ranges(rows: int, page: int) -> list[str]:
+    """Expressions that cut the identifiers (hexadecimal hashes) into ranges of about `page` rows or fewer."""
+    count = -(-rows // page)
+    bounds = ["", *(f"{i * 16**8 // count:08x}" for i in range(1, count)), ""]
+    ranges = []
+    for low, high in pairwise(bounds):
+        ranges.append(
+            " and ".join(p for p in (low and f"id >= {quote(low)}", high and f"id < {quote(high)}") if p)
+        )
+    return ranges

@@ -1,0 +1,122 @@
+"""The convolutional network below both models: any timm model with a feature pyramid."""
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+import kronreid.torchvision_guard  # noqa: F401
+import timm  # isort: skip
+
+from kronreid.errors import InputError
+
+
+@dataclass(frozen=True)
+class BackboneOptions:
+    """Which network, and what it starts from.
+
+    Attributes:
+        name: A timm model's name; ``resnet50.tv_in1k`` is the papers'.
+        weights: ``imagenet`` for timm's own download, ``none`` for random, or the path of a safetensors file
+            in timm's layout (``${VARIABLE}`` is replaced from the environment).
+        last_stride: Stride of the last stage: 1 in HOReID (maps of 1/16 of the input), 2 in KPM (1/32).
+        arguments: Further arguments of ``timm.create_model``, like ``pad_type``.
+    """
+
+    name: str = "resnet50.tv_in1k"
+    weights: str = "imagenet"
+    last_stride: int = 1
+    arguments: dict[str, Any] = field(default_factory=dict)
+
+
+class Backbone(nn.Module):
+    """The last `levels` feature maps of a timm model, finest first.
+
+    Attributes:
+        channels: Channels of each map.
+        strides: Input pixels per position of each map.
+    """
+
+    def __init__(self, options: BackboneOptions, levels: int = 1) -> None:
+        super().__init__()
+        if options.last_stride not in (1, 2):
+            raise InputError(f"backbone.last_stride: {options.last_stride}; 1 or 2")
+        arguments = dict(options.arguments)
+        if options.last_stride == 1:
+            arguments["output_stride"] = 16
+        try:
+            depth = len(timm.create_model(options.name, features_only=True, **options.arguments).feature_info)
+            network = timm.create_model(
+                options.name,
+                features_only=True,
+                pretrained=options.weights == "imagenet",
+                out_indices=tuple(range(depth - levels, depth)),
+                **arguments,
+            )
+        except (RuntimeError, TypeError, ValueError, NotImplementedError, AssertionError) as error:
+            raise InputError(f"backbone.name {options.name!r}: timm cannot make it ({error})") from None
+        if options.last_stride == 1:
+            undo_dilation(network)
+        if options.weights not in ("imagenet", "none"):
+            load_backbone_weights(network, Path(os.path.expandvars(options.weights)))
+        self.network = network
+        self.channels: list[int] = network.feature_info.channels()
+        self.strides: list[int] = network.feature_info.reduction()
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Images (N, 3, H, W) to maps (N, C_l, H / stride_l, W / stride_l), finest first."""
+        return self.network(images)
+
+
+def undo_dilation(network: nn.Module) -> None:
+    """Make every dilated convolution a plain one of the same output size.
+
+    timm's ``output_stride`` replaces strides by dilations, as segmentation wants it. Re-identification only
+    takes the stride away (PCB, MGN, HOReID), which keeps the pretrained receptive fields.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d) and module.dilation != (1, 1):
+            if module.padding != (0, 0):  # zero where timm pads dynamically ("same")
+                module.padding = tuple((size - 1) // 2 for size in module.kernel_size)
+            module.dilation = (1, 1)
+
+
+def load_backbone_weights(network: nn.Module, path: Path) -> None:
+    """Load a safetensors file in timm's layout; tensors of the classifier that have no place here are ignored."""
+    if not path.is_file():
+        raise InputError(f"backbone.weights {path}: no such file")
+    try:
+        tensors = load_file(path)
+    except Exception as error:
+        raise InputError(f"backbone.weights {path}: not a safetensors file ({error})") from None
+    wanted = network.state_dict()
+    missing = [name for name in wanted if name not in tensors and not name.endswith("num_batches_tracked")]
+    if missing:
+        raise InputError(f"backbone.weights {path}: {len(missing)} tensors are missing, the first is {missing[0]}")
+    for name, tensor in wanted.items():
+        if name in tensors and tensors[name].shape != tensor.shape:
+            raise InputError(
+                f"backbone.weights {path}: {name} is {tuple(tensors[name].shape)}, the network wants {tuple(tensor.shape)}"
+            )
+    network.load_state_dict({name: tensors[name] for name in wanted if name in tensors}, strict=False)
+
+
+def initialise(*modules: nn.Module) -> None:
+    """Initialise new layers: He's normal for convolutions, small for the last linear one."""
+    for module in (inner for outer in modules for inner in outer.modules()):
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out")
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, std=0.001)
+            nn.init.zeros_(module.bias)
+
+
+def flatten(maps: Tensor) -> Tensor:
+    """(N, C, H, W) to (N, C, H·W)."""
+    return torch.flatten(maps, 2)

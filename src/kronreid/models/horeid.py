@@ -1,0 +1,142 @@
+"""HOReID: deep high-order mapping enhances pose alignment for person re-identification (Wang et al.).
+
+Average pooling compares every place of one picture with every place of the other and gives all pairs the same
+weight (Eq. 2). Multiplying the similarities of several feature levels (Eq. 3) lets the pairs that agree on
+all levels, the aligned ones, outweigh the rest. By Theorem 1 that product is one inner product of Kronecker
+products, and count sketches keep those small (Eq. 9, 10). Names and equation numbers are the paper's.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from kronreid.errors import InputError
+from kronreid.models.backbone import Backbone, BackboneOptions, initialise
+from kronreid.models.embedding import Embedding
+from kronreid.ops.sketch import CountSketch, high_order_pooling
+
+#: Count sketches are drawn once and belong to the model: each level of each layer has a seed of its own.
+SKETCH_SEED = 20_180_618
+
+
+class ResidualBlock(nn.Module):
+    """X_{l+1} = X_l + ReLU(BN(conv(X_l))), a 1×1 convolution (Sec. IV-A)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 1, bias=False)
+        self.norm = nn.BatchNorm2d(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + F.relu(self.norm(self.conv(x)))
+
+
+class GlobalHierarchicalPooling(nn.Module):
+    """GHP (Sec. IV-B): the levels' global features, their high-order product, averaged over all places."""
+
+    def __init__(self, order: int, channels: int, dimension: int) -> None:
+        super().__init__()
+        self.convs = nn.ModuleList(nn.Conv2d(channels, channels, 1, bias=False) for _ in range(order))
+        self.sketches = nn.ModuleList(
+            CountSketch(channels, dimension, seed=SKETCH_SEED + level) for level in range(order)
+        )
+
+    def forward(self, levels: list[Tensor]) -> Tensor:
+        """{X_l} of (N, C, H, W) each to g̃ (N, D), L2-normalised."""
+        maps = [conv(x).flatten(2) for conv, x in zip(self.convs, levels)]  # G_l
+        return F.normalize(high_order_pooling(maps, list(self.sketches)))  # type: ignore[arg-type]
+
+
+class LocalHierarchicalPooling(nn.Module):
+    """LHP (Sec. IV-C): P parts sampled by one sampler for all levels, and their high-order product."""
+
+    def __init__(self, order: int, channels: int, dimension: int, parts: int) -> None:
+        super().__init__()
+        self.convs = nn.ModuleList(nn.Conv2d(channels, channels, 1, bias=False) for _ in range(order))
+        # Eq. 11 reads all levels. No bias: a constant per map does not change a softmax over places.
+        self.sampler = nn.Conv2d(order * channels, parts, 1, bias=False)
+        self.sketches = nn.ModuleList(
+            CountSketch(channels, dimension, seed=SKETCH_SEED + 100 + level) for level in range(order)
+        )
+
+    def maps(self, levels: list[Tensor]) -> Tensor:
+        """Eq. 11 and the softmax of Eq. 12: where each part is sampled, (N, P, H·W), rows sum to 1."""
+        return self.sampler(torch.cat(levels, dim=1)).flatten(2).float().softmax(dim=2)
+
+    def forward(self, levels: list[Tensor], values: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        """{X_l} for the sampler and for the convolutions to p̃ (N, D), L2-normalised, and {P_l} (N, C, P)."""
+        where = self.maps(levels).transpose(1, 2)  # (N, H·W, P)
+        parts = [conv(x).flatten(2).float() @ where for conv, x in zip(self.convs, values)]  # Eq. 12
+        pooled = high_order_pooling(parts, list(self.sketches))  # type: ignore[arg-type]  # Eq. 14, 15
+        return F.normalize(pooled), parts
+
+
+class HOReID(nn.Module):
+    """The whole embedding model (Fig. 3).
+
+    Args:
+        backbone: The network below, ResNet-50 with last stride 1 in the paper.
+        order: n, the number of levels multiplied.
+        channels: Channels of X_l, G_l and P_l.
+        dimension: D_g and D_p, the length of the sketched product.
+        parts: P, the number of sampled parts; 0 leaves LHP out.
+        normalise_levels: L2-normalise X_l at every place before G_l. A product of n levels raises the
+            differences of magnitude between places to the n-th power, and in short training a few bright
+            places then decide the pooled vector. Not in the paper.
+        first_order: Give the average-pooled X_1 a triplet loss of its own while training, so that the trunk
+            learns from a linear path as well. Not in the paper; not part of the descriptor.
+    """
+
+    def __init__(
+        self,
+        backbone: BackboneOptions = BackboneOptions(),
+        order: int = 3,
+        channels: int = 512,
+        dimension: int = 512,
+        parts: int = 256,
+        normalise_levels: bool = False,
+        first_order: bool = False,
+    ) -> None:
+        super().__init__()
+        if order < 1 or channels < 1 or parts < 0:
+            raise InputError(f"model: order {order} and channels {channels} must be positive, parts {parts} at least 0")
+        if dimension < 2 or dimension % 2:
+            raise InputError(f"model.dimension: {dimension}; an even number, as the inverse real FFT needs")
+        self.backbone = Backbone(backbone)
+        self.reduce = nn.Conv2d(self.backbone.channels[-1], channels, 1, bias=False)
+        self.blocks = nn.ModuleList(ResidualBlock(channels) for _ in range(order - 1))
+        self.ghp = GlobalHierarchicalPooling(order, channels, dimension)
+        self.lhp = LocalHierarchicalPooling(order, channels, dimension, parts) if parts else None
+        self.normalise_levels = normalise_levels
+        self.first_order = first_order
+        self.dimension = dimension * (2 if parts else 1)
+        initialise(self.reduce, self.blocks, self.ghp.convs)
+        if self.lhp is not None:
+            initialise(self.lhp.convs, self.lhp.sampler)
+
+    def levels(self, images: Tensor) -> list[Tensor]:
+        """Normalised images (N, 3, H, W) to the hierarchy {X_l}, (N, C, h, w) each."""
+        levels = [self.reduce(self.backbone(images)[-1])]
+        for block in self.blocks:
+            levels.append(block(levels[-1]))
+        return levels
+
+    def forward(self, images: Tensor) -> Embedding:
+        """Normalised images (N, 3, H, W) to their embedding; D is 512 each for GHP and LHP."""
+        levels = self.levels(images)
+        values = [F.normalize(level.float(), dim=1) for level in levels] if self.normalise_levels else levels
+        branches = {"global": self.ghp(values)}
+        parts: list[Tensor] = []
+        if self.lhp is not None:
+            branches["local"], parts = self.lhp(levels, values)
+        descriptor = F.normalize(torch.cat(list(branches.values()), dim=1))
+        if self.first_order:
+            branches["first-order"] = F.normalize(levels[0].float().mean((2, 3)))
+        return Embedding(descriptor, branches, parts)
+
+    def part_maps(self, images: Tensor) -> Tensor:
+        """Normalised images (N, 3, H, W) to the sampler's maps (N, P, h, w), each summing to 1 (Fig. 6)."""
+        if self.lhp is None:
+            raise InputError("this model has no parts (parts: 0): it has no sampler's maps to show")
+        levels = self.levels(images)
+        return self.lhp.maps(levels).view(len(images), -1, *levels[0].shape[2:])

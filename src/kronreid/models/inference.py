@@ -1,0 +1,332 @@
+"""Models as people use them: `load` one, then `embed`, `score` or `explain` pictures."""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from kronreid.data.images import ImageLike, as_list, open_rgb
+from kronreid.data.transforms import InputOptions, normalise, resize, to_tensor
+from kronreid.errors import InputError
+from kronreid.models.kpm import KPM
+from kronreid.models.storage import load_folder
+from kronreid.ops.blocks import PreparedMaps, prepare, score_block, score_lists
+from kronreid.ops.matching import correspondence
+
+
+@dataclass
+class EncodedMaps:
+    """N pictures as a matcher sees them, made ready once for any number of comparisons.
+
+    Attributes:
+        pooled: Pooled backbone features (N, D), L2-normalised.
+        scales: The maps of each scale.
+    """
+
+    pooled: Tensor
+    scales: list[PreparedMaps]
+
+    def __len__(self) -> int:
+        return len(self.pooled)
+
+    def __getitem__(self, index: "slice | Tensor") -> "EncodedMaps":
+        return EncodedMaps(self.pooled[index], [scale[index] for scale in self.scales])
+
+
+@dataclass
+class ScaleExplanation:
+    """What the matcher saw at one scale.
+
+    Attributes:
+        correspondence: β of Eq. 5, (H·W, H·W): row i says where place i of the first picture looks in the
+            second; rows sum to 1. Places are numbered row by row.
+        attention_a: ã of the first picture (H, W), sums to 1; uniform in a model without attention.
+        attention_b: The same of the second.
+        height: H.
+        width: W.
+    """
+
+    correspondence: np.ndarray
+    attention_a: np.ndarray
+    attention_b: np.ndarray
+    height: int
+    width: int
+
+
+@dataclass
+class Explanation:
+    """Why two pictures match, or do not.
+
+    Attributes:
+        probability: Of the same person.
+        scales: One per scale, coarsest first.
+        image_a: The first picture as the network saw it, uint8 (H, W, 3).
+        image_b: The second.
+    """
+
+    probability: float
+    scales: list[ScaleExplanation]
+    image_a: np.ndarray
+    image_b: np.ndarray
+
+
+class _Network:
+    """What both kinds share: pictures in, batches through a network. Decoding overlaps with computing."""
+
+    def __init__(self, model: nn.Module, input_options: InputOptions, fingerprint: str = "") -> None:
+        self.path: Path | None = None
+        self.model = model.eval().to(memory_format=torch.channels_last)
+        self.input = input_options
+        self.height, self.width = input_options.height, input_options.width
+        self.fingerprint = fingerprint
+        self.dimension = int(cast(int, model.dimension))
+        self.autocast = False
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+    def pixels(self, image: ImageLike) -> Tensor:
+        """One picture at the network's size, uint8 (3, H, W)."""
+        return resize(to_tensor(open_rgb(image)), self.input)
+
+    def _batches(self, images: Sequence[ImageLike], batch_size: int, progress: bool) -> Iterator[Tensor]:
+        """Normalised batches on the model's device; the next is decoded while this one is computed."""
+        starts = range(0, len(images), batch_size)
+        with ThreadPoolExecutor(max_workers=2) as pool:
+
+            def submit(start: int) -> list:
+                return [pool.submit(self.pixels, image) for image in images[start : start + batch_size]]
+
+            waiting = [submit(start) for start in starts[:2]]
+            bar = tqdm(total=len(images), unit=" pictures", desc="embedding", disable=None if progress else True)
+            with bar:
+                for number in range(len(starts)):
+                    batch = torch.stack([future.result() for future in waiting.pop(0)])
+                    if number + 2 < len(starts):
+                        waiting.append(submit(starts[number + 2]))
+                    batch = normalise(batch.to(self.device), self.input)
+                    yield batch.contiguous(memory_format=torch.channels_last)
+                    bar.update(len(batch))
+
+    def _precision(self):  # noqa: ANN202 (one of two context managers)
+        return torch.autocast(self.device.type, torch.bfloat16) if self.autocast else nullcontext()
+
+
+class Embedder(_Network):
+    """Turns pictures into vectors.
+
+    Attributes:
+        dimension: Length of a vector.
+        fingerprint: A hash of the model's files: vectors of different fingerprints do not compare.
+        height: Input height in pixels.
+        width: Input width in pixels.
+        autocast: Compute in bfloat16: about twice as fast, and cosines change in the third digit.
+    """
+
+    @torch.no_grad()
+    def embed(
+        self, images: ImageLike | Sequence[ImageLike], batch_size: int = 64, progress: bool = False
+    ) -> np.ndarray:
+        """Embed pictures.
+
+        Args:
+            images: Paths, PIL images or uint8 arrays (H, W, 3) in RGB; one or several.
+            batch_size: Pictures per pass.
+            progress: Show a progress bar.
+
+        Returns:
+            (N, dimension) float32, L2-normalised: the inner product of two is their cosine similarity.
+
+        Raises:
+            InputError: A picture cannot be read; the message names it.
+
+        Example:
+            >>> embedder = kronreid.load("runs/horeid")
+            >>> vectors = embedder.embed(["a.jpg", "b.jpg"])
+            >>> float(vectors[0] @ vectors[1])
+        """
+        images = as_list(images)
+        vectors = np.empty((len(images), self.dimension), dtype=np.float32)
+        done = 0
+        for batch in self._batches(images, batch_size, progress):
+            with self._precision():
+                descriptor = self.model(batch).descriptor.float()
+            vectors[done : done + len(batch)] = F.normalize(descriptor).cpu().numpy()
+            done += len(batch)
+        return vectors
+
+    @torch.no_grad()
+    def part_maps(self, image: ImageLike) -> np.ndarray:
+        """Where HOReID's sampler looks, (P, h, w) float32, each map summing to 1 (Fig. 6)."""
+        batch = next(self._batches([image], 1, progress=False))
+        if not hasattr(self.model, "part_maps"):
+            raise InputError("this model has no part sampler; HOReID with parts > 0 has one")
+        return self.model.part_maps(batch)[0].float().cpu().numpy()  # type: ignore[operator]
+
+
+class Matcher(_Network):
+    """Compares pictures pair by pair.
+
+    Attributes:
+        dimension: Length of the pooled features that `embed` gives.
+        fingerprint: A hash of the model's files.
+        height: Input height in pixels.
+        width: Input width in pixels.
+        autocast: Compute the network in bfloat16.
+    """
+
+    model: KPM
+
+    def __init__(self, model: KPM, input_options: InputOptions, fingerprint: str = "") -> None:
+        super().__init__(model, input_options, fingerprint)
+
+    @torch.no_grad()
+    def encode(
+        self, images: ImageLike | Sequence[ImageLike], batch_size: int = 64, progress: bool = False
+    ) -> EncodedMaps:
+        """Everything of each picture that its comparisons need; see `score`.
+
+        Raises:
+            InputError: A picture cannot be read, or there is none.
+        """
+        images = as_list(images)
+        if not images:
+            raise InputError("images: there are none to encode")
+        pooled, scales = [], []
+        for batch in self._batches(images, batch_size, progress):
+            with self._precision():
+                features, maps = self.model.encode(batch)
+            pooled.append(features.float())
+            scales.append([prepare(scale.maps.float(), scale.weight) for scale in maps])
+        return EncodedMaps(torch.cat(pooled), [PreparedMaps.cat(list(parts)) for parts in zip(*scales)])
+
+    @torch.no_grad()
+    def embed(
+        self, images: ImageLike | Sequence[ImageLike], batch_size: int = 64, progress: bool = False
+    ) -> np.ndarray:
+        """Pooled backbone features, for a first ranking without another model: (N, dimension) float32, L2-normalised."""
+        vectors = []
+        for batch in self._batches(as_list(images), batch_size, progress):
+            with self._precision():
+                maps = self.model.backbone(batch)[-1].float()
+            vectors.append(F.normalize(maps.mean((2, 3))).cpu().numpy())
+        return np.concatenate(vectors) if vectors else np.empty((0, self.dimension), np.float32)
+
+    def logits(self, query: EncodedMaps, candidates: EncodedMaps) -> Tensor:
+        """Logits (Q, G) of every query against every candidate, which is warped onto it."""
+        head, constant = self.model.head()
+        if not self.model.match:
+            return pooled_logits(query.scales, candidates.scales, head) + constant
+        total: Tensor | float = constant
+        for x, y, a in zip(query.scales, candidates.scales, head):
+            total = total + score_block(x, y, a, self.model.temperature)
+        return cast(Tensor, total)
+
+    def score_lists(self, query: EncodedMaps, candidates: EncodedMaps, lists: Tensor) -> Tensor:
+        """Logits (Q, K) of each query against its own candidates, whose numbers are `lists` (Q, K)."""
+        head, constant = self.model.head()
+        if not self.model.match:
+            return torch.stack([self.logits(query[i : i + 1], candidates[row])[0] for i, row in enumerate(lists)])
+        total: Tensor | float = constant
+        for x, y, a in zip(query.scales, candidates.scales, head):
+            total = total + score_lists(x, y, lists, a, self.model.temperature)
+        return cast(Tensor, total)
+
+    @torch.no_grad()
+    def score(
+        self,
+        query: "EncodedMaps | ImageLike | Sequence[ImageLike]",
+        candidates: "EncodedMaps | ImageLike | Sequence[ImageLike]",
+        progress: bool = False,
+    ) -> np.ndarray:
+        """Probability that two pictures show the same person, for every query and candidate.
+
+        Args:
+            query: Pictures, or what `encode` made of them.
+            candidates: The same.
+            progress: Show a progress bar while encoding.
+
+        Returns:
+            (Q, G) float32 between 0 and 1. The first picture of a pair is the one that is warped onto, so
+            score(a, b) and score(b, a) differ a little.
+
+        Example:
+            >>> matcher = kronreid.load("runs/kpm")
+            >>> matcher.score("who.jpg", ["a.jpg", "b.jpg"])
+        """
+        if not isinstance(query, EncodedMaps):
+            query = self.encode(query, progress=progress)
+        if not isinstance(candidates, EncodedMaps):
+            candidates = self.encode(candidates, progress=progress)
+        return self.logits(query, candidates).sigmoid().cpu().numpy()
+
+    @torch.no_grad()
+    def explain(self, a: ImageLike, b: ImageLike) -> Explanation:
+        """Correspondences and attention per scale, and the probability, of one pair."""
+        pictures = [Image.fromarray(self.pixels(image).permute(1, 2, 0).contiguous().numpy()) for image in (a, b)]
+        batch = next(self._batches(pictures, 2, progress=False))
+        _, maps = self.model.encode(batch)
+        probability = float(self.model([s.take(torch.tensor([0])) for s in maps], [s.take(torch.tensor([1])) for s in maps]).sigmoid())
+        scales = []
+        for scale in maps:
+            height, width = scale.maps.shape[2:]
+            places = height * width
+            weight = scale.weight if scale.weight is not None else scale.maps.new_full((2, places), 1 + 1 / places)
+            attention = (weight - 1).view(2, height, width).cpu().numpy()
+            beta = correspondence(scale.maps[:1], scale.maps[1:], self.model.temperature)[0].cpu().numpy()
+            scales.append(ScaleExplanation(beta, attention[0], attention[1], height, width))
+        return Explanation(probability, scales, np.asarray(pictures[0]), np.asarray(pictures[1]))
+
+
+def pooled_logits(queries: list[PreparedMaps], candidates: list[PreparedMaps], head: list[Tensor]) -> Tensor:
+    """Σ_s a_s · (x̄ − ȳ)² without its constant for a model without matching: one product per scale.
+
+    Expanded, (x̄ − ȳ)² needs no (Q, G, C) array. Such a model has no attention: all weights are one.
+    """
+    total = None
+    for x, y, a in zip(queries, candidates, head):
+        places = x.unit.shape[1]
+        p, q = x.weighted_sum / places, y.weighted_sum / places
+        scores = (p.square() @ a)[:, None] + (q.square() @ a)[None, :] - 2 * (p * a) @ q.t()
+        total = scores if total is None else total + scores
+    return cast(Tensor, total)
+
+
+def wrap(model: nn.Module, input_options: InputOptions, fingerprint: str = "") -> Embedder | Matcher:
+    """A network with the face that fits it."""
+    if isinstance(model, KPM):
+        return Matcher(model, input_options, fingerprint)
+    return Embedder(model, input_options, fingerprint)
+
+
+def load(path: str | Path, device: str | None = None) -> Embedder | Matcher:
+    """Open a trained model.
+
+    Args:
+        path: A model or run folder (`config.json` and `model.safetensors`).
+        device: Where it computes; None takes a GPU if there is one.
+
+    Raises:
+        InputError: The folder is missing, incomplete or damaged.
+
+    Example:
+        >>> embedder = kronreid.load("runs/horeid")
+    """
+    folder = Path(path)
+    if not folder.is_dir():
+        raise InputError(f"{path}: no such model folder")
+    model, input_options, fingerprint = load_folder(folder)
+    model = model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    tool = wrap(model, input_options, fingerprint)
+    tool.path = folder.resolve()
+    return tool

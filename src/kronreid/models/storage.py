@@ -1,0 +1,101 @@
+"""A model on disk: a folder with `config.json` and `model.safetensors`. Nothing is ever unpickled."""
+
+import dataclasses
+import hashlib
+import json
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import jsonargparse
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from kronreid.data.transforms import InputOptions
+from kronreid.errors import InputError
+from kronreid.models.baselines import Pooled
+from kronreid.models.horeid import HOReID
+from kronreid.models.kpm import KPM
+
+#: A model's `name` in a config, and its class. Its options are the constructor's arguments.
+MODELS: dict[str, type[nn.Module]] = {"horeid": HOReID, "pooled": Pooled, "kpm": KPM}
+
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+
+
+def build(name: str, arguments: dict[str, Any], source: str = "model") -> nn.Module:
+    """Make a model by name.
+
+    Args:
+        name: One of `MODELS`.
+        arguments: Its constructor's arguments as plain values, as YAML or JSON have them.
+        source: Where they come from, for the message.
+
+    Raises:
+        InputError: An unknown name or argument, or a value of the wrong type.
+    """
+    if name not in MODELS:
+        raise InputError(f"{source}: model {name!r} is unknown; one of {', '.join(MODELS)}")
+    parser = jsonargparse.ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(MODELS[name], None)
+    try:
+        return MODELS[name](**vars(parser.instantiate_classes(parser.parse_object(arguments))))
+    except jsonargparse.ArgumentError as error:
+        raise InputError(f"{source}: model {name}: {one_line(error)}") from None
+
+
+def one_line(error: Exception) -> str:
+    """The gist of a many-line parser message."""
+    return " ".join(str(error).split())
+
+
+def save(folder: Path, name: str, arguments: dict[str, Any], input_options: InputOptions, model: nn.Module) -> None:
+    """Write a model folder. What was there is replaced only when the new files are complete."""
+    folder.mkdir(parents=True, exist_ok=True)
+    config = {"name": name, "arguments": arguments, "input": dataclasses.asdict(input_options)}
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".new-") as new:
+        tensors = {key: tensor.contiguous() for key, tensor in model.state_dict().items()}
+        save_file(tensors, Path(new) / WEIGHTS)
+        (Path(new) / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
+        for file in (WEIGHTS, CONFIG):
+            shutil.move(Path(new) / file, folder / file)
+
+
+def load_folder(folder: Path) -> tuple[nn.Module, InputOptions, str]:
+    """Read a model folder.
+
+    Returns:
+        The model in eval mode, its input options and its fingerprint, a hash of both files.
+
+    Raises:
+        InputError: A file is missing or damaged, or the weights have other names or shapes.
+    """
+    for file in (CONFIG, WEIGHTS):
+        if not (folder / file).is_file():
+            raise InputError(f"{folder}: no {file}; a model folder holds {CONFIG} and {WEIGHTS}")
+    try:
+        config = json.loads((folder / CONFIG).read_text())
+        name, arguments, size = config["name"], dict(config["arguments"]), dict(config["input"])
+        input_options = InputOptions(**{**size, "mean": tuple(size["mean"]), "std": tuple(size["std"])})
+    except InputError:
+        raise
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{folder / CONFIG}: damaged ({type(error).__name__}: {error})") from None
+    # The weights are in the folder: the backbone starts from none.
+    arguments["backbone"] = {**arguments.get("backbone", {}), "weights": "none"}
+    model = build(name, arguments, source=str(folder / CONFIG))
+    try:
+        tensors = load_file(folder / WEIGHTS)
+    except Exception as error:
+        raise InputError(f"{folder / WEIGHTS}: damaged ({one_line(error)})") from None
+    wanted = model.state_dict()
+    odd = sorted(set(tensors) ^ set(wanted)) or sorted(k for k in wanted if wanted[k].shape != tensors[k].shape)
+    if odd:
+        raise InputError(
+            f"{folder / WEIGHTS}: does not fit {CONFIG}: {odd[0]} is missing, unknown or of another shape "
+            f"({len(odd)} such tensors)"
+        )
+    model.load_state_dict(tensors)
+    digest = hashlib.sha256((folder / CONFIG).read_bytes() + (folder / WEIGHTS).read_bytes()).hexdigest()
+    return model.eval(), input_options, digest

@@ -1,0 +1,77 @@
+"""Parameters and multiply-adds of a model, by part (HOReID, Table II)."""
+
+from collections import Counter
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from kronreid.data.transforms import InputOptions
+from kronreid.models.kpm import KPM
+from kronreid.ops.sketch import CountSketch
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of a model.
+
+    Attributes:
+        name: Its name in the model.
+        parameters: Trained parameters.
+        multiply_adds: For one picture.
+        layers: How many layers of each kind, like ``{"Conv2d": 3}``.
+    """
+
+    name: str
+    parameters: int
+    multiply_adds: int
+    layers: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A model's size.
+
+    Attributes:
+        parameters: Trained parameters.
+        parameters_with_sketches: The same, each count sketch counted as the dense C×D matrix it stands for, as
+            the paper's Table II counts.
+        multiply_adds: For one picture at the input size. Convolutions and matrix products count; sketches,
+            FFTs, norms and activations do not, as in the paper.
+        parts: By part.
+    """
+
+    parameters: int
+    parameters_with_sketches: int
+    multiply_adds: int
+    parts: list[Part]
+
+
+def summarise(model: nn.Module, input_options: InputOptions) -> Summary:
+    """Count a model's parameters and multiply-adds.
+
+    For KPM a picture's share is counted: backbone, hourglass and attention; what one pair costs depends on
+    the form of the matching (see docs/performance.md).
+    """
+    model = model.eval()
+    images = torch.zeros(1, 3, input_options.height, input_options.width)
+    counter = FlopCounterMode(display=False)
+    with counter, torch.no_grad():
+        model.encode(images) if isinstance(model, KPM) else model(images)
+    by_module = {name.partition(".")[2]: sum(kinds.values()) for name, kinds in counter.get_flop_counts().items()}
+    parts = []
+    for name, child in model.named_children():
+        kinds = Counter(type(layer).__name__ for layer in child.modules() if not list(layer.children()))
+        # A list of modules has no forward of its own: its members are counted.
+        members = [name] if name in by_module else [n for n in by_module if n.rpartition(".")[0] == name]
+        flops = sum(by_module[member] for member in members)
+        parts.append(Part(name, count(child), flops // 2, dict(kinds)))
+    sketches = sum(m.channels * m.dimension for m in model.modules() if isinstance(m, CountSketch))
+    total = count(model)
+    return Summary(total, total + sketches, counter.get_total_flops() // 2, parts)
+
+
+def count(module: nn.Module) -> int:
+    """Trained parameters of a module."""
+    return sum(parameter.numel() for parameter in module.parameters())

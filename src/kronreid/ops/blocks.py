@@ -1,0 +1,272 @@
+"""Kronecker-product matching of many pictures against many, for scoring (no gradients).
+
+The query is X and the candidate Y of `matching.py`: Y is warped onto X. Per scale, the inner products of a
+tile of queries with a tile of candidates are one matrix product whose result stays in the cache until its
+softmax and its weighted column sums are taken; the warped map is never made, because
+
+    delta = (sum_i w_i x_i - sum_j v_j y_j) / M     with  v_j = sum_i w_i beta_ij.
+
+Nothing here grows with the gallery but the result.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+from kronreid.errors import InputError
+from kronreid.ops.matching import EPSILON, as_positions, as_weight, check_temperature
+
+# Positions of queries per matrix product: fewer leave the product short of work, more gain nothing.
+_ROWS = 512
+# Inner products held at once. A CPU tile (4 MiB) must stay in its cache; a GPU wants few, large launches.
+_TILE_ELEMENTS = {"cpu": 1 << 20, "cuda": 1 << 26}
+
+
+@dataclass(frozen=True)
+class PreparedMaps:
+    """The maps of N pictures at one scale, made ready once to be matched with many others.
+
+    unit: (N, M, C) float32 or bfloat16, the vector of each position divided by its norm.
+    norms: (N, M) float32; `unit * norms` is the raw map, so that is not kept a second time.
+    weight: (N, M) float32, w = 1 + attention; used when the picture is a query.
+    weighted_mean: (N, C) float32, sum_i w_i x_i / M of the raw map.
+    """
+
+    unit: Tensor
+    norms: Tensor
+    weight: Tensor
+    weighted_mean: Tensor
+
+    def __len__(self) -> int:
+        return len(self.unit)
+
+    def __getitem__(self, index: slice | Tensor) -> PreparedMaps:
+        """The pictures of a slice (a view) or of an int64 tensor (a copy)."""
+        return PreparedMaps(*(getattr(self, field.name)[index] for field in fields(self)))
+
+    def to(self, device: torch.device | str) -> PreparedMaps:
+        return PreparedMaps(*(getattr(self, field.name).to(device) for field in fields(self)))
+
+    @classmethod
+    def cat(cls, parts: Sequence[PreparedMaps]) -> PreparedMaps:
+        """One after the other; all of one map size, channel count and dtype."""
+        return cls(*(torch.cat([getattr(part, field.name) for part in parts]) for field in fields(cls)))
+
+
+@torch.no_grad()
+def prepare(
+    maps: Tensor, weight: Tensor | None = None, dtype: torch.dtype = torch.float32
+) -> PreparedMaps:
+    """Make maps ready for `match_block` and `score_block`.
+
+    Args:
+        maps: (N, C, H, W) or (N, C, M), any floating dtype.
+        weight: (N, M) or (N, 1, H, W), w = 1 + attention; None: ones.
+        dtype: of the unit vectors. bfloat16 halves memory and multiplies the rate of the products, whose
+            results are then rounded to 8 bits before the softmax (which is always float32).
+
+    Raises:
+        InputError: for non-finite maps or weights, or another dtype.
+    """
+    if dtype not in (torch.float32, torch.bfloat16):
+        raise InputError(f"prepare: dtype {dtype} is not supported; use torch.float32 or torch.bfloat16")
+    positions = as_positions(maps, "maps").float()
+    weight = as_weight(weight, positions, "weight")
+    with torch.autocast(maps.device.type, enabled=False):
+        norms = torch.linalg.vector_norm(positions, dim=1).clamp_min(EPSILON)
+        weighted_mean = torch.bmm(positions, weight[:, :, None])[:, :, 0] / norms.shape[1]
+        if not bool(torch.isfinite(weighted_mean).all() & torch.isfinite(norms).all()):
+            raise InputError("maps: the maps or their weights hold NaN or infinity, or overflow when squared")
+        unit = (positions / norms[:, None]).transpose(1, 2).to(dtype, memory_format=torch.contiguous_format)
+    return PreparedMaps(unit.contiguous(), norms, weight, weighted_mean)
+
+
+class _Workspace:
+    """Buffers that are allocated once and lent again for every tile: fresh pages cost more than the work."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._buffers: dict[str, Tensor] = {}
+
+    def get(self, name: str, shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> Tensor:
+        size = int(torch.Size(shape).numel())
+        buffer = self._buffers.get(name)
+        if buffer is None or buffer.numel() < size or buffer.dtype != dtype:
+            buffer = self._buffers[name] = torch.empty(size, dtype=dtype, device=self._device)
+        return buffer[:size].view(shape)
+
+
+def _check(queries: PreparedMaps, candidates: PreparedMaps, temperature: float) -> None:
+    check_temperature(temperature)
+    if len(queries) == 0 or len(candidates) == 0:
+        raise InputError("matching needs at least one query and one candidate; the list is empty")
+    if queries.unit.shape[1:] != candidates.unit.shape[1:] or queries.unit.dtype != candidates.unit.dtype:
+        raise InputError(
+            f"queries (M, C) = {tuple(queries.unit.shape[1:])} {queries.unit.dtype} and candidates "
+            f"{tuple(candidates.unit.shape[1:])} {candidates.unit.dtype} differ; prepare both with one model"
+        )
+
+
+def _head(head_weight: Tensor, queries: PreparedMaps) -> Tensor:
+    if head_weight.shape != queries.unit.shape[2:]:
+        raise InputError(
+            f"head_weight: {tuple(head_weight.shape)} is not one weight for each of {queries.unit.shape[2]} channels"
+        )
+    return head_weight.to(queries.norms)
+
+
+def _tile_sizes(queries: int, positions: int, channels: int, device: str) -> tuple[int, int, int]:
+    """Queries per product, candidates per product, queries per warp (a multiple of the first)."""
+    elements = _TILE_ELEMENTS.get(device, _TILE_ELEMENTS["cuda"])
+    per_product = max(1, min(queries, _ROWS // positions))
+    candidates = max(1, elements // (positions * max(per_product * positions, channels)))
+    per_warp = max(1, elements // (candidates * max(channels, positions) * per_product))
+    return per_product, candidates, per_warp * per_product
+
+
+@functools.cache
+def _fused_column_sums() -> Callable[..., Tensor] | None:
+    """The GPU kernel, where Triton is installed."""
+    try:
+        from kronreid.ops.matching_triton import column_sums
+    except ImportError:
+        return None
+    return column_sums
+
+
+def _column_sums(
+    queries: PreparedMaps, y_unit: Tensor, temperature: float, out: Tensor, work: _Workspace
+) -> None:
+    """v (G, Q, M) into out, for a few queries against a tile of candidates' unit vectors (G, M, C)."""
+    count, m, c = queries.unit.shape
+    if queries.unit.is_cuda and (fused := _fused_column_sums()) is not None:
+        number = torch.arange(count * len(y_unit), device=y_unit.device)
+        pairs = number % count, number // count  # candidate by candidate, as `out` is laid out
+        out.copy_(fused(queries.unit, y_unit, queries.weight, *pairs, temperature).view(out.shape))
+        return
+    columns = len(y_unit) * m
+    products = work.get("products", (count * m, columns), y_unit.dtype)
+    products.addmm_(
+        queries.unit.reshape(-1, c), y_unit.reshape(-1, c).t(), beta=0, alpha=1 / temperature
+    )
+    beta = products
+    if products.dtype != torch.float32:
+        beta = work.get("beta", (count * m, columns))
+        beta.copy_(products)
+    rows = beta.view(-1, m)
+    torch.softmax(rows, dim=1, out=rows)
+    v = work.get("v", (count, 1, columns))
+    torch.bmm(queries.weight[:, None], beta.view(count, m, columns), out=v)
+    out.copy_(v.view(count, len(y_unit), m).transpose(0, 1))
+
+
+def _delta_tiles(
+    queries: PreparedMaps, candidates: PreparedMaps, temperature: float, work: _Workspace
+) -> Iterator[tuple[slice, slice, Tensor]]:
+    """Yield (queries' slice, candidates' slice, delta (G_tile, Q_tile, C)); the tensor is reused."""
+    (q_total, m, c), g_total = queries.unit.shape, len(candidates)
+    q_size, g_size, q_chunk = _tile_sizes(q_total, m, c, queries.unit.device.type)
+    for g in range(0, g_total, g_size):
+        g_slice = slice(g, min(g + g_size, g_total))
+        y_unit, y_norms = candidates.unit[g_slice], candidates.norms[g_slice]
+        y = y_unit
+        if y.dtype != torch.float32:
+            y = work.get("y", tuple(y_unit.shape))
+            y.copy_(y_unit)
+        for q in range(0, q_total, q_chunk):
+            q_slice = slice(q, min(q + q_chunk, q_total))
+            v = work.get("v_tile", (len(y), q_slice.stop - q, m))
+            for start in range(q, q_slice.stop, q_size):
+                stop = min(start + q_size, q_slice.stop)
+                _column_sums(queries[start:stop], y_unit, temperature, v[:, start - q : stop - q], work)
+            v *= (y_norms / m)[:, None]
+            delta = work.get("delta", (len(y), q_slice.stop - q, c))
+            torch.bmm(v, y, out=delta)
+            torch.sub(queries.weighted_mean[q_slice], delta, out=delta)
+            yield q_slice, g_slice, delta
+
+
+@torch.no_grad()
+def match_block(queries: PreparedMaps, candidates: PreparedMaps, temperature: float = 0.05) -> Tensor:
+    """delta (Q, G, C) float32 of every query with every candidate (Eq. 10, divided by M)."""
+    _check(queries, candidates, temperature)
+    result = queries.norms.new_empty(len(queries), len(candidates), queries.unit.shape[2])
+    work = _Workspace(queries.unit.device)
+    for q, g, delta in _delta_tiles(queries, candidates, temperature, work):
+        result[q, g] = delta.transpose(0, 1)
+    return result
+
+
+@torch.no_grad()
+def score_block(
+    queries: PreparedMaps, candidates: PreparedMaps, head_weight: Tensor, temperature: float = 0.05
+) -> Tensor:
+    """sum_c head_weight_c delta_c^2 (Q, G) float32: one scale's share of the logit, without (Q, G, C).
+
+    BatchNorm in eval mode and the linear layer after it are one weight per channel and a constant; the
+    constant is the caller's to add.
+    """
+    _check(queries, candidates, temperature)
+    head_weight = _head(head_weight, queries)
+    result = queries.norms.new_empty(len(queries), len(candidates))
+    work = _Workspace(queries.unit.device)
+    for q, g, delta in _delta_tiles(queries, candidates, temperature, work):
+        result[q, g] = (delta.square_() @ head_weight).t()
+    return result
+
+
+def _list_tiles(
+    queries: PreparedMaps, candidates: PreparedMaps, lists: Tensor, temperature: float
+) -> Iterator[tuple[int, slice, Tensor]]:
+    """Yield (query, slice of its list, delta (K_tile, 1, C)) for queries with a list of candidates each."""
+    _check(queries, candidates, temperature)
+    if lists.dim() != 2 or len(lists) != len(queries) or lists.numel() == 0:
+        raise InputError(f"lists: expected ({len(queries)}, K) with K > 0, got {tuple(lists.shape)}")
+    if int(lists.min()) < 0 or int(lists.max()) >= len(candidates):
+        raise InputError(f"lists: candidates are numbered 0 to {len(candidates) - 1}; another number is in it")
+    _, m, c = queries.unit.shape
+    work = _Workspace(queries.unit.device)
+    _, size, _ = _tile_sizes(1, m, c, queries.unit.device.type)
+    for q in range(len(queries)):
+        for start in range(0, lists.shape[1], size):
+            part = slice(start, min(start + size, lists.shape[1]))
+            index = lists[q, part]
+            unit = work.get("gathered", (len(index), m, c), candidates.unit.dtype)
+            torch.index_select(candidates.unit, 0, index, out=unit)
+            chosen = PreparedMaps(
+                unit, candidates.norms[index], candidates.weight[index], candidates.weighted_mean[index]
+            )
+            for _, inner, delta in _delta_tiles(queries[q : q + 1], chosen, temperature, work):
+                yield q, slice(start + inner.start, start + inner.stop), delta
+
+
+@torch.no_grad()
+def match_lists(
+    queries: PreparedMaps, candidates: PreparedMaps, lists: Tensor, temperature: float = 0.05
+) -> Tensor:
+    """delta (Q, K, C) of query q with the candidates lists[q]; lists (Q, K) int64."""
+    result = queries.norms.new_empty(*lists.shape, queries.unit.shape[2])
+    for q, part, delta in _list_tiles(queries, candidates, lists, temperature):
+        result[q, part] = delta[:, 0]
+    return result
+
+
+@torch.no_grad()
+def score_lists(
+    queries: PreparedMaps,
+    candidates: PreparedMaps,
+    lists: Tensor,
+    head_weight: Tensor,
+    temperature: float = 0.05,
+) -> Tensor:
+    """As `score_block`, (Q, K) float32, of query q with the candidates lists[q]; lists (Q, K) int64."""
+    head_weight = _head(head_weight, queries)
+    result = queries.norms.new_empty(lists.shape)
+    for q, part, delta in _list_tiles(queries, candidates, lists, temperature):
+        result[q, part] = delta[:, 0].square() @ head_weight
+    return result

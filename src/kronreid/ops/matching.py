@@ -1,0 +1,239 @@
+"""Kronecker-product matching (KPM, Shen et al., CVPR 2018) of pairs of feature maps.
+
+Notation of the paper: X and Y are maps of M positions with C channels, beta_ij says how strongly position i
+of X looks at position j of Y (Eq. 5), w_i = 1 + attention_i weighs the positions of X (Eq. 9), and delta is
+the weighted difference between X and Y softly warped onto X (Eq. 10). Two points where the paper is silent
+or slips, settled by its authors' code: the inner products are cosines (both maps are L2-normalised over
+channels for them), while the raw map is warped; and the temperature divides the inner product (Eq. 5), not
+the softmax (Eq. 7 as printed). delta is divided by M so that scales of different sizes compare.
+
+`match_reference` is the paper's form. `match_pairs` and `match_collapsed` are the same function without the
+warped map, because the warp collapses:
+
+    sum_i w_i (x_i - sum_j beta_ij y_j)  =  X w - Y v    with  v = beta^T w.
+
+Many pictures against many, without gradients, are in `blocks.py`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from kronreid.errors import InputError
+
+EPSILON = 1e-12  # the floor of a vector's norm: an all-zero position has cosine 0 with every other
+
+# Elements of the gathered maps held at once: a CPU wants them in its cache, a GPU wants few launches.
+_CHUNK_ELEMENTS = {"cpu": 1 << 22, "cuda": 1 << 28}
+
+
+class MatchResult(NamedTuple):
+    """What `match_reference` returns, float32 (float64 for float64 maps)."""
+
+    delta: Tensor
+    """(N, C), Eq. 10 divided by M."""
+    beta: Tensor
+    """(N, M, M), Eq. 5: row i sums to 1 over the positions of y."""
+    warped: Tensor
+    """(N, C, M): at position i of x, what was found in y (the expectation in Eq. 3)."""
+
+
+def as_positions(maps: Tensor, name: str) -> Tensor:
+    """(N, C, H, W) or (N, C, M) -> (N, C, M) in float32 (float64 stays); InputError for other shapes."""
+    if maps.dim() not in (3, 4) or not maps.is_floating_point():
+        raise InputError(
+            f"{name}: expected floating maps (N, C, H, W) or (N, C, M), got {tuple(maps.shape)} {maps.dtype}"
+        )
+    if min(maps.shape[1:]) == 0:
+        raise InputError(f"{name}: maps of shape {tuple(maps.shape)} hold no values")
+    positions = maps.flatten(2)
+    return positions if positions.dtype == torch.float64 else positions.float()
+
+
+def as_weight(weight: Tensor | None, positions: Tensor, name: str) -> Tensor:
+    """Weights (N, M) of maps (N, C, M), from (N, M) or (N, 1, H, W) or None (ones)."""
+    count, _, m = positions.shape
+    if weight is None:
+        return positions.new_ones(count, m)
+    if weight.numel() != count * m or len(weight) != count:
+        raise InputError(f"{name}: {tuple(weight.shape)} does not give one weight to each of {count}x{m} positions")
+    return weight.reshape(count, m).to(positions.dtype)
+
+
+def check_temperature(temperature: float) -> None:
+    if not (temperature > 0 and math.isfinite(temperature)):
+        raise InputError(f"temperature: {temperature} is not a positive number; the paper uses 0.05")
+
+
+def _check_pair(x: Tensor, y: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    check_temperature(temperature)
+    x, y = as_positions(x, "x"), as_positions(y, "y")
+    if x.shape[1] != y.shape[1] or x.dtype != y.dtype:
+        raise InputError(
+            f"maps of {x.shape[1]} channels ({x.dtype}) cannot be matched with maps of {y.shape[1]} ({y.dtype})"
+        )
+    return x, y
+
+
+def _check_finite(delta: Tensor) -> None:
+    # Any NaN or infinity in maps or weights reaches delta. Tracing cannot branch on values.
+    if not torch.compiler.is_compiling() and not torch.jit.is_tracing() and not bool(delta.isfinite().all()):
+        raise InputError("maps: the difference is not finite; the maps or weights hold NaN or infinity")
+
+
+def _unit(positions: Tensor) -> Tensor:
+    return F.normalize(positions, dim=1, eps=EPSILON)
+
+
+def correspondence(x: Tensor, y: Tensor, temperature: float = 0.05) -> Tensor:
+    """beta (N, M_x, M_y) of Eq. 5 on cosines; row i, summing to 1, is where position i of x looks in y.
+
+    x, y: (N, C, H, W) or (N, C, M), any floating dtype. Always computed in float32 or float64.
+    """
+    x, y = _check_pair(x, y, temperature)
+    with torch.autocast(x.device.type, enabled=False):
+        return torch.softmax(torch.bmm(_unit(x).transpose(1, 2), _unit(y)) / temperature, dim=2)
+
+
+def match_reference(
+    x: Tensor, y: Tensor, weight_x: Tensor | None = None, temperature: float = 0.05
+) -> MatchResult:
+    """Eq. 5-10 as they are written: y warped onto x, subtracted, weighted and averaged over positions.
+
+    Args:
+        x, y: (N, C, H, W) or (N, C, M), pair by pair.
+        weight_x: (N, M) or (N, 1, H, W), w = 1 + attention; None: ones.
+        temperature: tau_KPM > 0.
+
+    Raises:
+        InputError: for maps that do not fit each other or are not finite, or a temperature <= 0.
+    """
+    beta = correspondence(x, y, temperature)
+    x, y = _check_pair(x, y, temperature)
+    weight = as_weight(weight_x, x, "weight_x")
+    with torch.autocast(x.device.type, enabled=False):
+        warped = torch.bmm(y, beta.transpose(1, 2))  # Y K^T in Eq. 8
+        delta = (weight[:, None] * (x - warped)).mean(dim=2)
+    _check_finite(delta)
+    return MatchResult(delta, beta, warped)
+
+
+def match_collapsed(
+    x: Tensor, y: Tensor, weight_x: Tensor | None = None, temperature: float = 0.05
+) -> Tensor:
+    """delta (N, C) of `match_reference`, without the warped map: (X w - Y beta^T w) / M.
+
+    Under autocast the inner products are in the autocast dtype, the rest in float32. When pictures take part
+    in several pairs, `match_pairs` needs fewer copies of their maps.
+    """
+    if len(x) != len(y):
+        raise InputError(f"{len(x)} maps x cannot be matched pair by pair with {len(y)} maps y")
+    index = torch.arange(len(x), device=x.device)
+    return match_pairs(x, y, index, index, weight_x, temperature)
+
+
+def match_pairs(
+    maps_x: Tensor,
+    maps_y: Tensor,
+    pairs_x: Tensor,
+    pairs_y: Tensor,
+    weight_x: Tensor | None = None,
+    temperature: float = 0.05,
+) -> Tensor:
+    """delta (P, C) of the pairs (maps_x[pairs_x[p]], maps_y[pairs_y[p]]), for training.
+
+    Equal to `match_collapsed(maps_x[pairs_x], maps_y[pairs_y], weight_x[pairs_x])`, but each picture is
+    normalised once, and gathered maps live only as long as the chunk of pairs that needs them.
+
+    Args:
+        maps_x, maps_y: (B_x, C, H, W) and (B_y, C, H, W), or flattened; may be the same tensor.
+        pairs_x, pairs_y: (P,) int64.
+        weight_x: (B_x, M) or (B_x, 1, H, W), w = 1 + attention; None: ones.
+        temperature: tau_KPM > 0.
+    """
+    x, y = _check_pair(maps_x, maps_y, temperature)
+    weight = as_weight(weight_x, x, "weight_x")
+    if pairs_x.dim() != 1 or pairs_x.shape != pairs_y.shape:
+        raise InputError(f"pairs_x {tuple(pairs_x.shape)} and pairs_y {tuple(pairs_y.shape)} must be (P,) both")
+    kind = x.device.type
+    product_dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
+    with torch.autocast(kind, enabled=False):
+        x_sum = torch.bmm(x, weight[:, :, None])[:, :, 0]
+        x_unit = _unit(x)
+        y_unit = x_unit if maps_y is maps_x else _unit(y)
+        y_sum = _WarpedSum.apply(x_unit, y_unit, y, weight, pairs_x, pairs_y, 1 / temperature, product_dtype)
+        delta = (x_sum[pairs_x] - y_sum) / x.shape[2]
+    _check_finite(delta)
+    return delta
+
+
+class _WarpedSum(torch.autograd.Function):
+    """sum_i w_i sum_j beta_ij y_j = Y (beta^T w), (P, C), for pairs given by index.
+
+    beta is kept for the backward pass, in the products' dtype: to compute it again would take four products
+    per step where three do. What costs memory beside it, the gathered maps of the pairs, is not kept. With g
+    the gradient of the result, g_v = Y^T g and t_i = sum_k beta_ik g_v,k, the softmax's backward pass is
+    g_S,ij = w_i beta_ij (g_v,j - t_i), and t is the gradient of w.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x_unit: Tensor,
+        y_unit: Tensor,
+        y: Tensor,
+        weight: Tensor,
+        pairs_x: Tensor,
+        pairs_y: Tensor,
+        scale: float,
+        dtype: torch.dtype,
+    ) -> Tensor:
+        x_unit, y_unit = x_unit.to(dtype), y_unit.to(dtype)
+        count, m_x, m_y = len(pairs_x), x_unit.shape[2], y_unit.shape[2]
+        beta = x_unit.new_empty(count, m_x, m_y)
+        v = y.new_empty(count, m_y)
+        result = y.new_empty(count, y.shape[1])
+        for part in _chunks(count, x_unit, y_unit):
+            i, j = pairs_x[part], pairs_y[part]
+            products = torch.bmm(x_unit[i].transpose(1, 2), y_unit[j]).to(y.dtype).mul_(scale)
+            soft = torch.softmax(products, dim=2, out=products)
+            beta[part] = soft
+            v[part] = torch.bmm(weight[i, None], soft)[:, 0]
+            result[part] = torch.bmm(y[j], v[part, :, None])[:, :, 0]
+        ctx.save_for_backward(x_unit, y_unit, y, weight, pairs_x, pairs_y, beta, v)
+        ctx.scale = scale
+        return result
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x_unit, y_unit, y, weight, pairs_x, pairs_y, beta, v = ctx.saved_tensors
+        g_x, g_y_unit = torch.zeros_like(x_unit, dtype=y.dtype), torch.zeros_like(y)
+        g_y, g_weight = torch.zeros_like(y), torch.zeros_like(weight)
+        for part in _chunks(len(pairs_x), x_unit, y_unit):
+            i, j = pairs_x[part], pairs_y[part]
+            g = gradient[part, :, None]
+            soft = beta[part].to(y.dtype)
+            g_v = torch.bmm(y[j].transpose(1, 2), g)
+            t = torch.bmm(soft, g_v)
+            g_products = (g_v.transpose(1, 2) - t).mul_(soft).mul_(weight[i, :, None] * ctx.scale)
+            g_products = g_products.to(x_unit.dtype)
+            g_weight.index_add_(0, i, t[:, :, 0])
+            g_y.index_add_(0, j, torch.bmm(g, v[part, None]))
+            g_x.index_add_(0, i, torch.bmm(y_unit[j], g_products.transpose(1, 2)).to(y.dtype))
+            g_y_unit.index_add_(0, j, torch.bmm(x_unit[i], g_products).to(y.dtype))
+        return g_x, g_y_unit, g_y, g_weight, None, None, None, None
+
+
+def _chunks(count: int, x: Tensor, y: Tensor) -> list[slice]:
+    """Slices of pairs whose gathered maps and inner products stay small."""
+    _, c, m_x = x.shape
+    per_pair = max(m_x, y.shape[2]) * max(c, y.shape[2])
+    size = max(1, _CHUNK_ELEMENTS.get(x.device.type, _CHUNK_ELEMENTS["cuda"]) // per_pair)
+    return [slice(start, min(start + size, count)) for start in range(0, count, size)]

@@ -1,0 +1,280 @@
+"""A training's options, and the YAML files that hold them.
+
+A config file names its difference from another one in `base:`; files read like a row of a table::
+
+    base: horeid.yaml
+    model:
+      order: 2
+"""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import jsonargparse
+import yaml
+
+from kronreid.data.transforms import AugmentOptions, InputOptions
+from kronreid.errors import InputError
+from kronreid.models.storage import MODELS, build, one_line
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """What to learn from.
+
+    Attributes:
+        root: Folder of the data set; ``--data`` overrides it; ``${VARIABLE}`` is replaced from the
+            environment.
+        layout: How it is laid out; None looks.
+        protocol: How it is evaluated while training; None takes the layout's own.
+        workers: Processes that load pictures.
+        keep: Keep decoded pictures in memory.
+    """
+
+    root: str | None = None
+    layout: str | None = None
+    protocol: str | None = None
+    workers: int = 2
+    keep: bool = True
+
+
+@dataclass(frozen=True)
+class BatchOptions:
+    """How a batch is made up.
+
+    Attributes:
+        identities: P of the PK batch, over all processes together.
+        pictures: K.
+        across_cameras: Take an identity's pictures from different cameras where there are several.
+        negatives: Negative pairs for each positive one (pair models).
+        hard_negatives: How many of them are the batch's most similar ones instead of random ones.
+    """
+
+    identities: int = 64
+    pictures: int = 4
+    across_cameras: bool = False
+    negatives: int = 3
+    hard_negatives: int = 0
+
+
+@dataclass(frozen=True)
+class LossOptions:
+    """What is minimised.
+
+    Attributes:
+        margin: m_t of the triplet loss (HOReID, Eq. 16).
+        average: Mean over ``all`` triplets as in the paper, or over the ``active`` ones.
+        regulariser: λ_reg, the weight of DSR.
+        regulariser_margin: m_p of DSR (Eq. 13).
+        identity: Weight of a classification of the training identities from each branch, beside its triplets
+            (a BN neck and label smoothing, Luo et al. 2019). Not in the paper.
+        pooled: Weight of the triplet and identity losses of a pair model's pooled features, which make its
+            first ranking. Not in the paper.
+    """
+
+    margin: float = 0.2
+    average: Literal["all", "active"] = "all"
+    regulariser: float = 0.1
+    regulariser_margin: float = 0.2
+    identity: float = 0.0
+    pooled: float = 0.0
+
+
+@dataclass(frozen=True)
+class OptimiserOptions:
+    """How it is minimised. All schedules count iterations.
+
+    Attributes:
+        name: ``sgd`` as in the papers, or ``adamw``.
+        lr: Learning rate of the backbone, and of new layers where `new_lr` is not given.
+        new_lr: Learning rate of the layers that do not start from pretrained weights.
+        momentum: Of SGD.
+        weight_decay: L2 penalty (SGD) or decoupled decay (AdamW).
+        schedule: ``step`` multiplies by `factor` every `decay_iterations` (HOReID); ``gradual`` goes
+            evenly from lr to lr · `factor` within `decay_iterations` and stays there (KPM); ``cosine`` ends
+            at lr · `factor`.
+        decay_iterations: See `schedule`.
+        factor: See `schedule`.
+        warmup: Iterations of linear rise at the start.
+    """
+
+    name: Literal["sgd", "adamw"] = "sgd"
+    lr: float = 0.01
+    new_lr: float | None = None
+    momentum: float = 0.9
+    weight_decay: float = 2e-4
+    schedule: Literal["step", "gradual", "cosine"] = "step"
+    decay_iterations: int = 20_000
+    factor: float = 0.2
+    warmup: int = 0
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """How long, how precisely, and where.
+
+    Attributes:
+        iterations: Batches in total, a multiple of `epoch`.
+        epoch: Iterations per epoch, the unit of checkpoints and log lines; HOReID's lineage takes 100.
+        evaluate_every: Epochs between two evaluations on the query and gallery pictures; 0 for none.
+        precision: ``32-true``, ``bf16-mixed`` or ``16-mixed``.
+        average_weights: Decay of a running mean of the weights, which is what is evaluated and saved; 0
+            turns it off.
+        seed: Decides initial weights, batches and random changes.
+        devices: Processes on this machine.
+        accelerator: ``auto``, ``cpu`` or ``gpu``.
+    """
+
+    iterations: int = 75_000
+    epoch: int = 100
+    evaluate_every: int = 10
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    average_weights: float = 0.0
+    seed: int = 0
+    devices: int = 1
+    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything about one training.
+
+    Attributes:
+        model: ``name`` and the model's own options.
+        input: What the network sees.
+        augment: Random changes.
+        data: What to learn from.
+        batch: How a batch is made up.
+        loss: What is minimised.
+        optimiser: How it is minimised.
+        training: How long, how precisely, and where.
+    """
+
+    model: dict[str, Any]
+    input: InputOptions = field(default_factory=InputOptions)
+    augment: AugmentOptions = field(default_factory=AugmentOptions)
+    data: DataOptions = field(default_factory=DataOptions)
+    batch: BatchOptions = field(default_factory=BatchOptions)
+    loss: LossOptions = field(default_factory=LossOptions)
+    optimiser: OptimiserOptions = field(default_factory=OptimiserOptions)
+    training: TrainingOptions = field(default_factory=TrainingOptions)
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+        return self.model["name"]
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The model's own options."""
+        return {key: value for key, value in self.model.items() if key != "name"}
+
+
+SECTIONS = {
+    "input": InputOptions,
+    "augment": AugmentOptions,
+    "data": DataOptions,
+    "batch": BatchOptions,
+    "loss": LossOptions,
+    "optimiser": OptimiserOptions,
+    "training": TrainingOptions,
+}
+
+
+def read_config(path: str | Path, changes: Sequence[str] = ()) -> Config:
+    """Read a config file, its bases below it and the changes above it.
+
+    Args:
+        path: A YAML file.
+        changes: ``section.key=value`` each, the value in YAML, as ``--set`` takes them.
+
+    Raises:
+        InputError: The file is missing or no YAML, a key is unknown or a value of the wrong type.
+    """
+    values = _read_yaml(Path(path), seen=())
+    for change in changes:
+        key, equals, value = change.partition("=")
+        if not equals or not key:
+            raise InputError(f"--set {change}: expected section.key=value, like training.iterations=200")
+        *sections, last = key.split(".")
+        place = values
+        for section in sections:
+            place = place.setdefault(section, {})
+            if not isinstance(place, dict):
+                raise InputError(f"--set {change}: {section!r} is a value, not a section")
+        try:
+            place[last] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise InputError(f"--set {change}: the value is no YAML ({one_line(error)})") from None
+    return make_config(values, source=str(path))
+
+
+def make_config(values: dict[str, Any], source: str = "config") -> Config:
+    """Check plain values against the options' types.
+
+    Raises:
+        InputError: A key is unknown or a value of the wrong type.
+    """
+    values = copy.deepcopy(values)
+    model = values.pop("model", None)
+    if not isinstance(model, dict) or "name" not in model:
+        raise InputError(f"{source}: 'model' needs a name; one of {', '.join(MODELS)}")
+    parser = jsonargparse.ArgumentParser(exit_on_error=False)
+    for section, options in SECTIONS.items():
+        parser.add_class_arguments(options, section)
+    try:
+        sections = parser.instantiate_classes(parser.parse_object(values))
+    except (jsonargparse.ArgumentError, TypeError) as error:
+        raise InputError(f"{source}: {one_line(error)}") from None
+    config = Config(model=model, **{section: sections[section] for section in SECTIONS})
+    training = config.training
+    if training.epoch < 1 or training.iterations < training.epoch or training.iterations % training.epoch:
+        raise InputError(
+            f"{source}: training.iterations {training.iterations} must be a positive multiple of training.epoch "
+            f"{training.epoch}"
+        )
+    return config
+
+
+def build_model(config: Config, source: str = "config") -> Any:
+    """The config's network, with the weights it starts from."""
+    return build(config.name, config.arguments, source)
+
+
+def to_yaml(config: Config) -> str:
+    """Every option, defaults too: what a run folder keeps."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: plain(inner) for key, inner in value.items()}
+        return [plain(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+    return yaml.safe_dump(plain(asdict(config)), sort_keys=False, allow_unicode=True)
+
+
+def _read_yaml(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
+    if path.resolve() in seen:
+        raise InputError(f"{path}: its bases lead back to itself")
+    if not path.is_file():
+        raise InputError(f"{path}: no such config file")
+    try:
+        values = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: no YAML ({one_line(error)})") from None
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: a mapping of sections is expected")
+    base = values.pop("base", None)
+    if base is None:
+        return values
+    return _merge(_read_yaml(path.parent / base, (*seen, path.resolve())), values)
+
+
+def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(below)
+    for key, value in above.items():
+        both = isinstance(value, dict) and isinstance(below.get(key), dict)
+        merged[key] = _merge(below[key], value) if both else value
+    return merged

@@ -1,0 +1,166 @@
+"""One Lightning module per way of training: triplets for embedding models, pairs for KPM."""
+
+import math
+from typing import Any
+
+import lightning
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from kronreid.data.transforms import normalise
+from kronreid.losses import in_batch_pairs, sampler_regulariser, triplet_loss, verification_loss
+from kronreid.models.kpm import KPM
+from kronreid.training.config import Config, OptimiserOptions
+
+
+class ReIDTraining(lightning.LightningModule):
+    """What all ways share: the optimiser, its schedule and the batch's way onto the device.
+
+    Args:
+        model: The network.
+        config: Everything about the training.
+        identities: Number of training identities.
+    """
+
+    def __init__(self, model: nn.Module, config: Config, identities: int) -> None:
+        super().__init__()
+        self.model = model.to(memory_format=torch.channels_last)
+        self.config = config
+        # The heads belong to the training, not to the model that it leaves. A picture of zeros tells which
+        # vectors there are and how long they are.
+        self.heads = nn.ModuleDict()
+        if config.loss.identity:
+            model.eval()
+            with torch.no_grad():
+                vectors = self.vectors(torch.zeros(1, 3, config.input.height, config.input.width))
+            model.train()
+            self.heads.update({name: IdentityHead(vector.shape[1], identities) for name, vector in vectors.items()})
+
+    def vectors(self, images: Tensor) -> dict[str, Tensor]:
+        """The vectors that triplets and identities are learnt from, by name, L2-normalised."""
+        raise NotImplementedError
+
+    def vector_losses(self, vectors: dict[str, Tensor], labels: Tensor) -> dict[str, Tensor]:
+        """A triplet loss for each vector (Eq. 16), over all processes; and its identity loss if asked for."""
+        options = self.config.loss
+        everybody = self.gathered(labels)
+        losses = {
+            name: triplet_loss(self.gathered(vector.float()), everybody, options.margin, options.average)
+            for name, vector in vectors.items()
+        }
+        for name, head in self.heads.items():
+            loss = F.cross_entropy(head(vectors[name]), labels, label_smoothing=0.1)
+            losses[f"{name}-identity"] = options.identity * loss
+        return losses
+
+    def configure_optimizers(self) -> Any:
+        """Two groups, backbone and new layers, and one schedule for both, stepped by iteration."""
+        options = self.config.optimiser
+        backbone = list(self.model.backbone.parameters())  # type: ignore[union-attr]
+        known = set(map(id, backbone))
+        new = [parameter for parameter in self.parameters() if id(parameter) not in known]
+        groups = [
+            {"params": backbone, "lr": options.lr},
+            {"params": new, "lr": options.lr if options.new_lr is None else options.new_lr},
+        ]
+        optimiser: torch.optim.Optimizer
+        if options.name == "sgd":
+            optimiser = torch.optim.SGD(groups, momentum=options.momentum, weight_decay=options.weight_decay)
+        else:
+            optimiser = torch.optim.AdamW(groups, weight_decay=options.weight_decay)
+        iterations = self.config.training.iterations
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: rate(options, step, iterations))
+        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        """uint8 pictures (B, 3, H, W) and labels (B,) to the loss."""
+        pictures, labels = batch
+        images = normalise(pictures, self.config.input).contiguous(memory_format=torch.channels_last)
+        losses = self.losses(images, labels)
+        total = torch.stack(list(losses.values())).sum()
+        for name, value in losses.items():
+            self.log(f"loss/{name}", value.detach(), on_step=False, on_epoch=True, batch_size=len(labels))
+        self.log("loss", total.detach(), on_step=False, on_epoch=True, prog_bar=True, batch_size=len(labels))
+        return total
+
+    def losses(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """The terms of the loss by name, weighted; images are normalised (B, 3, H, W)."""
+        raise NotImplementedError
+
+    def gathered(self, vectors: Tensor) -> Tensor:
+        """Vectors of all processes, with gradients: triplets reach over the whole batch."""
+        if self.trainer.world_size == 1:
+            return vectors
+        return self.all_gather(vectors, sync_grads=True).flatten(0, 1)
+
+
+class IdentityHead(nn.Module):
+    """Logits of the training identities from an L2-normalised vector, through a BN neck without shift."""
+
+    def __init__(self, channels: int, identities: int) -> None:
+        super().__init__()
+        self.neck = nn.BatchNorm1d(channels)
+        self.neck.bias.requires_grad_(False)
+        self.classifier = nn.Linear(channels, identities, bias=False)
+        nn.init.normal_(self.classifier.weight, std=0.001)
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        """(B, channels) to (B, identities)."""
+        with torch.autocast(vectors.device.type, enabled=False):
+            return self.classifier(self.neck(vectors.float()))
+
+
+class TripletTraining(ReIDTraining):
+    """HOReID's training (Sec. IV-D): a triplet loss per branch, and DSR."""
+
+    def vectors(self, images: Tensor) -> dict[str, Tensor]:
+        """The model's branches."""
+        return self.model(images).branches
+
+    def losses(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """L = L_tri + λ_reg · L_reg."""
+        options = self.config.loss
+        embedding = self.model(images)
+        losses = self.vector_losses(embedding.branches, labels)
+        if embedding.parts and options.regulariser:
+            losses["regulariser"] = options.regulariser * sampler_regulariser(
+                embedding.parts, options.regulariser_margin
+            )
+        return losses
+
+
+class PairTraining(ReIDTraining):
+    """KPM's training (Sec. 4.2, 4.3): binary cross-entropy on pairs formed inside the batch."""
+
+    model: KPM
+
+    def vectors(self, images: Tensor) -> dict[str, Tensor]:
+        """The pooled features that make the first ranking."""
+        return {"pooled": self.model.encode(images)[0]}
+
+    def losses(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """The verification loss of this process's pairs, and the pooled features' losses if asked for."""
+        options, batch = self.config.loss, self.config.batch
+        pooled, scales = self.model.encode(images)
+        seed = hash((self.config.training.seed, self.trainer.global_step, self.global_rank)) % 2**63
+        generator = torch.Generator().manual_seed(seed)
+        first, second, same = in_batch_pairs(labels, batch.negatives, generator, pooled.detach(), batch.hard_negatives)
+        logits = self.model([scale.take(first) for scale in scales], [scale.take(second) for scale in scales])
+        losses = {"verification": verification_loss(logits, same)}
+        if options.pooled:
+            for name, loss in self.vector_losses({"pooled": pooled}, labels).items():
+                losses[name] = options.pooled * loss
+        return losses
+
+
+def rate(options: OptimiserOptions, step: int, iterations: int) -> float:
+    """The share of the learning rate that is used at iteration `step` (0, 1, …)."""
+    warmup = min(1.0, (step + 1) / options.warmup) if options.warmup else 1.0
+    if options.schedule == "step":
+        return warmup * options.factor ** (step // options.decay_iterations)
+    if options.schedule == "gradual":
+        done = min(1.0, step / options.decay_iterations)
+        return warmup * (1 - done * (1 - options.factor))
+    done = min(1.0, step / iterations)
+    return warmup * (options.factor + (1 - options.factor) * 0.5 * (1 + math.cos(math.pi * done)))

@@ -1,0 +1,138 @@
+"""`train`: a config and a data set in, a run folder out."""
+
+import logging
+import os
+import sys
+from pathlib import Path
+
+import lightning
+import torch
+from lightning.pytorch.callbacks import TQDMProgressBar
+from lightning.pytorch.loggers import TensorBoardLogger
+from torch.utils.data import DataLoader
+
+from kronreid.data.readers import read
+from kronreid.data.records import ReIDDataset, identities
+from kronreid.data.samplers import PKBatchSampler, TrainingPictures
+from kronreid.data.transforms import TrainTransform
+from kronreid.errors import InputError
+from kronreid.models.kpm import KPM
+from kronreid.training.callbacks import CHECKPOINT, RunFolder, mean_of_weights
+from kronreid.training.config import Config, build_model, to_yaml
+from kronreid.training.modules import PairTraining, ReIDTraining, TripletTraining
+
+log = logging.getLogger(__name__)
+
+
+class TrainingData(lightning.LightningDataModule):
+    """The training batches, split over processes; and one empty step in which evaluation takes place."""
+
+    def __init__(self, dataset: ReIDDataset, config: Config) -> None:
+        super().__init__()
+        self.dataset, self.config = dataset, config
+        transform = TrainTransform(config.input, config.augment)
+        self.pictures = TrainingPictures(dataset.train, transform, keep=config.data.keep)
+
+    def sampler(self, rank: int = 0, world: int = 1) -> PKBatchSampler:
+        """The batches of one process."""
+        batch, training = self.config.batch, self.config.training
+        return PKBatchSampler(
+            self.dataset.train,
+            batch.identities,
+            batch.pictures,
+            training.epoch,
+            training.seed,
+            batch.across_cameras,
+            rank,
+            world,
+        )
+
+    def train_dataloader(self) -> DataLoader:
+        """Batches of uint8 pictures (B, 3, H, W) and labels (B,)."""
+        assert self.trainer is not None
+        return DataLoader(
+            self.pictures,
+            batch_sampler=self.sampler(self.trainer.global_rank, self.trainer.world_size),
+            num_workers=self.config.data.workers,
+            persistent_workers=self.config.data.workers > 0,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+    def val_dataloader(self) -> DataLoader:
+        """One item: evaluation embeds the query and gallery pictures itself, as `kronreid evaluate` does."""
+        return DataLoader([0])  # type: ignore[arg-type]
+
+
+def lightning_module(config: Config, identities: int) -> ReIDTraining:
+    """The config's network in the way of training that fits it."""
+    model = build_model(config)
+    way = PairTraining if isinstance(model, KPM) else TripletTraining
+    return way(model, config, identities)
+
+
+def train(config: Config, out: str | Path, resume: bool = False) -> Path:
+    """Train, and leave a run folder (see `RunFolder`).
+
+    Args:
+        config: Everything about it; `config.data.root` must be set.
+        out: The run's folder.
+        resume: Go on where an interrupted run in `out` stopped: after its last complete epoch, with the same
+            losses as if it had not been interrupted. Without a checkpoint there it starts from the beginning.
+
+    Returns:
+        `out`.
+
+    Raises:
+        InputError: Bad data or options, or `out` holds a run and `resume` is off.
+        KeyboardInterrupt: Ctrl-C; the folder can be resumed.
+    """
+    out = Path(out)
+    if config.data.root is None:
+        raise InputError("--data: the data set's root is needed (or data.root in the config)")
+    first_process = int(os.environ.get("LOCAL_RANK", 0)) == 0 and int(os.environ.get("RANK", 0)) == 0
+    checkpoint = out / CHECKPOINT
+    if first_process and not resume and out.is_dir() and any(out.iterdir()):
+        raise InputError(f"--out {out}: is not empty; --resume goes on with it, another name starts anew")
+    dataset = read(os.path.expandvars(config.data.root), config.data.layout)
+    data = TrainingData(dataset, config)
+    data.sampler(0, config.training.devices)  # complains early about a data set that does not fit the batch
+    lightning.seed_everything(config.training.seed, verbose=False)
+    module = lightning_module(config, len(identities(dataset.train)))
+    folder = RunFolder(out, config, dataset)
+    module.validation_step = lambda batch, batch_idx: folder.evaluate(module)  # type: ignore[assignment, method-assign]
+    if first_process:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "config.yaml").write_text(to_yaml(config))
+    options = config.training
+    terminal = sys.stderr.isatty()
+    callbacks: list[lightning.Callback] = [folder]
+    if options.average_weights:
+        callbacks.insert(0, mean_of_weights(options.average_weights))
+    if terminal:
+        callbacks.append(TQDMProgressBar())
+    trainer = lightning.Trainer(
+        accelerator=options.accelerator,
+        devices=options.devices,
+        strategy="ddp" if options.devices > 1 else "auto",
+        sync_batchnorm=options.devices > 1 and torch.cuda.is_available(),
+        use_distributed_sampler=False,
+        precision=options.precision,
+        max_epochs=options.iterations // options.epoch,
+        check_val_every_n_epoch=options.evaluate_every or None,
+        limit_val_batches=1 if options.evaluate_every else 0,
+        num_sanity_val_steps=0,
+        log_every_n_steps=options.epoch,
+        logger=TensorBoardLogger(out, name=None, version="tensorboard"),
+        callbacks=callbacks,
+        enable_checkpointing=False,
+        enable_progress_bar=terminal,
+        enable_model_summary=False,
+    )
+    if resume and not checkpoint.is_file():
+        log.info("%s has no complete epoch yet; starting from the beginning", out)
+    try:
+        trainer.fit(module, data, ckpt_path=str(checkpoint) if resume and checkpoint.is_file() else None, weights_only=True)
+    except SystemExit:  # how Lightning leaves after Ctrl-C
+        raise KeyboardInterrupt from None
+    return out
+

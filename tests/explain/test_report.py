@@ -1,0 +1,209 @@
+import dataclasses
+import html.parser
+import io
+import re
+from base64 import b64decode
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from kronreid.errors import InputError
+from kronreid.explain import Chart, Command, DemoReport, Plate, RankedList, write_demo_report
+from kronreid.explain.report import duration, headline, percent
+
+
+def metrics(rank1: float) -> dict[str, object]:
+    return {
+        "protocol": "market1501",
+        "queries": 120,
+        "gallery": 480,
+        "rank1": rank1,
+        "rank5": rank1 + 0.01,
+        "rank10": rank1 + 0.02,
+        "mAP": rank1 - 0.1,
+        "mAP_trapezoid": rank1 - 0.11,
+        "mINP": rank1 - 0.2,
+        "seconds": 2.5,
+    }
+
+
+def ranked(title: str) -> RankedList:
+    people = [Image.new("RGB", (64, 128), (40 * number, 90, 160)) for number in range(5)]
+    labels = ["0.93", "0.81", "0.72", "0.64"]
+    return RankedList(people[4], people[:4], [True, False, None, False], labels, title)
+
+
+@pytest.fixture
+def report() -> DemoReport:
+    return DemoReport(
+        metrics={
+            "horeid": {"untrained": metrics(0.312), "trained": metrics(0.842)},
+            "kpm": {"untrained": metrics(0.284), "trained": metrics(0.801)},
+            "reranked": metrics(0.883),
+        },
+        data="2,400 pictures of 160 people.",
+        charts=[Chart("mAP on unseen people", "pictures seen", "mAP, %", {"HOReID": ([0, 1], [10, 60])})],
+        contact_sheet=Image.new("RGB", (2400, 300), (0, 90, 160)),
+        ranked_lists=[ranked("HOReID alone"), ranked("Re-ranked by KPM")],
+        gallery_search=ranked("A picture that is not in the gallery"),
+        plates=[Plate(np.zeros((60, 50, 3), dtype=np.uint8), "Attention", "Bright places weigh more.")],
+        commands=[Command("Search with your own picture", "kronreid search who.jpg --gallery people.db")],
+        timings={"Training HOReID": 92.0, "Searching": 0.31},
+    )
+
+
+class Reader(html.parser.HTMLParser):
+    """Collects text and attributes, and finds tags that are not closed."""
+
+    VOID = frozenset({"meta", "link", "img"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text: list[str] = []
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attributes)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attributes)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] != "style":
+            self.text.append(data)
+
+    def words(self) -> str:
+        return re.sub(r"\s+", " ", "".join(self.text))
+
+
+def read(page: str) -> Reader:
+    reader = Reader()
+    reader.feed(page)
+    reader.close()
+    assert reader.open == []
+    return reader
+
+
+def test_the_page_is_whole(tmp_path: Path, report: DemoReport) -> None:
+    path = write_demo_report(tmp_path / "new" / "folder", report)
+    assert path == tmp_path / "new" / "folder" / "index.html"
+    page = path.read_text(encoding="utf-8")
+    reader = read(page)
+    words = reader.words()
+    expected = (
+        "rank-1", "rank-5", "rank-10", "mAP, trapezoid", "mINP", "120 queries", "480 gallery pictures",
+        "protocol market1501", report.data, "mAP on unseen people", "HOReID alone", "Re-ranked by KPM",
+        "A picture that is not in the gallery", "Bright places weigh more.", "kronreid search who.jpg",
+        "1 min 32 s", "all of them generated", "Nobody on this page exists", "never proof",
+    )  # fmt: skip
+    for text in expected:
+        assert text.lower() in words.lower(), text
+    images = [attributes["src"] or "" for tag, attributes in reader.tags if tag == "img"]
+    assert len(images) == 3 * 5 + 1 + 1  # three lists of a query and four hits, the sheet, the plate
+    sizes = [Image.open(io.BytesIO(b64decode(source.split(",")[1]))).size for source in images]
+    assert (2000, 250) in sizes  # the sheet, made smaller
+    assert (50, 60) in sizes
+
+
+def test_untrained_and_trained_stand_side_by_side(tmp_path: Path, report: DemoReport) -> None:
+    page = write_demo_report(tmp_path, report).read_text(encoding="utf-8")
+    rows = [re.sub(r"\s+", " ", row) for row in re.findall(r"<tr>(.*?)</tr>", page, re.DOTALL)]
+    cells = {}
+    for row in rows:
+        name = re.search(r'<th scope="row">(.*?)(<small>|</th>)', row)
+        if name:
+            cells[name.group(1)] = re.findall(r"<td[^>]*>(.*?)</td>", row)
+    assert cells["rank-1"] == ["31.2", "84.2", "28.4", "80.1", "88.3"]
+    assert cells["rank-5"] == ["32.2", "85.2", "29.4", "81.1", "89.3"]
+    assert cells["rank-10"] == ["33.2", "86.2", "30.4", "82.1", "90.3"]
+    assert cells["mAP"] == ["21.2", "74.2", "18.4", "70.1", "78.3"]
+    assert cells["mAP, trapezoid"] == ["20.2", "73.2", "17.4", "69.1", "77.3"]
+    assert cells["mINP"] == ["11.2", "64.2", "8.4", "60.1", "68.3"]
+    assert cells["time"] == ["2.5 s"] * 5
+    assert re.findall(r'<td class="[^"]*\bbest">(.*?)</td>', page)[0] == "88.3"
+
+
+def test_nothing_is_loaded_from_anywhere(tmp_path: Path, report: DemoReport) -> None:
+    page = write_demo_report(tmp_path, report).read_text(encoding="utf-8")
+    assert [path.name for path in tmp_path.iterdir()] == ["index.html"]
+    without_pictures = re.sub(r"data:image/webp;base64,[A-Za-z0-9+/=]+", "data:", page)
+    assert "//" not in without_pictures
+    assert "url(" not in without_pictures
+    assert "@import" not in without_pictures
+    assert "default-src 'none'" in page
+    for tag, attributes in read(page).tags:
+        assert tag not in ("script", "iframe", "object", "embed")
+        for name in ("src", "href"):
+            assert (attributes.get(name) or "data:").startswith("data:")
+
+
+def test_every_text_is_escaped(tmp_path: Path, report: DemoReport) -> None:
+    bad = "<script>alert('x')</script>"
+    worst = dataclasses.replace(ranked(bad), labels=[bad] * 4, caption=bad)
+    report = DemoReport(
+        metrics={bad: {"untrained": {**metrics(0.1), "protocol": bad}, "trained": metrics(0.9)}},
+        data=bad,
+        charts=[Chart(bad, bad, bad, {bad: ([0], [1])}, bad)],
+        contact_sheet=report.contact_sheet,
+        ranked_lists=[worst],
+        gallery_search=worst,
+        plates=[Plate(report.contact_sheet, bad, bad)],
+        commands=[Command(bad, bad)],
+        timings={bad: 1.0},
+    )
+    page = write_demo_report(tmp_path, report).read_text(encoding="utf-8")
+    assert "<script" not in page
+    assert read(page).words().count(bad) >= 20
+
+
+def test_right_and_wrong_hits_are_marked(tmp_path: Path, report: DemoReport) -> None:
+    page = write_demo_report(tmp_path, report).read_text(encoding="utf-8")
+    hits = re.findall(r'<li class="(right|wrong|unknown)">(.*?)</li>', page, re.DOTALL)
+    assert [state for state, _ in hits] == ["right", "wrong", "unknown", "wrong"] * 3
+    for state, item in hits:
+        assert ('aria-label="right"' in item) == (state == "right")
+        assert ('aria-label="wrong"' in item) == (state == "wrong")
+
+
+def test_results_of_different_protocols_say_so(tmp_path: Path, report: DemoReport) -> None:
+    other = {**metrics(0.9), "protocol": "openreid"}
+    report = dataclasses.replace(report, metrics={**report.metrics, "reranked": other})
+    words = read(write_demo_report(tmp_path, report).read_text(encoding="utf-8")).words()
+    assert re.search(r"protocol( market1501){4} openreid", words)
+    assert "120 queries" in words.lower()
+
+
+def test_missing_values_are_dashes(tmp_path: Path, report: DemoReport) -> None:
+    report = dataclasses.replace(
+        report, metrics={"horeid": {"untrained": {}, "trained": {"mAP": float("nan")}}}
+    )
+    page = write_demo_report(tmp_path, report).read_text(encoding="utf-8")
+    assert page.count(">–</td>") == 2 * 6 + 3 * 2 + 2
+    assert "nan" not in re.sub(r"base64,[A-Za-z0-9+/=]+", "", page).lower()
+
+
+def test_the_headline_says_what_training_changed(report: DemoReport) -> None:
+    sentence = headline(report.metrics).replace("\u00a0", " ")
+    assert "from 31.2 to 84.2 % with HOReID and from 28.4 to 80.1 % with KPM" in sentence
+    assert "%" not in headline({})
+
+
+def test_a_list_whose_numbers_do_not_agree_is_refused() -> None:
+    person = Image.new("RGB", (64, 128))
+    with pytest.raises(InputError, match="1 hits, 2 marks and 1 labels"):
+        RankedList(person, [person], [True, False], ["a"], "t")
+
+
+def test_numbers_in_words() -> None:
+    assert [duration(s) for s in (0.04, 9.96, 59.4, 59.6, 92, 3700)] == [
+        "0.0 s", "10 s", "59 s", "1 min 0 s", "1 min 32 s", "1 h 1 min",
+    ]  # fmt: skip
+    assert [percent(v) for v in (0.8416, 1, None, float("nan"), "x")] == ["84.2", "100.0", "–", "–", "–"]

@@ -1,0 +1,94 @@
+import json
+import os
+from pathlib import Path
+
+import pytest
+from kronreid.errors import InputError
+from kronreid.gallery.entries import Entry
+from kronreid.gallery.lists import read_list
+
+
+def test_csv_with_every_column(tmp_path):
+    (tmp_path / "list.csv").write_text(
+        "path,camera,time,identity,source,x,y,width,height,attributes,colour\n"
+        'a/1.jpg,3,1970-01-02,anna,monday,1,2,3,4,"{""track"": 7}",red\n'
+        "/b.jpg,,,,,,,,,,\n"
+    )
+    first, second = read_list(tmp_path / "list.csv")
+    assert first == Entry(
+        tmp_path / "a/1.jpg", (1, 2, 3, 4), "3", 86400.0, "anna", "monday", {"track": 7, "colour": "red"}
+    )
+    assert second == Entry(Path("/b.jpg"))
+
+
+def test_parquet_keeps_types(tmp_path):
+    import pyarrow
+    from pyarrow import parquet
+
+    table = pyarrow.table({"path": ["1.jpg", "2.jpg"], "camera": [3, None], "time": [1.5, None], "height_cm": [180, 175]})
+    parquet.write_table(table, tmp_path / "list.parquet")
+    first, second = read_list(tmp_path / "list.parquet")
+    assert first == Entry(tmp_path / "1.jpg", camera="3", time=1.5, attributes={"height_cm": 180})
+    assert second == Entry(tmp_path / "2.jpg", attributes={"height_cm": 175})
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("list.csv", "file\n1.jpg\n", "row 1: no path"),
+        ("list.csv", "path,time\n1.jpg,\n2.jpg,soon\n", "row 2: time 'soon'"),
+        ("list.csv", "path,box\n1.jpg,wide\n", "row 1: box 'wide'"),
+        ("list.csv", "path,attributes\n1.jpg,[1]\n", "row 1: attributes"),
+        ("list.csv", "path\n1.jpg,2\n", "row 1: more values"),
+        ("list.parquet", "no", "not a Parquet file"),
+        ("list.json", "{}", "not COCO"),
+        ("list.xml", "", "a list is"),
+    ],
+)
+def test_what_is_wrong_is_named(tmp_path, name, content, message):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(InputError, match=message):
+        read_list(tmp_path / name)
+
+
+def test_mot_takes_pedestrians_and_names_tracks(tmp_path):
+    sequence = tmp_path / "MOT17-02"
+    (sequence / "img1").mkdir(parents=True)
+    (sequence / "gt").mkdir()
+    (sequence / "gt" / "gt.txt").write_text(
+        "2,5,11,21,30,60,1,1,0.9\n1,5,10,20,30,60,1,1,1\n1,6,1,1,9,9,0,1,1\n1,7,1,1,9,9,1,3,1\n"
+    )
+    entries = read_list(sequence / "gt" / "gt.txt")
+    assert [(e.path.name, e.box, e.identity) for e in entries] == [
+        ("000001.jpg", (9, 19, 30, 60), "MOT17-02/5"),
+        ("000002.jpg", (10, 20, 30, 60), "MOT17-02/5"),
+    ]
+    assert entries[0].attributes == {"frame": 1, "track": "MOT17-02/5"}
+    (sequence / "gt" / "gt.txt").write_text("1,2,3\n")
+    with pytest.raises(InputError, match="line 1"):
+        read_list(sequence / "gt" / "gt.txt")
+
+
+def test_coco_takes_persons(tmp_path):
+    (tmp_path / "images").mkdir()
+    content = {
+        "images": [{"id": 1, "file_name": "f.jpg"}],
+        "categories": [{"id": 1, "name": "person"}, {"id": 2, "name": "dog"}],
+        "annotations": [
+            {"id": 8, "image_id": 1, "category_id": 1, "bbox": [1.2, 2.0, 3.4, 4.0]},
+            {"id": 9, "image_id": 1, "category_id": 2, "bbox": [1, 2, 3, 4]},
+        ],
+    }
+    (tmp_path / "day.json").write_text(json.dumps(content))
+    (entry,) = read_list(tmp_path / "day.json")
+    assert entry == Entry(tmp_path / "images" / "f.jpg", (1, 2, 3, 4), source="day", attributes={"annotation": 8})
+
+
+def test_real_mot_sequences_are_read():
+    shared = os.environ.get("KRONREID_SHARED")
+    if not shared:
+        pytest.skip("KRONREID_SHARED does not name the folder of shared data")
+    files = sorted(Path(shared, "data", "mot17_mini").rglob("gt.txt"))
+    assert files
+    for file in files:
+        assert read_list(file)

@@ -1,0 +1,65 @@
+"""Config files: bases, changes, and what is said about mistakes."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from kronreid.errors import InputError
+from kronreid.training.config import read_config, to_yaml
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
+
+
+def test_a_row_differs_from_its_base_only_in_what_it_says(tmp_path: Path) -> None:
+    write(tmp_path / "full.yaml", "model: {name: horeid, order: 3}\nbatch: {identities: 8, pictures: 4}\n")
+    row = write(tmp_path / "row.yaml", "base: full.yaml\nmodel: {order: 2}\n")
+    config = read_config(row)
+    assert config.model == {"name": "horeid", "order": 2}
+    assert (config.batch.identities, config.batch.pictures) == (8, 4)
+
+
+def test_changes_win_over_files_and_keep_their_types(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.yaml", "model: {name: pooled}\n")
+    config = read_config(path, ["optimiser.lr=0.5", "model.backbone.name=resnet18", "training.precision=bf16-mixed"])
+    assert config.optimiser.lr == 0.5
+    assert config.arguments == {"backbone": {"name": "resnet18"}}
+    assert config.training.precision == "bf16-mixed"
+
+
+def test_what_a_run_keeps_reads_back_the_same(tmp_path: Path) -> None:
+    config = read_config(write(tmp_path / "a.yaml", "model: {name: kpm}\ninput: {height: 64, width: 32}\n"))
+    assert read_config(write(tmp_path / "b.yaml", to_yaml(config))) == config
+
+
+@pytest.mark.parametrize(
+    ("text", "changes", "said"),
+    [
+        ("model: {name: horeid}\nbatsch: {identities: 8}\n", [], "batsch"),
+        ("model: {name: horeid}\nbatch: {identitys: 8}\n", [], "identitys"),
+        ("model: {name: horeid}\nbatch: {identities: many}\n", [], "identities"),
+        ("model: {name: horeid}\nloss: {average: some}\n", [], "average"),
+        ("model: {order: 3}\n", [], "name"),
+        ("model: {name: horeid}\n", ["training.iterations"], "section.key=value"),
+        ("model: {name: horeid}\n", ["training.iterations=150"], "multiple"),
+        ("model: {name: horeid}\n", ["training.seed.deep=1", "training.seed=2", "training.seed.deep=1"], "seed"),
+        ("- a\n- b\n", [], "mapping"),
+        ("a: [\n", [], "YAML"),
+        ("base: config.yaml\n", [], "itself"),
+        ("base: nowhere.yaml\n", [], "nowhere.yaml"),
+    ],
+)
+def test_a_mistake_is_named_in_one_line(tmp_path: Path, text: str, changes: list[str], said: str) -> None:
+    with pytest.raises(InputError) as caught:
+        read_config(write(tmp_path / "config.yaml", text), changes)
+    message = str(caught.value)
+    assert said in message
+    assert "\n" not in message
+
+
+def test_every_option_is_in_what_a_run_keeps(tmp_path: Path) -> None:
+    values = yaml.safe_load(to_yaml(read_config(write(tmp_path / "a.yaml", "model: {name: pooled}\n"))))
+    assert set(values) == {"model", "input", "augment", "data", "batch", "loss", "optimiser", "training"}

@@ -1,0 +1,187 @@
+"""Training: exact resuming, interruption, several processes, run folders."""
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+import kronreid
+from kronreid.data.pedestrians import write_market1501
+from kronreid.data.readers import read
+from kronreid.errors import InputError
+from kronreid.training.callbacks import CHECKPOINT, HISTORY, mean_of_weights
+from kronreid.training.config import Config, make_config
+from kronreid.training.train import TrainingData, train
+
+SMALL = {
+    "input": {"height": 64, "width": 32},
+    "data": {"workers": 0},
+    "batch": {"identities": 4, "pictures": 3, "negatives": 2},
+    "optimiser": {"name": "adamw", "lr": 1e-3, "schedule": "cosine"},
+    "training": {"iterations": 8, "epoch": 2, "evaluate_every": 2, "average_weights": 0.9, "accelerator": "cpu"},
+}
+BACKBONE = {"name": "test_resnet", "weights": "none"}
+MODELS = {
+    "horeid": {"name": "horeid", "backbone": BACKBONE, "channels": 16, "dimension": 16, "parts": 4},
+    "kpm": {"name": "kpm", "backbone": BACKBONE},
+}
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("data") / "market"
+    write_market1501(
+        root, train_identities=6, test_identities=4, cameras=2, pictures_per_camera=2, distractors=3, junk=2, progress=False
+    )
+    return root
+
+
+def small(root: Path, model: str = "horeid", **training: object) -> Config:
+    values = {**SMALL, "model": MODELS[model], "data": {**SMALL["data"], "root": str(root)}}
+    return make_config({**values, "training": {**SMALL["training"], **training}})
+
+
+def losses(run: Path) -> list[dict[str, str]]:
+    with (run / HISTORY).open() as file:
+        return [{key: value for key, value in row.items() if key != "seconds"} for row in csv.DictReader(file)]
+
+
+@pytest.mark.parametrize("model", ["horeid", "kpm"])
+def test_a_resumed_run_has_the_losses_of_an_uninterrupted_one(
+    tmp_path: Path, root: Path, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(small(root, model), tmp_path / "whole")
+    # The other run dies in its third epoch, after two that are complete.
+    calls = 0
+    original = TrainingData.train_dataloader
+    from kronreid.training import modules
+
+    step = modules.ReIDTraining.training_step
+
+    def dying(self: object, batch: object, batch_idx: int) -> torch.Tensor:
+        nonlocal calls
+        calls += 1
+        if calls == 6:
+            raise RuntimeError("the power is gone")
+        return step(self, batch, batch_idx)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(modules.ReIDTraining, "training_step", dying)
+    with pytest.raises(RuntimeError, match="power"):
+        train(small(root, model), tmp_path / "cut")
+    monkeypatch.setattr(modules.ReIDTraining, "training_step", step)
+    assert TrainingData.train_dataloader is original
+    assert len(losses(tmp_path / "cut")) == 2
+    train(small(root, model), tmp_path / "cut", resume=True)
+    assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
+    one, other = (kronreid.load(tmp_path / run) for run in ("whole", "cut"))
+    for name, tensor in one.model.state_dict().items():
+        assert torch.equal(tensor, other.model.state_dict()[name]), name
+
+
+def test_the_run_folder_opens_and_its_curve_is_complete(tmp_path: Path, root: Path) -> None:
+    run = train(small(root), tmp_path / "run")
+    assert kronreid.load(run).embed(np.zeros((64, 32, 3), np.uint8)).shape == (1, 32)
+    kronreid.load(run / "best")
+    rows = losses(run)
+    assert [int(row["iteration"]) for row in rows] == [2, 4, 6, 8]
+    assert [bool(row["mAP"]) for row in rows] == [False, True, False, True]
+    assert int(rows[-1]["pictures"]) == 8 * 12
+    assert any((run / "tensorboard").iterdir())
+    assert not list(run.glob(".new*"))
+
+
+def test_another_number_of_workers_changes_nothing(tmp_path: Path, root: Path) -> None:
+    runs = []
+    for workers in (0, 2):
+        config = small(root, iterations=2, evaluate_every=0)
+        values = {**SMALL, "model": MODELS["horeid"], "data": {"workers": workers, "root": str(root)}}
+        config = make_config({**values, "training": {**SMALL["training"], "iterations": 2, "evaluate_every": 0}})
+        runs.append(losses(train(config, tmp_path / str(workers))))
+    assert runs[0] == runs[1]
+
+
+def test_a_running_mean_leaves_whole_numbers_alone() -> None:
+    average = mean_of_weights(0.9)._kwargs["avg_fn"]
+    bins = torch.arange(512)
+    assert torch.equal(average(bins, bins, torch.tensor(5)), bins)
+    mean = average(torch.zeros(1), torch.ones(1), torch.tensor(10**6))
+    assert mean.item() == pytest.approx(0.1)
+    assert average(torch.zeros(1), torch.ones(1), torch.tensor(0)).item() == pytest.approx(0.9)
+
+
+def test_a_full_folder_is_not_overwritten(tmp_path: Path, root: Path) -> None:
+    (tmp_path / "precious").write_text("mine")
+    with pytest.raises(InputError, match="--resume"):
+        train(small(root), tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["precious"]
+
+
+def test_data_that_do_not_fit_leave_nothing_behind(tmp_path: Path, root: Path) -> None:
+    values = {**SMALL, "model": MODELS["horeid"], "data": {"root": str(root)}, "batch": {"identities": 7, "pictures": 2}}
+    with pytest.raises(InputError, match="6 identities"):
+        train(make_config(values), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_processes_share_a_batch(root: Path) -> None:
+    dataset = read(root)
+    data = TrainingData(dataset, small(root))
+    whole = data.sampler(0, 1).batch(5)
+    shares = [data.sampler(rank, 2).batch(5) for rank in (0, 1)]
+    people = [[dataset.train[index].identity for index, _ in batch] for batch in (whole, *shares)]
+    assert people[1] + people[2] == people[0]
+    assert not set(people[1]) & set(people[2])
+
+
+def command(root: Path, out: Path, *changes: str) -> list[str]:
+    config = out.parent / f"{out.name}.yaml"
+    config.write_text(yaml.safe_dump({**SMALL, "model": MODELS["horeid"]}))
+    main = "import sys; from kronreid.cli import main; sys.exit(main())"
+    return [sys.executable, "-c", main, "train", str(config), "--data", str(root), "--out", str(out), "--set", *changes]
+
+
+def test_control_c_leaves_a_run_that_can_be_resumed(tmp_path: Path, root: Path) -> None:
+    out = tmp_path / "run"
+    changes = ("training.iterations=4000", "training.evaluate_every=0")
+    process = subprocess.Popen(command(root, out, *changes), stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not (out / CHECKPOINT).exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in said
+    assert "stopped" in said
+    done = len(losses(out))
+    config = make_config(yaml.safe_load((out / "config.yaml").read_text()))
+    more = make_config(
+        {**yaml.safe_load((out / "config.yaml").read_text()), "training": {**SMALL["training"], "iterations": 2 * (done + 1)}}
+    )
+    assert config.training.iterations == 4000
+    train(more, out, resume=True)
+    assert len(losses(out)) == done + 1
+
+
+def test_two_processes_train_one_model(tmp_path: Path, root: Path) -> None:
+    """The losses of two processes' shares differ from one process's only by BatchNorm's smaller batches."""
+    out = tmp_path / "run"
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("PL_", "LOCAL_"))}
+    run = subprocess.run(
+        command(root, out, "training.devices=2"), env=environment, capture_output=True, text=True, timeout=240
+    )
+    assert run.returncode == 0, run.stderr
+    rows = losses(out)
+    assert len(rows) == 4
+    train(small(root), tmp_path / "single")
+    single = losses(tmp_path / "single")
+    assert rows[0]["pictures"] == single[0]["pictures"]
+    assert float(rows[-1]["loss"]) == pytest.approx(float(single[-1]["loss"]), abs=0.1)
+    kronreid.load(out)
