@@ -29,7 +29,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("kronreid").setLevel(logging.INFO)
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     try:
         options = make_parser().parse_args(arguments)
         options.run(options)
@@ -76,12 +75,20 @@ def make_parser() -> argparse.ArgumentParser:
     sub.add_argument("--k-reciprocal", action="store_true", help="k-reciprocal re-ranking (Zhong et al. 2017)")
     sub.add_argument("--batch-size", type=positive, default=64, help="pictures per pass (64)")
     sub.add_argument("--json", type=Path, metavar="FILE", help="write the figures")
+    sub.add_argument("--html", type=Path, metavar="FILE", help="write a report with curves and the hardest queries")
+    sub.add_argument("--png", type=Path, metavar="FILE", help="the same as one picture")
 
     sub = command("index", run_index, "Put pictures into a gallery.")
     sub.add_argument("images", nargs="+", metavar="IMAGES", help="files or folders")
     sub.add_argument("--model", required=True, metavar="MODEL", help="the embedder")
     sub.add_argument("--gallery", required=True, metavar="URI", help="a file, or http://host:port of a server")
     sub.add_argument("--batch-size", type=positive, default=64, help="pictures per pass (64)")
+
+    sub = command("gallery", run_gallery, "Look after a gallery: info, list, delete, export, verify.")
+    sub.add_argument("action", choices=["info", "list", "delete", "export", "verify"])
+    sub.add_argument("--gallery", required=True, metavar="URI", help="a file, or http://host:port of a server")
+    sub.add_argument("--csv", type=Path, metavar="FILE", help="where export writes")
+    add_filters(sub)
 
     sub = command("search", run_search, "Find a person in a gallery.")
     sub.add_argument("query", nargs="+", metavar="QUERY", help="one picture, or several of one person")
@@ -90,10 +97,8 @@ def make_parser() -> argparse.ArgumentParser:
     sub.add_argument("--matcher", metavar="MODEL", help="look again at the best with this matcher")
     sub.add_argument("--top", type=positive, default=20, help="how many hits (20)")
     sub.add_argument("--rerank-top", type=positive, default=100, metavar="N", help="how many it looks at (100)")
-    sub.add_argument("--camera", nargs="+", help="only these cameras")
-    sub.add_argument("--since", metavar="TIME", help="only pictures taken then or later, like 2026-03-01T12:00")
-    sub.add_argument("--until", metavar="TIME", help="only pictures taken then or earlier")
-    sub.add_argument("--where", nargs="+", default=[], metavar="key=value", help="only pictures with these values")
+    add_filters(sub)
+    sub.add_argument("--group-by", metavar="KEY", help="group hits by identity, camera or an attribute like track")
     sub.add_argument("--json", type=Path, metavar="FILE", help="write the hits")
     sub.add_argument("--html", type=Path, metavar="FILE", help="write a page with the pictures")
 
@@ -108,6 +113,20 @@ def make_parser() -> argparse.ArgumentParser:
     sub.add_argument("model", metavar="MODEL|CONFIG", help="a model folder or a config file")
     sub.add_argument("--json", type=Path, metavar="FILE", help="write the figures")
     return parser
+
+
+def add_filters(parser: argparse.ArgumentParser) -> None:
+    """The options that choose pictures of a gallery."""
+    parser.add_argument("--camera", nargs="+", help="only these cameras")
+    parser.add_argument("--since", metavar="TIME", help="only pictures taken then or later, like 2026-03-01T12:00")
+    parser.add_argument("--until", metavar="TIME", help="only pictures taken then or earlier")
+    parser.add_argument("--where", nargs="+", default=[], metavar="key=value", help="only pictures with these values")
+
+
+def filters(options: argparse.Namespace) -> dict[str, Any]:
+    """What `add_filters` was given, as the gallery takes it."""
+    where = dict(pair(text) for text in options.where)
+    return {"camera": options.camera, "since": options.since, "until": options.until, "where": where}
 
 
 def positive(text: str) -> int:
@@ -144,7 +163,11 @@ def run_evaluate(options: argparse.Namespace) -> None:
     """See `kronreid.evaluation.evaluate_dataset`."""
     from kronreid.data.readers import read
     from kronreid.evaluation import evaluate_dataset
+    from kronreid.evaluation.report import table, write_report
 
+    for option, suffix in (("json", None), ("html", ".html"), ("png", ".png")):
+        if file := getattr(options, option):
+            folder_must_exist(file, f"--{option}", suffix)
     dataset = read(options.data, options.layout)
     model = load_model(options.model, "MODEL")
     result = evaluate_dataset(
@@ -157,11 +180,11 @@ def run_evaluate(options: argparse.Namespace) -> None:
         batch_size=options.batch_size,
         progress=True,
     )
-    figures = result.to_json()
     if options.json:
-        write(options.json, to_json(figures), "--json")
-    for name, value in figures.items():
-        print(f"{name:20} {f'{value:.4f}' if isinstance(value, float) else value}")
+        write(options.json, to_json(result.to_json()), "--json")
+    for file in filter(None, (options.html, options.png)):
+        write_report(result, dataset, file)
+    print(table(result))
 
 
 def run_index(options: argparse.Namespace) -> None:
@@ -192,23 +215,52 @@ def run_search(options: argparse.Namespace) -> None:
             options.query,
             options.top,
             options.rerank_top,
-            camera=options.camera,
-            since=options.since,
-            until=options.until,
-            where=dict(pair(text) for text in options.where),
+            group_by=options.group_by,
+            **filters(options),
         )
     if options.json:
         write(options.json, to_json(result.as_dict()), "--json")
     if options.html:
-        from kronreid.explain.search_page import search_page
+        from kronreid.explain import correspondence_figure
+        from kronreid.gallery import search_page
 
-        write(options.html, search_page(result, options.query, matcher), "--html")
+        write(options.html, search_page(result, options.query, matcher, correspondence_figure), "--html")
     for hit in result.hits:
         probability = "" if hit.probability is None else f"  match {hit.probability:.3f}"
         print(f"{hit.rank:4}  similarity {hit.similarity:.3f}{probability}  {hit.path}")
     print("  ".join(f"{stage} {1000 * seconds:.0f} ms" for stage, seconds in result.seconds.items()))
     for reason in result.unreadable:
         print(f"not re-scored: {reason}", file=sys.stderr)
+
+
+def run_gallery(options: argparse.Namespace) -> None:
+    """See the methods of `kronreid.gallery.Gallery`."""
+    from kronreid.gallery import Gallery, selection_of
+
+    selection = selection_of(**filters(options))
+    if options.action == "export":
+        if options.csv is None:
+            raise InputError("--csv: names the file that export writes")
+        folder_must_exist(options.csv, "--csv")
+    with Gallery(options.gallery) as gallery:
+        if options.action == "info":
+            info = gallery.info()
+            size = "" if info.bytes_on_disk is None else f", {info.bytes_on_disk / 1e6:.1f} MB"
+            print(f"{info.uri}: {info.count:,} pictures, {info.dimension} dimensions{size}")
+            print(f"made by {info.model or 'an unknown model'} ({info.fingerprint[:12]})")
+        elif options.action == "list":
+            for entry in gallery.entries(selection):
+                print(f"{entry.identity or '-':>8}  {entry.camera or '-':>6}  {entry.path}")
+        elif options.action == "delete":
+            print(f"{gallery.delete(selection)} deleted; {gallery.count} left")
+        elif options.action == "export":
+            print(f"{gallery.export(options.csv, selection)} rows in {options.csv}")
+        else:
+            report = gallery.verify()
+            print(f"{report.checked} checked: {'all intact' if report.intact else 'NOT intact'}")
+            for reason in ("missing", "changed", "bad_vectors"):
+                for what in getattr(report, reason):
+                    print(f"  {reason.replace('_', ' ')}: {what}")
 
 
 def run_match(options: argparse.Namespace) -> None:
@@ -292,8 +344,10 @@ def to_json(value: Any) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def folder_must_exist(path: Path, option: str) -> None:
-    """Complain before the work is lost."""
+def folder_must_exist(path: Path, option: str, suffix: str | None = None) -> None:
+    """Complain before the work is done, not after."""
+    if suffix is not None and path.suffix != suffix:
+        raise InputError(f"{option} {path}: the name must end in {suffix}")
     if not path.parent.is_dir():
         raise InputError(f"{option} {path}: there is no folder {path.parent}")
 

@@ -70,7 +70,7 @@ MODELS: dict[str, dict[str, Any]] = {
     },
 }
 NAMES = {"horeid": "HOReID", "kpm": "KPM"}
-DATA = {"train_identities": 150, "test_identities": 60, "cameras": 6, "pictures_per_camera": 4}
+DATA = {"train_identities": 500, "test_identities": 60, "cameras": 6, "pictures_per_camera": 2}
 SEED = 1
 #: A shot that is in no data set: the person to be found in the gallery.
 NEW_SHOT = 10_000

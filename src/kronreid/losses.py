@@ -23,8 +23,12 @@ def triplet_loss(vectors: Tensor, labels: Tensor, margin: float = 0.2, average: 
     vectors = vectors.float()
     similarity = vectors @ vectors.t()
     same = labels[:, None] == labels[None, :]
-    anchor, positive = (same & ~torch.eye(len(labels), dtype=torch.bool, device=labels.device)).nonzero(as_tuple=True)
-    hinge = F.relu(similarity[anchor] - similarity[anchor, positive][:, None] + margin)  # (pairs, B) over negatives
+    anchor, positive = (same & ~torch.eye(len(labels), dtype=torch.bool, device=labels.device)).nonzero(
+        as_tuple=True
+    )
+    hinge = F.relu(
+        similarity[anchor] - similarity[anchor, positive][:, None] + margin
+    )  # (pairs, B) over negatives
     negative = ~same[anchor]
     count = (negative & (hinge > 0)).sum() if average == "active" else negative.sum()
     return (hinge * negative).sum() / count.clamp_min(1)
@@ -66,7 +70,7 @@ def in_batch_pairs(
 
     Args:
         labels: (B,) identities.
-        negatives: Negative pairs per positive one.
+        negatives: Negative pairs per positive one, as far as there are other identities.
         generator: Draws the partners; on the CPU.
         pooled: (B, D) L2-normalised features, needed for `hard` > 0.
         hard: How many of the negatives are the hardest of the batch.
@@ -75,12 +79,14 @@ def in_batch_pairs(
         First and second picture of each pair and whether both show the same person, (pairs,) each: positives
         first.
     """
+    negatives = min(negatives, len(labels))
+    hard = min(hard, negatives)
     same = labels[:, None] == labels[None, :]
     different = ~same
     same = same & ~torch.eye(len(labels), dtype=torch.bool, device=labels.device)
     anchors = torch.arange(len(labels), device=labels.device)
     noise = torch.rand(same.shape, generator=generator).to(labels.device)
-    mates = (noise * same).argmax(1)
+    mates = noise.masked_fill(~same, -1).argmax(1)
     has_mate = same.any(1)
     order = noise.masked_fill(~different, -1)
     if hard:

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from kronreid.data.images import as_list, open_rgb
 from PIL import Image
+
+from kronreid.data.images import as_list, open_rgb
 
 
 class ColourEmbedder:
@@ -31,7 +32,10 @@ class ColourMatcher:
     """Probability from the distance of the mean colours."""
 
     def score(self, query, candidates, progress=False):
-        means = [[np.asarray(open_rgb(image)).mean((0, 1)) for image in as_list(images)] for images in (query, candidates)]
+        means = [
+            [np.asarray(open_rgb(image)).mean((0, 1)) for image in as_list(images)]
+            for images in (query, candidates)
+        ]
         distance = np.linalg.norm(np.array(means[0])[:, None] - np.array(means[1])[None], axis=2)
         return np.exp(-distance / 50).astype(np.float32)
 

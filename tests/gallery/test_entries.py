@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from kronreid.errors import InputError
 from kronreid.gallery.entries import Entry, format_box, parse_box, path_to_text, text_to_path
 

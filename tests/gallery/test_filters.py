@@ -3,9 +3,10 @@ from datetime import datetime, timedelta, timezone
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from milvus_lite.search.filter.parser import parse_expr
+
 from kronreid.errors import InputError
 from kronreid.gallery.filters import Selection, format_time, parse_time, quote
-from milvus_lite.search.filter.parser import parse_expr
 
 
 @given(st.text(st.characters(codec="utf-8"), max_size=30))
@@ -14,7 +15,11 @@ def test_no_text_ends_its_own_literal(text):
     assert expression.right.value == text
 
 
-@given(st.dictionaries(st.text(st.characters(codec="utf-8"), min_size=1), st.text(st.characters(codec="utf-8")), max_size=3))
+@given(
+    st.dictionaries(
+        st.text(st.characters(codec="utf-8"), min_size=1), st.text(st.characters(codec="utf-8")), max_size=3
+    )
+)
 def test_attributes_with_any_name_and_value_parse(where):
     expression = Selection(where=where, camera="1").expression()
     parse_expr(expression)

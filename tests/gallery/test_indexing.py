@@ -3,11 +3,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
+
 from kronreid.data.images import MAX_PIXELS
 from kronreid.errors import InputError
 from kronreid.gallery.entries import Entry
 from kronreid.gallery.indexing import ENOUGH_PIXELS, crop, decode, entries_of, identified, metadata_from_name
-from PIL import Image
 
 from .conftest import paint
 
@@ -59,14 +60,15 @@ def test_identifiers_are_of_content_and_box():
 
 
 @pytest.mark.parametrize(
-    ("mode", "kind"), [("CMYK", "JPEG"), ("L", "JPEG"), ("1", "PNG"), ("P", "GIF"), ("RGBA", "PNG"), ("I;16", "PNG")]
+    ("mode", "kind"),
+    [("CMYK", "JPEG"), ("L", "JPEG"), ("1", "PNG"), ("P", "GIF"), ("RGBA", "PNG"), ("I;16", "PNG")],
 )
 def test_every_mode_becomes_rgb(mode, kind):
     grey = Image.fromarray(np.full((32, 16), 200, np.uint8))
     if mode == "I;16":
         image = Image.fromarray(np.full((32, 16), 200 * 256, np.uint16))
     else:
-        image = grey.convert("RGB").convert(mode)
+        image = grey.convert("RGB").convert(mode) if mode != "P" else grey.quantize()
     decoded = decode(as_bytes(image, kind), Path("/x"))
     assert decoded.mode == "RGB"
     assert decoded.size == (16, 32)
@@ -82,12 +84,14 @@ def test_an_animation_is_its_first_frame():
 
 @pytest.mark.parametrize("damage", ["half", "text", "noise", "huge"])
 def test_what_is_no_picture_is_named(damage, crops):
-    whole = as_bytes(Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 32, 3), np.uint8)), "JPEG")
+    whole = as_bytes(
+        Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 32, 3), np.uint8)), "JPEG"
+    )
     content = {
         "half": whole[: len(whole) // 2],
         "text": b"not a picture",
         "noise": whole[:200] + bytes(range(256)) * 4,
-        "huge": as_bytes(Image.new("1", (MAX_PIXELS // 8000 + 1, 8000)), "PNG"),
+        "huge": b"P6 %d 8000 255\n" % (MAX_PIXELS // 8000 + 1),  # a header is enough: it is not decoded
     }[damage]
     with pytest.raises(InputError, match=r"bad\.jpg"):
         decode(content, Path("/x/bad.jpg"))

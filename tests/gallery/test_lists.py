@@ -3,6 +3,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from kronreid.errors import InputError
 from kronreid.gallery.entries import Entry
 from kronreid.gallery.lists import read_list
@@ -25,7 +26,9 @@ def test_parquet_keeps_types(tmp_path):
     import pyarrow
     from pyarrow import parquet
 
-    table = pyarrow.table({"path": ["1.jpg", "2.jpg"], "camera": [3, None], "time": [1.5, None], "height_cm": [180, 175]})
+    table = pyarrow.table(
+        {"path": ["1.jpg", "2.jpg"], "camera": [3, None], "time": [1.5, None], "height_cm": [180, 175]}
+    )
     parquet.write_table(table, tmp_path / "list.parquet")
     first, second = read_list(tmp_path / "list.parquet")
     assert first == Entry(tmp_path / "1.jpg", camera="3", time=1.5, attributes={"height_cm": 180})
@@ -81,7 +84,9 @@ def test_coco_takes_persons(tmp_path):
     }
     (tmp_path / "day.json").write_text(json.dumps(content))
     (entry,) = read_list(tmp_path / "day.json")
-    assert entry == Entry(tmp_path / "images" / "f.jpg", (1, 2, 3, 4), source="day", attributes={"annotation": 8})
+    assert entry == Entry(
+        tmp_path / "images" / "f.jpg", (1, 2, 3, 4), source="day", attributes={"annotation": 8}
+    )
 
 
 def test_real_mot_sequences_are_read():

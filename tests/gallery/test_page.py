@@ -1,8 +1,9 @@
 import os
 import re
 
-from kronreid.gallery import Gallery, search_page
 from PIL import Image
+
+from kronreid.gallery import Gallery, search_page
 
 from .conftest import paint
 

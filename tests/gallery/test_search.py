@@ -1,8 +1,10 @@
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from kronreid.gallery.entries import Entry
 from kronreid.gallery.search import grouped, ranked
 
@@ -19,9 +21,9 @@ def test_scored_hits_come_first_by_probability_then_the_others_by_similarity(sco
     assert sorted(hit.id for hit in hits) == [e.id for e, _ in found]
     scored = [hit for hit in hits if hit.probability is not None]
     assert hits[: len(scored)] == scored
-    assert all(a.probability >= b.probability for a, b in zip(scored, scored[1:]))
+    assert all(a.probability >= b.probability for a, b in pairwise(scored))
     rest = hits[len(scored) :]
-    assert all(a.similarity >= b.similarity for a, b in zip(rest, rest[1:]))
+    assert all(a.similarity >= b.similarity for a, b in pairwise(rest))
 
 
 def test_groups_follow_their_best_hit_and_strangers_stay_alone():

@@ -20,7 +20,9 @@ def pictures(count: int, channels: int, m: int, seed: int) -> tuple[Tensor, Tens
 
 def reference(x: Tensor, w: Tensor, y: Tensor, temperature: float) -> Tensor:
     rows = [
-        match_reference(x[q : q + 1].expand(len(y), -1, -1), y, w[q : q + 1].expand(len(y), -1), temperature).delta
+        match_reference(
+            x[q : q + 1].expand(len(y), -1, -1), y, w[q : q + 1].expand(len(y), -1), temperature
+        ).delta
         for q in range(len(x))
     ]
     return torch.stack(rows)
@@ -52,7 +54,9 @@ def test_block_equals_reference(
         )
         lists = torch.randint(candidates, (queries, 5), generator=torch.Generator().manual_seed(seed))
         chosen = expected.gather(1, lists[:, :, None].expand(-1, -1, channels))
-        torch.testing.assert_close(match_lists(*prepared, lists, temperature=0.1), chosen, rtol=1e-5, atol=3e-6)
+        torch.testing.assert_close(
+            match_lists(*prepared, lists, temperature=0.1), chosen, rtol=1e-5, atol=3e-6
+        )
         torch.testing.assert_close(
             score_lists(*prepared, lists, head, temperature=0.1), chosen.square() @ head, rtol=1e-4, atol=1e-5
         )
@@ -62,7 +66,9 @@ def test_bfloat16_ranks_as_float32() -> None:
     """Candidates that are noisy copies of the queries' maps: nearest first in both, deltas close."""
     x, w = pictures(4, 64, 32, 0)
     noise = torch.linspace(0.1, 2, 12)[None, :, None, None]
-    y = (x[:, None] + noise * torch.randn(4, 12, 64, 32, generator=torch.Generator().manual_seed(1))).flatten(0, 1)
+    y = (x[:, None] + noise * torch.randn(4, 12, 64, 32, generator=torch.Generator().manual_seed(1))).flatten(
+        0, 1
+    )
     head = torch.full((64,), 1.0)
     exact = score_block(prepare(x, w), prepare(y), head)
     half = score_block(prepare(x, w, torch.bfloat16), prepare(y, dtype=torch.bfloat16), head)
@@ -129,8 +135,8 @@ def test_bad_input() -> None:
         (lambda: match_block(q, prepare(y, dtype=torch.bfloat16)), "differ"),
         (lambda: match_lists(q, g, torch.zeros(2, 0, dtype=torch.long)), "lists"),
         (lambda: match_lists(q, g, torch.zeros(3, 1, dtype=torch.long)), "lists"),
-        (lambda: score_lists(q, g, torch.tensor([[0], [3]]), head), "numbered"),
-        (lambda: score_lists(q, g, torch.tensor([[0], [-1]]), head), "numbered"),
+        (lambda: score_lists(q, g, torch.tensor([[0], [3]]), head), "outside"),
+        (lambda: score_lists(q, g, torch.tensor([[0], [-1]]), head), "outside"),
     ]:
         with pytest.raises(InputError, match=message):
             function()

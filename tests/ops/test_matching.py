@@ -1,4 +1,4 @@
-"""The pair operations against loops over the paper's equations, against each other, and against finite differences."""
+"""The pair operations against loops over the equations, each other, and finite differences."""
 
 import math
 
@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from kronreid.errors import InputError
+from kronreid.ops import matching
 from kronreid.ops.matching import correspondence, match_collapsed, match_pairs, match_reference
 
 
@@ -82,7 +83,7 @@ def test_chunks_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch) -> Non
         return delta, torch.autograd.grad(delta.square().sum(), x)[0]
 
     whole = run()
-    monkeypatch.setitem(__import__("kronreid.ops.matching", fromlist=["_"])._CHUNK_ELEMENTS, "cpu", 72)
+    monkeypatch.setitem(matching._CHUNK_ELEMENTS, "cpu", 72)
     for expected, actual in zip(whole, run()):
         torch.testing.assert_close(actual, expected)
 

@@ -16,6 +16,7 @@ import yaml
 import kronreid
 from kronreid.data.pedestrians import write_market1501
 from kronreid.data.readers import read
+from kronreid.data.samplers import PKBatchSampler
 from kronreid.errors import InputError
 from kronreid.training.callbacks import CHECKPOINT, HISTORY, mean_of_weights
 from kronreid.training.config import Config, make_config
@@ -98,6 +99,19 @@ def test_the_run_folder_opens_and_its_curve_is_complete(tmp_path: Path, root: Pa
     assert not list(run.glob(".new*"))
 
 
+def test_every_epoch_has_batches_of_its_own(tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[int] = []
+    batch = PKBatchSampler.batch
+
+    def recording(self: PKBatchSampler, iteration: int) -> list[tuple[int, int]]:
+        drawn.append(iteration)
+        return batch(self, iteration)
+
+    monkeypatch.setattr(PKBatchSampler, "batch", recording)
+    train(small(root, evaluate_every=0), tmp_path / "run")
+    assert drawn == list(range(8))
+
+
 def test_another_number_of_workers_changes_nothing(tmp_path: Path, root: Path) -> None:
     runs = []
     for workers in (0, 2):
@@ -144,8 +158,8 @@ def test_processes_share_a_batch(root: Path) -> None:
 def command(root: Path, out: Path, *changes: str) -> list[str]:
     config = out.parent / f"{out.name}.yaml"
     config.write_text(yaml.safe_dump({**SMALL, "model": MODELS["horeid"]}))
-    main = "import sys; from kronreid.cli import main; sys.exit(main())"
-    return [sys.executable, "-c", main, "train", str(config), "--data", str(root), "--out", str(out), "--set", *changes]
+    start = [sys.executable, "-m", "kronreid", "train", str(config)]
+    return [*start, "--data", str(root), "--out", str(out), "--set", *changes]
 
 
 def test_control_c_leaves_a_run_that_can_be_resumed(tmp_path: Path, root: Path) -> None:

@@ -1,7 +1,8 @@
 """Opening pictures, defensively: files, PIL images and arrays in; upright RGB out."""
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 from typing import TypeAlias
@@ -32,30 +33,43 @@ def open_rgb(image: ImageLike) -> Image.Image:
     """
     if isinstance(image, np.ndarray):
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-            raise InputError(f"image array: uint8 (H, W, 3) in RGB order expected, got {image.dtype} {image.shape}")
+            raise InputError(
+                f"image array: uint8 (H, W, 3) in RGB order expected, got {image.dtype} {image.shape}"
+            )
         return Image.fromarray(image)
     if isinstance(image, Image.Image):
-        return upright_rgb(image)
-    path = Path(image)
+        name = getattr(image, "filename", "") or "picture"
+        with _errors_of(name):  # opened, but perhaps not decoded yet
+            return _decode(image, name)
+    with _errors_of(image), warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        with Image.open(Path(image)) as opened:
+            return _decode(opened, image)
+
+
+def _decode(image: Image.Image, name: str | PathLike[str]) -> Image.Image:
+    if image.width * image.height > MAX_PIXELS:
+        raise InputError(
+            f"{name}: {image.width} × {image.height} pixels are more than the {MAX_PIXELS:,} allowed; crop it"
+        )
+    return upright_rgb(image)
+
+
+@contextmanager
+def _errors_of(name: str | PathLike[str]) -> Iterator[None]:
+    """Pillow's many ways to fail as one line about the picture `name`."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path) as opened:
-                if opened.width * opened.height > MAX_PIXELS:
-                    raise InputError(
-                        f"{path}: {opened.width} × {opened.height} pixels are more than the {MAX_PIXELS:,} allowed; crop it"
-                    )
-                return upright_rgb(opened)
+        yield
     except InputError:
         raise
     except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
+        raise InputError(f"{name}: no such file") from None
     except IsADirectoryError:
-        raise InputError(f"{path}: is a folder, a picture is expected") from None
+        raise InputError(f"{name}: is a folder, a picture is expected") from None
     except UnidentifiedImageError:
-        raise InputError(f"{path}: not a picture that can be read (empty, or another kind of file)") from None
+        raise InputError(f"{name}: not a picture that can be read (empty, or another kind of file)") from None
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-        raise InputError(f"{path}: the picture is damaged ({error}); replace or remove it") from None
+        raise InputError(f"{name}: the picture is damaged ({error}); replace or remove it") from None
 
 
 def upright_rgb(image: Image.Image) -> Image.Image:
@@ -69,7 +83,7 @@ def upright_rgb(image: Image.Image) -> Image.Image:
 
 
 def find_pictures(folder: Path) -> list[Path]:
-    """Every picture file below `folder`, sorted by path; hidden files are left out.
+    """Every picture file below `folder`, sorted by path; hidden files and folders are left out.
 
     Raises:
         InputError: There is no such folder, or no picture in it.
@@ -77,7 +91,11 @@ def find_pictures(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder")
     paths = sorted(
-        path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in SUFFIXES
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and not path.is_dir()
     )
     if not paths:
         raise InputError(f"{folder}: no pictures in it (looked for {', '.join(sorted(SUFFIXES))})")
@@ -94,6 +112,8 @@ def expand(inputs: Iterable[str | PathLike[str]]) -> list[Path]:
 
 def as_list(images: ImageLike | Sequence[ImageLike]) -> list[ImageLike]:
     """One picture or several, as a list."""
-    if isinstance(images, str | PathLike | Image.Image) or (isinstance(images, np.ndarray) and images.ndim == 3):
+    if isinstance(images, str | PathLike | Image.Image) or (
+        isinstance(images, np.ndarray) and images.ndim == 3
+    ):
         return [images]
     return list(images)

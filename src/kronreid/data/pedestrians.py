@@ -162,11 +162,11 @@ def _expose(canvas: Image.Image, view: Camera, rng: Random, height: int, width: 
     if small != (width, height):
         image = image.resize((width, height), Image.Resampling.BICUBIC)
     # One matrix mixes each colour with its grey (saturation) and applies gain and black level.
-    light = rng.uniform(0.82, 1.2)
+    light = rng.uniform(0.87, 1.15)
     keep, grey = view.saturation, 1.0 - view.saturation
     matrix: list[float] = []
     for channel, gain in enumerate(view.gain):
-        gain *= light * rng.uniform(0.95, 1.05)
+        gain *= light * rng.uniform(0.97, 1.03)
         row = [grey * share * gain for share in (0.299, 0.587, 0.114)]
         row[channel] += keep * gain
         matrix += [*row, view.lift]
@@ -224,7 +224,7 @@ def write_market1501(
 
     Every identity is seen by every camera. The first picture of each test identity by each camera is a query,
     the others are in the gallery, with distractors (id 0: people who are in no query, and empty boxes) and
-    junk (id -1: boxes that hit only a part of a test identity). Training identities are never test identities.
+    junk (id -1: boxes that hit only a part of a test identity). No identity is in training and in test.
 
     Args:
         root: folder to create; it may exist if it is empty. It appears when all its pictures are written.

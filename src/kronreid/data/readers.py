@@ -38,13 +38,11 @@ def read_market1501(root: Path) -> ReIDDataset:
     Raises:
         InputError: A folder is missing or holds no picture whose name parses.
     """
-    parts = {}
-    for folder in ("bounding_box_train", "query", "bounding_box_test"):
-        if not (root / folder).is_dir():
-            raise InputError(
-                f"{root}: no folder {folder!r}; Market-1501's layout has bounding_box_train, query and bounding_box_test"
-            )
-        parts[folder] = _parse(find_pictures(root / folder))
+    folders = ("bounding_box_train", "query", "bounding_box_test")
+    missing = [folder for folder in folders if not (root / folder).is_dir()]
+    if missing:
+        raise InputError(f"{root}: no folder {' nor '.join(missing)}; Market-1501's layout has {', '.join(folders)}")
+    parts = {folder: _parse(find_pictures(root / folder)) for folder in folders}
     train = tuple(picture for picture in parts["bounding_box_train"] if picture.identity > 0)
     if not train:
         raise InputError(f"{root / 'bounding_box_train'}: no picture of a real identity (all −1 or 0000)")
@@ -56,7 +54,8 @@ def _parse(paths: list[Path]) -> tuple[Picture, ...]:
     strange = [path for path in paths if not MARKET_NAME.match(path.name)]
     if not pictures:
         raise InputError(
-            f"{paths[0]}: the name does not parse, nor does any other in that folder; expected names like 0002_c1s1_000451_03.jpg"
+            f"{paths[0]}: the name does not parse, nor does any other in that folder; "
+            "expected names like 0002_c1s1_000451_03.jpg"
         )
     if strange:
         shown = ", ".join(path.name for path in strange[:5]) + (", …" if len(strange) > 5 else "")
@@ -83,14 +82,19 @@ def read_folders(root: Path) -> ReIDDataset:
         return ReIDDataset("folders", "cross-camera", root, train, query, gallery)
     if not root.is_dir():
         raise InputError(f"{root}: no such folder")
-    people = sorted(entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    people = sorted(
+        entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith(".")
+    )
     pictures = _identity_folders(root, {name: index for index, name in enumerate(people, start=1)})
     known = identities(pictures)
     if len(known) < 4:
-        raise InputError(f"{root}: {len(known)} identity folders with pictures; at least 4 are needed to train and test")
+        raise InputError(
+            f"{root}: {len(known)} identity folders with pictures; at least 4 are needed to train and test"
+        )
     training = set(known[: (len(known) + 1) // 2])
     first: set[tuple[int, int]] = set()
-    query_list, gallery_list = [], []
+    query_list: list[Picture] = []
+    gallery_list: list[Picture] = []
     for picture in pictures:
         if picture.identity in training:
             continue
@@ -107,14 +111,16 @@ def _identity_folders(root: Path, number: dict[str, int]) -> tuple[Picture, ...]
         folder = root / name
         files = sorted(folder.iterdir()) if folder.is_dir() else []
         for path in files:
-            if path.suffix.lower() not in SUFFIXES:
+            if path.suffix.lower() not in SUFFIXES or path.name.startswith("."):
                 continue
             match = FOLDER_NAME.match(path.name)
             if match is None:
                 raise InputError(f"{path}: the name must begin with the camera's number, like 1_anything.jpg")
             pictures.append(Picture(path, number[name], int(match["camera"])))
     if not pictures:
-        raise InputError(f"{root}: no pictures in identity folders; expected {root}/<identity>/<camera>_<anything>.jpg")
+        raise InputError(
+            f"{root}: no pictures in identity folders; expected {root}/<identity>/<camera>_<anything>.jpg"
+        )
     return tuple(pictures)
 
 

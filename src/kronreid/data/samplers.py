@@ -63,16 +63,22 @@ class PKBatchSampler(Sampler[list[tuple[int, int]]]):
             raise InputError(f"training set: {len(known)} identity; at least two are needed to learn from")
         if identities_per_batch < 2 or identities_per_batch > len(known):
             raise InputError(
-                f"batch.identities: {identities_per_batch} does not fit the training set's {len(known)} identities; "
-                f"set it between 2 and {len(known)}"
+                f"batch.identities: {identities_per_batch} does not fit the training set's {len(known)} "
+                f"identities; set it between 2 and {len(known)}"
             )
         if pictures_per_identity < 2:
-            raise InputError(f"batch.pictures: {pictures_per_identity}; at least 2 pictures of an identity make a pair")
+            raise InputError(
+                f"batch.pictures: {pictures_per_identity}; at least 2 pictures of an identity make a pair"
+            )
         if identities_per_batch % world:
-            raise InputError(f"batch.identities: {identities_per_batch} does not divide over {world} processes")
+            raise InputError(
+                f"batch.identities: {identities_per_batch} does not divide over {world} processes"
+            )
         few = sum(len(groups[identity]) < pictures_per_identity for identity in known)
         if few:
-            log.info("%d identities have fewer than %d pictures; theirs are repeated", few, pictures_per_identity)
+            log.info(
+                "%d identities have fewer than %d pictures; theirs are repeated", few, pictures_per_identity
+            )
         self.groups = [groups[identity] for identity in known]
         self.cameras = np.array([picture.camera for picture in pictures])
         self.identities_per_batch, self.pictures_per_identity = identities_per_batch, pictures_per_identity
@@ -83,9 +89,19 @@ class PKBatchSampler(Sampler[list[tuple[int, int]]]):
     def __len__(self) -> int:
         return self.iterations
 
+    @property
+    def sampler(self) -> "PKBatchSampler":
+        """Itself: Lightning calls `set_epoch` of a batch sampler's `sampler`, never of the batch sampler."""
+        return self
+
     def set_epoch(self, epoch: int) -> None:
         """Continue with this epoch's batches (Lightning calls it)."""
         self.epoch = epoch
+
+    @property
+    def sampler(self) -> "PKBatchSampler":
+        """Where Lightning looks for the `set_epoch` of a batch sampler; without it every epoch would repeat the first."""
+        return self
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         for iteration in range(self.epoch * self.iterations, (self.epoch + 1) * self.iterations):
@@ -99,7 +115,11 @@ class PKBatchSampler(Sampler[list[tuple[int, int]]]):
         order = np.random.default_rng((self.seed, 0, turn)).permutation(len(self.groups))
         start = place * self.identities_per_batch + self.rank * share
         random = np.random.default_rng((self.seed, 1, iteration, self.rank))
-        chosen = [index for group in order[start : start + share] for index in self._draw(self.groups[group], random)]
+        chosen = [
+            index
+            for group in order[start : start + share]
+            for index in self._draw(self.groups[group], random)
+        ]
         seeds = random.integers(0, 2**62, size=len(chosen))
         return [(int(index), int(seed)) for index, seed in zip(chosen, seeds)]
 
@@ -139,7 +159,8 @@ class TrainingPictures(Dataset[tuple[Tensor, int]]):
     def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, int]:
         index, seed = key
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            # Of the CPU alone: `torch.manual_seed` would seed the GPU, too, where training draws.
+            torch.default_generator.manual_seed(seed)
             return self.transform(self._image(index)), self.labels[index]
 
     def _image(self, index: int) -> Tensor:

@@ -22,7 +22,7 @@ class Camera:
         pitch: how steeply it looks down, tangent.
         gain: factors for red, green and blue, the product of light and cast.
         gamma: of its tone curve.
-        lift: black level that haze or flare adds, 0 … 40.
+        lift: black level that haze or flare adds, 0 … 20.
         saturation: 0 grey … 1 full colour.
         sharpness: share of the pixels that its resolution really has, 0.45 … 1.
         noise: standard deviation of the sensor's noise, in grey levels.
@@ -48,8 +48,8 @@ def make_camera(camera: int, seed: int) -> Camera:
     rng = Random(f"{seed}/camera/{camera}")
     start = Random(f"{seed}/cameras").random()
     hue = 2 * math.pi * ((start + camera * _GOLDEN) % 1.0)
-    light = 0.68 * 1.65 ** ((start * 7 + camera * 0.381966 * 2) % 1.0)
-    cast = rng.uniform(0.03, 0.08)
+    light = 0.72 * 1.5 ** ((start * 7 + camera * 0.381966 * 2) % 1.0)
+    cast = rng.uniform(0.03, 0.07)
     red, green, blue = (light * math.exp(cast * math.cos(hue - turn)) for turn in (0.0, 2.1, 4.2))
     heading = (0.35, math.pi - 0.3, math.pi / 2 + 0.15, -0.45, math.pi + 0.5, -math.pi / 2)[camera % 6]
     return Camera(
@@ -57,7 +57,7 @@ def make_camera(camera: int, seed: int) -> Camera:
         pitch=rng.uniform(0.08, 0.3),
         gain=(red, green, blue),
         gamma=rng.uniform(0.8, 1.3),
-        lift=rng.uniform(0.0, 30.0),
+        lift=rng.uniform(0.0, 20.0),
         saturation=rng.uniform(0.7, 1.0),
         sharpness=rng.uniform(0.55, 1.0),
         noise=rng.uniform(1.5, 4.5),

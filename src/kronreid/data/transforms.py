@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 import kronreid.torchvision_guard  # noqa: F401
+
 from torchvision.transforms import v2  # isort: skip
 
 from kronreid.errors import InputError

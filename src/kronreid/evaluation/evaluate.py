@@ -232,19 +232,20 @@ def evaluate_scores(
         query_pictures=query_pictures,
         gallery_pictures=gallery_pictures,
     )
-    argument = "distances" if distances else "scores"
-    function: Any = scores
-    if not callable(scores):
-        wanted = (len(query_ids), len(gallery_ids))
-        if tuple(scores.shape) != wanted:
-            raise InputError(f"{argument}: shape {tuple(scores.shape)}, but the labels ask for {wanted}")
-        matrix = scores
-
-        def function(queries: slice, gallery: slice) -> Any:
-            return matrix[queries, gallery]
-
+    function = scores if callable(scores) else _blocks_of(scores, len(query_ids), len(gallery_ids))
     source = FunctionScores(function, task, distances=distances)
     return _evaluate(source, task, ranks, seed, started, verification=verification)
+
+
+def _blocks_of(matrix: Any, queries: int, gallery: int) -> BlockFunction:
+    """A function that yields the blocks of a (Q, G) matrix."""
+    values = matrix if isinstance(matrix, Tensor) else np.asarray(matrix)
+    if tuple(values.shape) != (queries, gallery):
+        raise InputError(
+            f"scores: shape {tuple(values.shape)}, but there are labels for {queries} queries and {gallery} "
+            "gallery pictures"
+        )
+    return lambda queries, gallery: values[queries, gallery]
 
 
 def evaluate_dataset(
@@ -343,7 +344,7 @@ def _several_pictures(dataset: Any) -> list[Any]:
         query.update({one.path.name: one for one in more if (one.identity, one.camera) in asked})
     elif len(asked) == len(query):
         log.warning(
-            "%s: one query picture per person and camera and no gt_bbox folder, so multi-query is single query",
+            "%s: one query picture per person and camera, and no gt_bbox folder: multi-query is single query",
             dataset.root,
         )
     return list(query.values())

@@ -126,7 +126,7 @@ def _page(result: Result, title: str) -> str:
 <p><img class="plot" alt="CMC curve, histogram of average precision, positive and negative pairs"
 src="data:image/png;base64,{base64.b64encode(_png(figure)).decode()}"></p>
 <h2>Hardest queries</h2>
-<p>The query first, then what was ranked first: ✓ in a solid green frame is right, ✗ in a dashed red one wrong.</p>
+<p>The query, then what was ranked first: ✓ in a solid green frame is right, ✗ in a dashed red one wrong.</p>
 {lists}</body></html>
 """
 
@@ -163,11 +163,11 @@ def _sheet(result: Result, title: str) -> Figure:
         f"{title}, {result.protocol}: rank-1 {100 * result.rank1:.2f} %, mAP {100 * result.mAP:.2f} %, "
         f"mINP {100 * result.mINP:.2f} %"
     )
-    top, bottom = figure.subfigures(2, 1, height_ratios=[4.0, max(1.7 * rows, 0.1)])
-    _plots(list(top.subplots(1, 3)), result)
+    halves = figure.subfigures(2, 1, squeeze=False, height_ratios=[4.0, max(1.7 * rows, 0.1)])[:, 0]
+    _plots(list(halves[0].subplots(1, 3)), result)
     if not rows:
         return figure
-    grid = bottom.subplots(rows, width, squeeze=False)
+    grid = halves[1].subplots(rows, width, squeeze=False)
     for row, ranked in zip(grid, result.hardest):
         marks = ["query", *("✓" if right else "✗" for right in ranked.right)]
         for axes in row:
@@ -204,7 +204,7 @@ def _plots(axes: list[Axes], result: Result) -> None:
     label, sign, offset = SHOWN[result.score_kind]
     positive, negative = offset + sign * result.positive_scores, offset + sign * result.negative_scores
     together = np.concatenate([positive, negative])
-    bins = np.linspace(together.min(), together.max() + 1e-6, 61)
+    bins = np.linspace(together.min(), together.max() + 1e-6, 61).tolist()
     pairs.hist(positive, bins, density=True, alpha=0.6, color=RIGHT, label="same person")
     pairs.hist(negative, bins, density=True, histtype="step", color=WRONG, label="another person")
     pairs.set(title="Pairs", xlabel=label, ylabel="density")

@@ -123,17 +123,17 @@ def reciprocal_encoding(
         far = neighbours[near, :half]  # (n, k1 + 1, half): the candidates' own short lists
         far_ok = mutual_half[near]
         known = np.zeros(far.shape, bool)
-        for column in range(width):  # is the candidate's neighbour in R(p, k1)?
-            known |= (far == near[:, None, column, None]) & near_ok[:, None, column, None]
+        for place in range(width):  # is the candidate's neighbour in R(p, k1)?
+            known |= (far == near[:, None, place, None]) & near_ok[:, None, place, None]
         shared = (known & far_ok).sum(2)
         grow = near_ok & (shared > 2 / 3 * far_ok.sum(2))
         far_ok = far_ok & grow[:, :, None]
-        row = np.arange(start, start + len(near), dtype=np.int64) * count
-        own = (row[:, None] + near)[near_ok]
-        added = (row[:, None, None] + far)[far_ok]
+        base = np.arange(start, start + len(near), dtype=np.int64) * count
+        own = (base[:, None] + near)[near_ok]
+        added = (base[:, None, None] + far)[far_ok]
         keys.append(np.unique(np.concatenate([own, added])))
     key = np.concatenate(keys)
-    row, column = np.divmod(key, count)
+    row, column = key // count, key % count
     weights = np.exp(-_pair_distances(vectors, row, column) / farthest[row])
     weights /= np.bincount(row, weights=weights, minlength=count)[row]
     offsets = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=count))])

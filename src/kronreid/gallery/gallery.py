@@ -2,7 +2,6 @@
 
 import csv
 import json
-import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
 from kronreid.data.images import ImageLike, as_list, open_rgb
 from kronreid.errors import InputError
@@ -18,8 +18,6 @@ from kronreid.gallery.filters import Scalar, Selection, Time, format_time, parse
 from kronreid.gallery.indexing import AddReport, Embeds, add_entries, entries_of, filled, identified
 from kronreid.gallery.search import Scores, SearchResult, search
 from kronreid.gallery.store import Store
-
-log = logging.getLogger(__name__)
 
 _PROPERTY = "kronreid."
 
@@ -105,31 +103,28 @@ class Gallery:
         remote = self.uri.startswith(("http://", "https://"))
         if embedder is None and not remote and not Path(self.uri).exists():
             raise InputError(f"{self.uri}: no such gallery; add pictures to it first")
+        if embedder is not None and not embedder.fingerprint:
+            raise InputError("embedder: has no fingerprint to remember it by; save the model and load it")
         self._store = Store(self.uri, collection, token)
         try:
-            if self._store.exists:
-                self._read_properties()
-                if embedder is not None:
-                    self.attach(embedder)
-            elif embedder is None:
-                raise InputError(
-                    f"{self.uri}: holds no gallery named {collection!r}; add pictures to it first"
-                )
-            else:
-                model = str(getattr(embedder, "path", "") or "")
-                properties = {
-                    "fingerprint": embedder.fingerprint,
-                    "dimension": embedder.dimension,
-                    "model": model,
-                }
-                self._store.create(
-                    embedder.dimension, {_PROPERTY + name: str(value) for name, value in properties.items()}
-                )
-                self._read_properties()
+            if not self._store.exists:
+                if embedder is None:
+                    raise InputError(f"{self.uri}: holds no gallery {collection!r}; add pictures to it first")
+                self._create(embedder)
+            self._read_properties()
+            if embedder is not None:
                 self.attach(embedder)
         except BaseException:
             self._store.close()
             raise
+
+    def _create(self, embedder: Embeds) -> None:
+        properties = {
+            "fingerprint": embedder.fingerprint,
+            "dimension": embedder.dimension,
+            "model": getattr(embedder, "path", None) or "",
+        }
+        self._store.create(embedder.dimension, {_PROPERTY + name: str(v) for name, v in properties.items()})
 
     def _read_properties(self) -> None:
         properties = self._store.properties()
@@ -258,9 +253,10 @@ class Gallery:
         if not pictures:
             raise InputError("query: no picture given")
         selection = selection_of(camera=camera, since=since, until=until, where=where)
-        if not self.count:
+        result = search(self._store, embedder, self.matcher, pictures, top, rerank_top, selection, group_by)
+        if not result.hits and not self.count:
             raise InputError(f"{self.uri}: the gallery is empty; add pictures to it first")
-        return search(self._store, embedder, self.matcher, pictures, top, rerank_top, selection, group_by)
+        return result
 
     # ── keeping ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -278,8 +274,7 @@ class Gallery:
 
     def entries(self, selection: Selection | None = None) -> Iterator[Entry]:
         """Every picture that meets the selection; all without one."""
-        for entry, _ in self._store.entries((selection or Selection()).expression()):
-            yield entry
+        yield from self._store.entries((selection or Selection()).expression())
 
     def delete(self, selection: Selection) -> int:
         """Remove the pictures that meet the selection from the gallery; their files stay.
@@ -291,7 +286,7 @@ class Gallery:
             InputError: The selection has no condition.
         """
         expression = _some(selection)
-        ids = [entry.id for entry, _ in self._store.entries(expression)]
+        ids = [entry.id for entry in self._store.entries(expression)]
         if ids:
             self._store.delete(ids)
             self._store.flush()
@@ -313,8 +308,8 @@ class Gallery:
         """
         changes = {name: _value(name, value) for name, value in changes.items()}
         attributes = changes.pop("attributes", {})
-        found = list(self._store.entries(_some(selection), vectors=True))
-        for start in range(0, len(found), 1000):
+        found = list(self._store.entries_with_vectors(_some(selection)))
+        for start in tqdm(range(0, len(found), 1000), desc="updating", disable=None):
             batch = found[start : start + 1000]
             entries = list(filled((entry for entry, _ in batch), changes, attributes))
             self._store.upsert(entries, np.stack([vector for _, vector in batch]))
@@ -330,7 +325,7 @@ class Gallery:
         with Path(path).open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(names)
-            for entry in self.entries(selection):
+            for entry in tqdm(self.entries(selection), unit=" pictures", desc="writing", disable=None):
                 attributes = json.dumps(entry.attributes, ensure_ascii=False) if entry.attributes else ""
                 values = (entry.camera, format_time(entry.time), entry.identity, entry.source)
                 writer.writerow([entry.path, format_box(entry.box), *values, attributes, entry.id])
@@ -344,8 +339,10 @@ class Gallery:
             files: Read the files too; without, only what the gallery itself holds is checked.
         """
         report = VerifyReport()
-        for entry, vector in self._store.entries(vectors=True):
-            assert vector is not None
+        everything = self._store.entries_with_vectors()
+        for entry, vector in tqdm(
+            everything, total=self.count, unit=" pictures", desc="verifying", disable=None
+        ):
             report.checked += 1
             if vector.shape != (self.dimension,) or not np.allclose(np.linalg.norm(vector), 1, atol=1e-3):
                 report.bad_vectors.append(entry.id)

@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import logging
 import time
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,18 +13,16 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 
-from kronreid.data.images import MAX_PIXELS, find_pictures, open_rgb
+from kronreid.data.images import find_pictures, open_rgb
 from kronreid.data.readers import FOLDER_NAME, MARKET_NAME, describe
 from kronreid.data.records import DISTRACTOR, JUNK, NO_CAMERA, UNKNOWN
 from kronreid.errors import InputError
 from kronreid.gallery.entries import Entry
 from kronreid.gallery.lists import LIST_SUFFIXES, read_list
 from kronreid.gallery.store import Store
-
-log = logging.getLogger(__name__)
 
 #: Larger pictures are halved until they are below this, so that a batch of photographs fits in memory; what
 #: is left is still several times the input of any network here.
@@ -45,10 +42,15 @@ class Embeds(Protocol):
 
 @dataclass(frozen=True)
 class Unreadable:
-    """A picture that could not be added, and why."""
+    """A picture that could not be added, and why in one line."""
 
     path: Path
     reason: str
+
+    @classmethod
+    def of(cls, entry: Entry, message: str) -> "Unreadable":
+        """From a message that names the file first, as those of `InputError` do."""
+        return cls(entry.path, message.removeprefix(f"{entry.path}: "))
 
 
 @dataclass
@@ -170,8 +172,6 @@ def add_entries(
             bar.update(len(batches[number]))
     if report.added:
         store.flush()
-    for bad in report.unreadable:
-        log.warning("skipped: %s", bad.reason)
     report.seconds = time.perf_counter() - started
     return report
 
@@ -198,7 +198,7 @@ def prepare_batch(
     fresh: list[tuple[bytes, list[Entry]]] = []
     for group, content in zip(frames, readers.map(_read, [group[0].path for group in frames])):
         if isinstance(content, str):
-            prepared.unreadable += [Unreadable(entry.path, content) for entry in group]
+            prepared.unreadable += [Unreadable.of(entry, content) for entry in group]
         else:
             fresh.append((content, identified(group, content)))
     ids = {entry.id for _, group in fresh for entry in group}
@@ -217,7 +217,7 @@ def prepare_batch(
     for (_, group), crops in zip(wanted, readers.map(_decode, wanted)):
         for entry, crop in zip(group, crops):
             if isinstance(crop, str):
-                prepared.unreadable.append(Unreadable(entry.path, crop))
+                prepared.unreadable.append(Unreadable.of(entry, crop))
             else:
                 prepared.entries.append(entry)
                 prepared.images.append(crop)
@@ -268,22 +268,20 @@ def decode(content: bytes, path: Path) -> Image.Image:
     """A file's content as upright RGB.
 
     Raises:
-        InputError: It is no picture, is damaged, or is larger than `MAX_PIXELS`.
+        InputError: It is no picture, is damaged or too large.
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+            warnings.simplefilter("ignore")  # of damaged tags and large sizes
             image = Image.open(io.BytesIO(content))
-            if image.width * image.height > MAX_PIXELS:
-                raise InputError(f"{path}: {image.width} × {image.height} pixels are too many; crop it")
+            image.filename = str(path)  # for the messages
             return open_rgb(image)
     except InputError:
         raise
-    except (
-        Exception
-    ) as error:  # decoders raise almost anything on damaged data, and one file must not end it all
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{path}: not a picture that can be read ({reason})") from error
+    except UnidentifiedImageError:
+        raise InputError(f"{path}: not a picture that can be read (another kind of file)") from None
+    except Exception as error:  # decoders raise anything on damaged data; one file must not end it all
+        raise InputError(f"{path}: the picture is damaged ({' '.join(str(error).split())})") from error
 
 
 def crop(frame: Image.Image, entry: Entry) -> Image.Image:

@@ -10,6 +10,7 @@ import os
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,10 @@ from kronreid.errors import InputError
 from kronreid.gallery.entries import Entry
 from kronreid.gallery.filters import quote
 
-log = logging.getLogger(__name__)
+# pymilvus prints every error that it raises as well, with a traceback; Milvus Lite logs it a third time, and
+# without a handler of its own that ends on the terminal.
+logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
+logging.getLogger("milvus_lite").addHandler(logging.NullHandler())
 
 FIELDS = ["id", "path", "box", "camera", "time", "identity", "source", "attributes"]
 #: Milvus returns at most this many rows of one search or query.
@@ -38,10 +42,19 @@ _TROUBLE = {
     "disk quota": "the disk quota is used up; free some space and run the same command again",
     "read-only file system": "the disk is read-only",
 }
+_SILENCE = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "Retry timeout", "connecting")
 
-# Milvus Lite keeps one engine per file and process, whoever opens it: the last one out closes it.
-_users: dict[str, int] = {}
-_users_lock = threading.Lock()
+
+@dataclass
+class _Engine:
+    """Milvus Lite on one file: one per process, whoever opens it. The last one out closes it."""
+
+    users: int = 0
+    broken: bool = False
+
+
+_engines: dict[str, _Engine] = {}
+_engines_lock = threading.Lock()
 
 
 class Store:
@@ -62,7 +75,9 @@ class Store:
         self.collection = collection
         self.embedded = not uri.startswith(("http://", "https://"))
         self._client: MilvusClient | None = None
-        options: dict[str, Any] = {"timeout": PATIENCE_SECONDS}
+        self._engine: _Engine | None = None
+        self._patience: dict[str, float] = {} if self.embedded else {"timeout": PATIENCE_SECONDS}
+        options: dict[str, Any] = dict(self._patience)
         if self.embedded:
             self._path = os.path.realpath(uri)
             self._enter_file()
@@ -73,12 +88,19 @@ class Store:
                 self._client = MilvusClient(
                     self._path if self.embedded else uri, token=token, dedicated=True, **options
                 )
-                if self.exists and self.embedded:
-                    # What an interrupted run left in the log is searched row by row until it is flushed.
-                    self.client.flush(collection)
+            if self.exists:
+                self._make_ready()
         except BaseException:
-            self._leave_file()
+            self.close()
             raise
+
+    def _make_ready(self) -> None:
+        with self._trouble():
+            if self.embedded:
+                # What an interrupted run left in the log is searched row by row until it is flushed.
+                self.client.flush(self.collection)
+            else:
+                self.client.load_collection(self.collection)
 
     # ── the file ────────────────────────────────────────────────────────────────────────────────────
 
@@ -86,7 +108,7 @@ class Store:
         path = Path(self._path)
         if path.suffix != ".db":
             raise InputError(
-                f"{self.uri}: a gallery is a file ending in .db, or http://host:port of a Milvus server"
+                f"{self.uri}: a gallery is a file ending in .db, or http://host:port of a server"
             )
         if path.is_file():
             raise InputError(f"{self.uri}: is not a gallery (Milvus Lite keeps one in a folder of that name)")
@@ -94,35 +116,42 @@ class Store:
             raise InputError(f"{self.uri}: is a folder with other files, not a gallery; choose another name")
         if not path.parent.is_dir():
             raise InputError(f"{self.uri}: the folder {path.parent} does not exist; make it first")
-        from milvus_lite.db import MilvusLite
-        from milvus_lite.exceptions import DataDirLockedError
+        from milvus_lite.db import MilvusLite  # type: ignore[import-untyped]
+        from milvus_lite.exceptions import DataDirLockedError  # type: ignore[import-untyped]
 
-        with _users_lock:
-            if not _users.get(self._path):
+        with _engines_lock:
+            engine = _engines.setdefault(self._path, _Engine())
+            if not engine.users:
                 # Opening through pymilvus only says that it failed; this says why.
                 try:
                     MilvusLite(self._path).close()
                 except DataDirLockedError:
                     raise InputError(
-                        f"{self.uri}: is open in another process; close that one, or share a Milvus server (http://host:port)"
+                        f"{self.uri}: is open in another process; close that one, "
+                        "or share a Milvus server (http://host:port)"
                     ) from None
                 except OSError as error:
                     raise InputError(f"{self.uri}: cannot be opened ({error.strerror or error})") from error
-            _users[self._path] = _users.get(self._path, 0) + 1
+            engine.users += 1
+            self._engine = engine
 
-    def _leave_file(self) -> None:
-        if not self.embedded:
-            return
-        from milvus_lite.server_manager import server_manager_instance
+    def _leave_file(self, broken: bool = False) -> None:
+        """Give up the engine; a broken one is closed for everybody and will be a new one when opened again."""
+        from milvus_lite.server_manager import server_manager_instance  # type: ignore[import-untyped]
 
-        with _users_lock:
-            _users[self._path] -= 1
-            if not _users[self._path]:
+        engine, self._engine = self._engine, None
+        with _engines_lock:
+            if engine is None or engine.broken:
+                return
+            engine.users -= 1
+            engine.broken = broken
+            if broken or not engine.users:
+                del _engines[self._path]
                 server_manager_instance.release_server(self._path)
 
     @property
     def client(self) -> MilvusClient:
-        if self._client is None:
+        if self._client is None or (self._engine is not None and self._engine.broken):
             raise InputError(f"{self.uri}: the gallery is closed; open it again")
         return self._client
 
@@ -134,33 +163,33 @@ class Store:
             yield
         except MilvusException as error:
             if writing and self.embedded:
-                self.close()
+                self.close(broken=True)
             text = str(error.message)
             for sign, advice in _TROUBLE.items():
                 if sign in text.lower():
                     raise InputError(f"{self.uri}: {advice}") from error
-            if not self.embedded and any(
-                sign in text for sign in ("UNAVAILABLE", "Retry timeout", "connecting")
-            ):
+            if not self.embedded and any(sign in text for sign in _SILENCE):
                 raise InputError(
                     f"{self.uri}: the Milvus server does not answer; start it or check the address, "
                     "then run the same again"
                 ) from error
             raise
 
-    def close(self) -> None:
+    def close(self, broken: bool = False) -> None:
         """Release the file or the connection; what was written is on disk."""
         client, self._client = self._client, None
         if client is not None:
             client.close()
-            self._leave_file()
+        if self.embedded:
+            self._leave_file(broken)
 
     # ── the collection ──────────────────────────────────────────────────────────────────────────────
 
     @property
     def exists(self) -> bool:
         """Whether the collection has been created."""
-        return bool(self.client.has_collection(self.collection))
+        with self._trouble():
+            return bool(self.client.has_collection(self.collection, **self._patience))
 
     def create(self, dimension: int, properties: dict[str, str]) -> None:
         """Create the collection for vectors of `dimension`, with what is to be remembered about it."""
@@ -184,17 +213,20 @@ class Store:
                 index_params=index,
                 consistency_level="Strong",
                 properties=properties,
+                **self._patience,
             )
 
     def properties(self) -> dict[str, str]:
         """What was remembered at creation."""
         with self._trouble():
-            return dict(self.client.describe_collection(self.collection).get("properties") or {})
+            return dict(
+                self.client.describe_collection(self.collection, **self._patience).get("properties") or {}
+            )
 
     def count(self) -> int:
         """Number of rows."""
         with self._trouble():
-            rows = self.client.query(self.collection, output_fields=["count(*)"])
+            rows = self.client.query(self.collection, output_fields=["count(*)"], **self._patience)
         return int(rows[0]["count(*)"])
 
     # ── rows ────────────────────────────────────────────────────────────────────────────────────────
@@ -204,7 +236,7 @@ class Store:
         if not ids:
             return set()
         with self._trouble():
-            rows = self.client.get(self.collection, ids=list(ids), output_fields=["id"])
+            rows = self.client.get(self.collection, ids=list(ids), output_fields=["id"], **self._patience)
         return {row["id"] for row in rows}
 
     def upsert(self, entries: Sequence[Entry], vectors: np.ndarray) -> None:
@@ -216,18 +248,22 @@ class Store:
         """
         rows = [entry.to_row() | {"vector": vector} for entry, vector in zip(entries, vectors)]
         with self._trouble(writing=True):
-            self.client.upsert(self.collection, rows)
+            self.client.upsert(self.collection, rows, **self._patience)
 
     def flush(self) -> None:
-        """Sort what was written into searchable segments; without it searching the newest rows is slow."""
-        with self._trouble(writing=True):
-            self.client.flush(self.collection)
+        """Sort what was written into segments: Milvus Lite is slow to search its newest rows without it.
+
+        A server searches them as they are, and does not like to be told.
+        """
+        if self.embedded:
+            with self._trouble(writing=True):
+                self.client.flush(self.collection)
 
     def delete(self, ids: Sequence[str]) -> None:
         """Remove rows."""
         with self._trouble(writing=True):
             for start in range(0, len(ids), PAGE):
-                self.client.delete(self.collection, ids=list(ids[start : start + PAGE]))
+                self.client.delete(self.collection, ids=list(ids[start : start + PAGE]), **self._patience)
 
     def search(self, vector: np.ndarray, top: int, expression: str = "") -> list[tuple[Entry, float]]:
         """The `top` entries nearest to a unit vector (D,), with their cosine similarity, best first."""
@@ -239,40 +275,48 @@ class Store:
                 filter=expression,
                 output_fields=FIELDS,
                 search_params={"metric_type": "IP"},
+                **self._patience,
             )
         return [(Entry.from_row(hit["entity"] | {"id": hit["id"]}), float(hit["distance"])) for hit in hits]
 
     def first(self, limit: int, expression: str = "") -> list[Entry]:
         """Any `limit` entries."""
         with self._trouble():
-            rows = self.client.query(self.collection, filter=expression, limit=limit, output_fields=FIELDS)
+            rows = self.client.query(
+                self.collection, filter=expression, limit=limit, output_fields=FIELDS, **self._patience
+            )
         return [Entry.from_row(row) for row in rows]
 
-    def entries(
-        self, expression: str = "", vectors: bool = False
-    ) -> Iterator[tuple[Entry, np.ndarray | None]]:
-        """All entries that meet the expression, page by page, with their vectors (D,) float32 if asked.
+    def entries(self, expression: str = "") -> Iterator[Entry]:
+        """All entries that meet the expression, page by page."""
+        for row in self._rows(expression, FIELDS, PAGE_EMBEDDED if self.embedded else PAGE):
+            yield Entry.from_row(row)
 
-        The identifiers are hashes, so equal ranges of them hold about equally many rows: a page is a range,
-        and no cursor has to stay open on the server while rows come and go.
+    def entries_with_vectors(self, expression: str = "") -> Iterator[tuple[Entry, np.ndarray]]:
+        """The same, each with its vector (D,) float32."""
+        for row in self._rows(expression, [*FIELDS, "vector"], PAGE_WITH_VECTORS):
+            yield Entry.from_row(row), np.asarray(row["vector"], np.float32)
+
+    def _rows(self, expression: str, fields: list[str], page: int) -> Iterator[dict[str, Any]]:
+        """Rows in the order of their identifiers.
+
+        These are hashes, so equal ranges of them hold about equally many rows: a page is a range, and no
+        cursor has to stay open on the server while rows come and go.
         """
-        size = PAGE_WITH_VECTORS if vectors else PAGE_EMBEDDED if self.embedded else PAGE
         limit = None if self.embedded else MOST
-        for page in _ranges(self.count(), size):
-            parts = [part for part in (page, expression and f"({expression})") if part]
+        for bounds in _ranges(self.count(), page):
+            parts = [part for part in (bounds, expression and f"({expression})") if part]
             with self._trouble():
                 rows = self.client.query(
                     self.collection,
                     filter=" and ".join(parts),
                     limit=limit,
-                    output_fields=[*FIELDS, "vector"] if vectors else FIELDS,
+                    output_fields=fields,
+                    **self._patience,
                 )
             if len(rows) == limit:
-                raise InputError(
-                    f"{self.uri}: grew to many times its size while it was read; run the same again"
-                )
-            for row in sorted(rows, key=lambda row: row["id"]):
-                yield Entry.from_row(row), (np.asarray(row["vector"], np.float32) if vectors else None)
+                raise InputError(f"{self.uri}: grew manifold while it was read; run the same again")
+            yield from sorted(rows, key=lambda row: row["id"])
 
 
 def _ranges(rows: int, page: int) -> list[str]:

@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 import kronreid.torchvision_guard  # noqa: F401
+
 import timm  # isort: skip
 
 from kronreid.errors import InputError
@@ -31,6 +32,11 @@ class BackboneOptions:
     weights: str = "imagenet"
     last_stride: int = 1
     arguments: dict[str, Any] = field(default_factory=dict)
+
+
+#: The backbones of HOReID and of KPM.
+RESNET50 = BackboneOptions()
+RESNET50_STRIDE2 = BackboneOptions(last_stride=2)
 
 
 class Backbone(nn.Module):
@@ -86,7 +92,7 @@ def undo_dilation(network: nn.Module) -> None:
 
 
 def load_backbone_weights(network: nn.Module, path: Path) -> None:
-    """Load a safetensors file in timm's layout; tensors of the classifier that have no place here are ignored."""
+    """Load a safetensors file in timm's layout; tensors without a place here (a classifier's) are ignored."""
     if not path.is_file():
         raise InputError(f"backbone.weights {path}: no such file")
     try:
@@ -96,11 +102,14 @@ def load_backbone_weights(network: nn.Module, path: Path) -> None:
     wanted = network.state_dict()
     missing = [name for name in wanted if name not in tensors and not name.endswith("num_batches_tracked")]
     if missing:
-        raise InputError(f"backbone.weights {path}: {len(missing)} tensors are missing, the first is {missing[0]}")
+        raise InputError(
+            f"backbone.weights {path}: {len(missing)} tensors are missing, the first is {missing[0]}"
+        )
     for name, tensor in wanted.items():
         if name in tensors and tensors[name].shape != tensor.shape:
             raise InputError(
-                f"backbone.weights {path}: {name} is {tuple(tensors[name].shape)}, the network wants {tuple(tensor.shape)}"
+                f"backbone.weights {path}: {name} is {tuple(tensors[name].shape)}, "
+                f"the network wants {tuple(tensor.shape)}"
             )
     network.load_state_dict({name: tensors[name] for name in wanted if name in tensors}, strict=False)
 

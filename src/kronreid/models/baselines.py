@@ -6,7 +6,8 @@ The verification baseline of KPM (Fig. 5) is `KPM` itself without matching, atte
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kronreid.models.backbone import Backbone, BackboneOptions, initialise
+from kronreid.errors import InputError
+from kronreid.models.backbone import RESNET50, Backbone, BackboneOptions, initialise
 from kronreid.models.embedding import Embedding
 
 
@@ -18,8 +19,10 @@ class Pooled(nn.Module):
         channels: Length of the descriptor.
     """
 
-    def __init__(self, backbone: BackboneOptions = BackboneOptions(), channels: int = 512) -> None:
+    def __init__(self, backbone: BackboneOptions = RESNET50, channels: int = 512) -> None:
         super().__init__()
+        if channels < 1:
+            raise InputError(f"model: channels {channels} must be positive")
         self.backbone = Backbone(backbone)
         self.reduce = nn.Conv2d(self.backbone.channels[-1], channels, 1, bias=False)
         self.dimension = channels

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kronreid.errors import InputError
-from kronreid.models.backbone import Backbone, BackboneOptions, initialise
+from kronreid.models.backbone import RESNET50, Backbone, BackboneOptions, initialise
 from kronreid.models.embedding import Embedding
 from kronreid.ops.sketch import CountSketch, high_order_pooling
 
@@ -89,7 +89,7 @@ class HOReID(nn.Module):
 
     def __init__(
         self,
-        backbone: BackboneOptions = BackboneOptions(),
+        backbone: BackboneOptions = RESNET50,
         order: int = 3,
         channels: int = 512,
         dimension: int = 512,
@@ -99,7 +99,9 @@ class HOReID(nn.Module):
     ) -> None:
         super().__init__()
         if order < 1 or channels < 1 or parts < 0:
-            raise InputError(f"model: order {order} and channels {channels} must be positive, parts {parts} at least 0")
+            raise InputError(
+                f"model: order {order} and channels {channels} must be positive, parts {parts} at least 0"
+            )
         if dimension < 2 or dimension % 2:
             raise InputError(f"model.dimension: {dimension}; an even number, as the inverse real FFT needs")
         self.backbone = Backbone(backbone)

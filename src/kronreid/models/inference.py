@@ -84,7 +84,7 @@ class _Network:
 
     def __init__(self, model: nn.Module, input_options: InputOptions, fingerprint: str = "") -> None:
         self.path: Path | None = None
-        self.model = model.eval().to(memory_format=torch.channels_last)
+        self.model = model.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.input = input_options
         self.height, self.width = input_options.height, input_options.width
         self.fingerprint = fingerprint
@@ -108,7 +108,9 @@ class _Network:
                 return [pool.submit(self.pixels, image) for image in images[start : start + batch_size]]
 
             waiting = [submit(start) for start in starts[:2]]
-            bar = tqdm(total=len(images), unit=" pictures", desc="embedding", disable=None if progress else True)
+            bar = tqdm(
+                total=len(images), unit=" pictures", desc="embedding", disable=None if progress else True
+            )
             with bar:
                 for number in range(len(starts)):
                     batch = torch.stack([future.result() for future in waiting.pop(0)])
@@ -118,7 +120,7 @@ class _Network:
                     yield batch.contiguous(memory_format=torch.channels_last)
                     bar.update(len(batch))
 
-    def _precision(self):  # noqa: ANN202 (one of two context managers)
+    def _precision(self):
         return torch.autocast(self.device.type, torch.bfloat16) if self.autocast else nullcontext()
 
 
@@ -171,7 +173,7 @@ class Embedder(_Network):
         batch = next(self._batches([image], 1, progress=False))
         if not hasattr(self.model, "part_maps"):
             raise InputError("this model has no part sampler; HOReID with parts > 0 has one")
-        return self.model.part_maps(batch)[0].float().cpu().numpy()  # type: ignore[operator]
+        return self.model.part_maps(batch)[0].float().cpu().numpy()
 
 
 class Matcher(_Network):
@@ -214,7 +216,10 @@ class Matcher(_Network):
     def embed(
         self, images: ImageLike | Sequence[ImageLike], batch_size: int = 64, progress: bool = False
     ) -> np.ndarray:
-        """Pooled backbone features, for a first ranking without another model: (N, dimension) float32, L2-normalised."""
+        """Pooled backbone features, for a first ranking without another model.
+
+        The arguments, the result and the errors are those of `Embedder.embed`.
+        """
         vectors = []
         for batch in self._batches(as_list(images), batch_size, progress):
             with self._precision():
@@ -236,7 +241,9 @@ class Matcher(_Network):
         """Logits (Q, K) of each query against its own candidates, whose numbers are `lists` (Q, K)."""
         head, constant = self.model.head()
         if not self.model.match:
-            return torch.stack([self.logits(query[i : i + 1], candidates[row])[0] for i, row in enumerate(lists)])
+            return torch.stack(
+                [self.logits(query[i : i + 1], candidates[row])[0] for i, row in enumerate(lists)]
+            )
         total: Tensor | float = constant
         for x, y, a in zip(query.scales, candidates.scales, head):
             total = total + score_lists(x, y, lists, a, self.model.temperature)
@@ -273,15 +280,23 @@ class Matcher(_Network):
     @torch.no_grad()
     def explain(self, a: ImageLike, b: ImageLike) -> Explanation:
         """Correspondences and attention per scale, and the probability, of one pair."""
-        pictures = [Image.fromarray(self.pixels(image).permute(1, 2, 0).contiguous().numpy()) for image in (a, b)]
+        pictures = [
+            Image.fromarray(self.pixels(image).permute(1, 2, 0).contiguous().numpy()) for image in (a, b)
+        ]
         batch = next(self._batches(pictures, 2, progress=False))
         _, maps = self.model.encode(batch)
-        probability = float(self.model([s.take(torch.tensor([0])) for s in maps], [s.take(torch.tensor([1])) for s in maps]).sigmoid())
+        probability = float(
+            self.model(
+                [s.take(torch.tensor([0])) for s in maps], [s.take(torch.tensor([1])) for s in maps]
+            ).sigmoid()
+        )
         scales = []
         for scale in maps:
             height, width = scale.maps.shape[2:]
             places = height * width
-            weight = scale.weight if scale.weight is not None else scale.maps.new_full((2, places), 1 + 1 / places)
+            weight = (
+                scale.weight if scale.weight is not None else scale.maps.new_full((2, places), 1 + 1 / places)
+            )
             attention = (weight - 1).view(2, height, width).cpu().numpy()
             beta = correspondence(scale.maps[:1], scale.maps[1:], self.model.temperature)[0].cpu().numpy()
             scales.append(ScaleExplanation(beta, attention[0], attention[1], height, width))
@@ -295,8 +310,7 @@ def pooled_logits(queries: list[PreparedMaps], candidates: list[PreparedMaps], h
     """
     total = None
     for x, y, a in zip(queries, candidates, head):
-        places = x.unit.shape[1]
-        p, q = x.weighted_sum / places, y.weighted_sum / places
+        p, q = x.weighted_mean, y.weighted_mean
         scores = (p.square() @ a)[:, None] + (q.square() @ a)[None, :] - 2 * (p * a) @ q.t()
         total = scores if total is None else total + scores
     return cast(Tensor, total)

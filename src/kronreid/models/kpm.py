@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kronreid.errors import InputError
-from kronreid.models.backbone import Backbone, BackboneOptions, initialise
+from kronreid.models.backbone import RESNET50_STRIDE2, Backbone, BackboneOptions, initialise
 from kronreid.ops.matching import match_collapsed
 
 
@@ -50,12 +50,14 @@ class ResidualSelfAttention(nn.Module):
 
 
 class Hourglass(nn.Module):
-    """Multi-scale maps (Sec. 3.2, Fig. 4): each scale halves the channels of the coarser and doubles its size."""
+    """Multi-scale maps (Sec. 3.2, Fig. 4): each has half the coarser one's channels and twice its size."""
 
     def __init__(self, channels: list[int]) -> None:
         super().__init__()
         coarse = channels[-1]
-        self.down = nn.ModuleList(nn.Conv2d(coarse >> i, coarse >> (i + 1), 1) for i in range(len(channels) - 1))
+        self.down = nn.ModuleList(
+            nn.Conv2d(coarse >> i, coarse >> (i + 1), 1) for i in range(len(channels) - 1)
+        )
         self.lateral = nn.ModuleList(
             nn.Conv2d(fine, coarse >> (i + 1), 1) for i, fine in enumerate(reversed(channels[:-1]))
         )
@@ -84,7 +86,7 @@ class KPM(nn.Module):
 
     def __init__(
         self,
-        backbone: BackboneOptions = BackboneOptions(last_stride=2),
+        backbone: BackboneOptions = RESNET50_STRIDE2,
         match: bool = True,
         attention: bool = True,
         hourglass: bool = True,
@@ -95,23 +97,29 @@ class KPM(nn.Module):
         if temperature <= 0 or attention_temperature <= 0:
             raise InputError(f"model: temperatures {temperature} and {attention_temperature} must be above 0")
         if attention and not match:
-            raise InputError("model: attention weighs the places of a match; set match: true or attention: false")
+            raise InputError(
+                "model: attention weighs the places of a match; set match: true or attention: false"
+            )
         self.backbone = Backbone(backbone, levels=3 if hourglass else 1)
         self.hourglass = Hourglass(self.backbone.channels) if hourglass else None
         self.channels = self.hourglass.channels if self.hourglass else self.backbone.channels
         self.attention = (
-            nn.ModuleList(ResidualSelfAttention(channels, attention_temperature) for channels in self.channels)
+            nn.ModuleList(
+                ResidualSelfAttention(channels, attention_temperature) for channels in self.channels
+            )
             if attention
             else None
         )
-        # The squared mean difference of two pictures is tiny (about 1e-4): with BN's usual epsilon it would be
-        # that epsilon, not the variance, which scales it.
+        # The squared mean difference of two pictures is tiny (about 1e-4): with BN's usual epsilon it would
+        # be that epsilon, not the variance, which scales it.
         self.norms = nn.ModuleList(nn.BatchNorm1d(channels, eps=1e-9) for channels in self.channels)
         self.classifier = nn.Linear(sum(self.channels), 1)
         self.match = match
         self.temperature = temperature
         self.dimension = self.backbone.channels[-1]
-        initialise(*(module for module in (self.hourglass, self.attention, self.classifier) if module is not None))
+        initialise(
+            *(module for module in (self.hourglass, self.attention, self.classifier) if module is not None)
+        )
 
     def encode(self, images: Tensor) -> tuple[Tensor, list[ScaleMaps]]:
         """Everything that depends on one picture alone.
@@ -124,9 +132,13 @@ class KPM(nn.Module):
         """
         maps = self.backbone(images)
         scales = self.hourglass(maps) if self.hourglass is not None else maps
-        weights = [layer(s) for layer, s in zip(self.attention, scales)] if self.attention is not None else None
+        weights = (
+            [layer(s) for layer, s in zip(self.attention, scales)] if self.attention is not None else None
+        )
         pooled = F.normalize(maps[-1].float().mean((2, 3)))
-        return pooled, [ScaleMaps(s, weights[i] if weights is not None else None) for i, s in enumerate(scales)]
+        return pooled, [
+            ScaleMaps(s, weights[i] if weights is not None else None) for i, s in enumerate(scales)
+        ]
 
     def differences(self, x: list[ScaleMaps], y: list[ScaleMaps]) -> list[Tensor]:
         """δ̃ of Eq. 10 for N pairs, (N, C) per scale; y is warped onto x."""
@@ -135,7 +147,7 @@ class KPM(nn.Module):
         return [a.maps.float().mean((2, 3)) - b.maps.float().mean((2, 3)) for a, b in zip(x, y)]
 
     def classify(self, differences: list[Tensor]) -> Tensor:
-        """Square, BN, one linear layer over all scales: a logit per pair (N,), positive for the same person."""
+        """Square, BN, one linear layer over all scales: a logit per pair (N,), positive: the same person."""
         with torch.autocast(differences[0].device.type, enabled=False):
             squares = [norm(delta.float().square()) for norm, delta in zip(self.norms, differences)]
             return self.classifier(torch.cat(squares, dim=1)).squeeze(1)
@@ -154,8 +166,10 @@ class KPM(nn.Module):
         constant = float(self.classifier.bias[0])
         folded = []
         for norm, piece in zip(self.norms, pieces):
-            scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)  # type: ignore[operator]
+            assert isinstance(norm, nn.BatchNorm1d)
+            assert norm.running_mean is not None
+            assert norm.running_var is not None
+            scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
             folded.append((piece * scale).detach())
-            constant += float((piece * (norm.bias - norm.running_mean * scale)).sum())  # type: ignore[operator]
+            constant += float((piece * (norm.bias - norm.running_mean * scale)).sum())
         return folded, constant
-

@@ -5,8 +5,9 @@ import hashlib
 import json
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jsonargparse
 from safetensors.torch import load_file, save_file
@@ -20,6 +21,8 @@ from kronreid.models.kpm import KPM
 
 #: A model's `name` in a config, and its class. Its options are the constructor's arguments.
 MODELS: dict[str, type[nn.Module]] = {"horeid": HOReID, "pooled": Pooled, "kpm": KPM}
+
+T = TypeVar("T")
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
@@ -37,12 +40,18 @@ def build(name: str, arguments: dict[str, Any], source: str = "model") -> nn.Mod
     """
     if name not in MODELS:
         raise InputError(f"{source}: model {name!r} is unknown; one of {', '.join(MODELS)}")
+    return _construct(MODELS[name], arguments, f"{source}: model {name}")
+
+
+def _construct(made: Callable[..., T], arguments: dict[str, Any], source: str) -> T:
+    """An instance of the class `made`, its arguments checked against their types."""
     parser = jsonargparse.ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(MODELS[name], None)
+    parser.add_class_arguments(made, None)
     try:
-        return MODELS[name](**vars(parser.instantiate_classes(parser.parse_object(arguments))))
+        values = vars(parser.instantiate_classes(parser.parse_object(arguments)))
     except jsonargparse.ArgumentError as error:
-        raise InputError(f"{source}: model {name}: {one_line(error)}") from None
+        raise InputError(f"{source}: {one_line(error)}") from None
+    return made(**values)
 
 
 def one_line(error: Exception) -> str:
@@ -50,7 +59,9 @@ def one_line(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
-def save(folder: Path, name: str, arguments: dict[str, Any], input_options: InputOptions, model: nn.Module) -> None:
+def save(
+    folder: Path, name: str, arguments: dict[str, Any], input_options: InputOptions, model: nn.Module
+) -> None:
     """Write a model folder. What was there is replaced only when the new files are complete."""
     folder.mkdir(parents=True, exist_ok=True)
     config = {"name": name, "arguments": arguments, "input": dataclasses.asdict(input_options)}
@@ -76,21 +87,24 @@ def load_folder(folder: Path) -> tuple[nn.Module, InputOptions, str]:
             raise InputError(f"{folder}: no {file}; a model folder holds {CONFIG} and {WEIGHTS}")
     try:
         config = json.loads((folder / CONFIG).read_text())
-        name, arguments, size = config["name"], dict(config["arguments"]), dict(config["input"])
-        input_options = InputOptions(**{**size, "mean": tuple(size["mean"]), "std": tuple(size["std"])})
-    except InputError:
-        raise
+        name, arguments, size = str(config["name"]), dict(config["arguments"]), dict(config["input"])
+        # Nothing has a default here: with another mean than in training the model would see other pictures.
+        if missing := {field.name for field in dataclasses.fields(InputOptions)} - size.keys():
+            raise KeyError(*sorted(missing))
+        # The weights are in the folder: the backbone starts from none.
+        arguments["backbone"] = {**arguments.get("backbone", {}), "weights": "none"}
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{folder / CONFIG}: damaged ({type(error).__name__}: {error})") from None
-    # The weights are in the folder: the backbone starts from none.
-    arguments["backbone"] = {**arguments.get("backbone", {}), "weights": "none"}
+    input_options = _construct(InputOptions, size, f"{folder / CONFIG}: input")
     model = build(name, arguments, source=str(folder / CONFIG))
     try:
         tensors = load_file(folder / WEIGHTS)
     except Exception as error:
         raise InputError(f"{folder / WEIGHTS}: damaged ({one_line(error)})") from None
     wanted = model.state_dict()
-    odd = sorted(set(tensors) ^ set(wanted)) or sorted(k for k in wanted if wanted[k].shape != tensors[k].shape)
+    odd = sorted(set(tensors) ^ set(wanted)) or sorted(
+        k for k in wanted if wanted[k].shape != tensors[k].shape
+    )
     if odd:
         raise InputError(
             f"{folder / WEIGHTS}: does not fit {CONFIG}: {odd[0]} is missing, unknown or of another shape "

@@ -35,8 +35,8 @@ class Summary:
 
     Attributes:
         parameters: Trained parameters.
-        parameters_with_sketches: The same, each count sketch counted as the dense C×D matrix it stands for, as
-            the paper's Table II counts.
+        parameters_with_sketches: The same, each count sketch counted as the dense C×D matrix it stands for,
+            as the paper's Table II counts.
         multiply_adds: For one picture at the input size. Convolutions and matrix products count; sketches,
             FFTs, norms and activations do not, as in the paper.
         parts: By part.
@@ -55,11 +55,14 @@ def summarise(model: nn.Module, input_options: InputOptions) -> Summary:
     the form of the matching (see docs/performance.md).
     """
     model = model.eval()
-    images = torch.zeros(1, 3, input_options.height, input_options.width)
+    device = next(model.parameters()).device
+    images = torch.zeros(1, 3, input_options.height, input_options.width, device=device)
     counter = FlopCounterMode(display=False)
     with counter, torch.no_grad():
         model.encode(images) if isinstance(model, KPM) else model(images)
-    by_module = {name.partition(".")[2]: sum(kinds.values()) for name, kinds in counter.get_flop_counts().items()}
+    by_module = {
+        name.partition(".")[2]: sum(kinds.values()) for name, kinds in counter.get_flop_counts().items()
+    }
     parts = []
     for name, child in model.named_children():
         kinds = Counter(type(layer).__name__ for layer in child.modules() if not list(layer.children()))

@@ -59,9 +59,7 @@ class PreparedMaps:
 
 
 @torch.no_grad()
-def prepare(
-    maps: Tensor, weight: Tensor | None = None, dtype: torch.dtype = torch.float32
-) -> PreparedMaps:
+def prepare(maps: Tensor, weight: Tensor | None = None, dtype: torch.dtype = torch.float32) -> PreparedMaps:
     """Make maps ready for `match_block` and `score_block`.
 
     Args:
@@ -82,7 +80,7 @@ def prepare(
         weighted_mean = torch.bmm(positions, weight[:, :, None])[:, :, 0] / norms.shape[1]
         if not bool(torch.isfinite(weighted_mean).all() & torch.isfinite(norms).all()):
             raise InputError("maps: the maps or their weights hold NaN or infinity, or overflow when squared")
-        unit = (positions / norms[:, None]).transpose(1, 2).to(dtype, memory_format=torch.contiguous_format)
+        unit = (positions / norms[:, None]).transpose(1, 2).to(dtype)
     return PreparedMaps(unit.contiguous(), norms, weight, weighted_mean)
 
 
@@ -115,7 +113,7 @@ def _check(queries: PreparedMaps, candidates: PreparedMaps, temperature: float) 
 def _head(head_weight: Tensor, queries: PreparedMaps) -> Tensor:
     if head_weight.shape != queries.unit.shape[2:]:
         raise InputError(
-            f"head_weight: {tuple(head_weight.shape)} is not one weight for each of {queries.unit.shape[2]} channels"
+            f"head_weight: {tuple(head_weight.shape)} does not fit {queries.unit.shape[2]} channels"
         )
     return head_weight.to(queries.norms)
 
@@ -151,9 +149,7 @@ def _column_sums(
         return
     columns = len(y_unit) * m
     products = work.get("products", (count * m, columns), y_unit.dtype)
-    products.addmm_(
-        queries.unit.reshape(-1, c), y_unit.reshape(-1, c).t(), beta=0, alpha=1 / temperature
-    )
+    products.addmm_(queries.unit.reshape(-1, c), y_unit.reshape(-1, c).t(), beta=0, alpha=1 / temperature)
     beta = products
     if products.dtype != torch.float32:
         beta = work.get("beta", (count * m, columns))
@@ -228,7 +224,7 @@ def _list_tiles(
     if lists.dim() != 2 or len(lists) != len(queries) or lists.numel() == 0:
         raise InputError(f"lists: expected ({len(queries)}, K) with K > 0, got {tuple(lists.shape)}")
     if int(lists.min()) < 0 or int(lists.max()) >= len(candidates):
-        raise InputError(f"lists: candidates are numbered 0 to {len(candidates) - 1}; another number is in it")
+        raise InputError(f"lists: a number lies outside the candidates 0 to {len(candidates) - 1}")
     _, m, c = queries.unit.shape
     work = _Workspace(queries.unit.device)
     _, size, _ = _tile_sizes(1, m, c, queries.unit.device.type)

@@ -62,7 +62,7 @@ def as_weight(weight: Tensor | None, positions: Tensor, name: str) -> Tensor:
     if weight is None:
         return positions.new_ones(count, m)
     if weight.numel() != count * m or len(weight) != count:
-        raise InputError(f"{name}: {tuple(weight.shape)} does not give one weight to each of {count}x{m} positions")
+        raise InputError(f"{name}: {tuple(weight.shape)} does not fit {count} maps of {m} positions")
     return weight.reshape(count, m).to(positions.dtype)
 
 
@@ -76,7 +76,7 @@ def _check_pair(x: Tensor, y: Tensor, temperature: float) -> tuple[Tensor, Tenso
     x, y = as_positions(x, "x"), as_positions(y, "y")
     if x.shape[1] != y.shape[1] or x.dtype != y.dtype:
         raise InputError(
-            f"maps of {x.shape[1]} channels ({x.dtype}) cannot be matched with maps of {y.shape[1]} ({y.dtype})"
+            f"maps of {x.shape[1]} channels ({x.dtype}) do not fit maps of {y.shape[1]} ({y.dtype})"
         )
     return x, y
 
@@ -160,7 +160,7 @@ def match_pairs(
     x, y = _check_pair(maps_x, maps_y, temperature)
     weight = as_weight(weight_x, x, "weight_x")
     if pairs_x.dim() != 1 or pairs_x.shape != pairs_y.shape:
-        raise InputError(f"pairs_x {tuple(pairs_x.shape)} and pairs_y {tuple(pairs_y.shape)} must be (P,) both")
+        raise InputError(f"pairs_x {tuple(pairs_x.shape)}, pairs_y {tuple(pairs_y.shape)}: must both be (P,)")
     kind = x.device.type
     product_dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
     with torch.autocast(kind, enabled=False):
@@ -196,14 +196,16 @@ class _WarpedSum(torch.autograd.Function):
     ) -> Tensor:
         x_unit, y_unit = x_unit.to(dtype), y_unit.to(dtype)
         count, m_x, m_y = len(pairs_x), x_unit.shape[2], y_unit.shape[2]
-        beta = x_unit.new_empty(count, m_x, m_y)
+        keep = any(ctx.needs_input_grad)
+        beta = x_unit.new_empty(count if keep else 0, m_x, m_y)
         v = y.new_empty(count, m_y)
         result = y.new_empty(count, y.shape[1])
         for part in _chunks(count, x_unit, y_unit):
             i, j = pairs_x[part], pairs_y[part]
             products = torch.bmm(x_unit[i].transpose(1, 2), y_unit[j]).to(y.dtype).mul_(scale)
             soft = torch.softmax(products, dim=2, out=products)
-            beta[part] = soft
+            if keep:
+                beta[part] = soft
             v[part] = torch.bmm(weight[i, None], soft)[:, 0]
             result[part] = torch.bmm(y[j], v[part, :, None])[:, :, 0]
         ctx.save_for_backward(x_unit, y_unit, y, weight, pairs_x, pairs_y, beta, v)

@@ -22,17 +22,23 @@ from torch import Tensor
 from kronreid.errors import InputError
 
 _WHOLE_ROWS_LIMIT = 512  # columns whose products with 64 rows still fit in a program's registers
-_PAIRS_PER_LAUNCH = 1 << 20
+_PAIRS_PER_LAUNCH = 1 << 15  # their row blocks' shares of v: 16 KiB a pair at 512 positions
 
 
 @triton.jit
-def _products(x_rows, y_rows, i, j, i_inside, j_inside, C: tl.constexpr, BLOCK_C: tl.constexpr, EXACT: tl.constexpr):
+def _products(
+    x_rows, y_rows, i, j, i_inside, j_inside, C: tl.constexpr, BLOCK_C: tl.constexpr, EXACT: tl.constexpr
+):
     """Inner products (I, J) of positions i of one map (M, C) with positions j of another, float32."""
     total = tl.zeros((i.shape[0], j.shape[0]), dtype=tl.float32)
     for start in range(0, C, BLOCK_C):
         c = start + tl.arange(0, BLOCK_C)
-        x = tl.load(x_rows + i[:, None] * C + c[None, :], mask=i_inside[:, None] & (c < C)[None, :], other=0.0)
-        y = tl.load(y_rows + j[None, :] * C + c[:, None], mask=j_inside[None, :] & (c < C)[:, None], other=0.0)
+        x = tl.load(
+            x_rows + i[:, None] * C + c[None, :], mask=i_inside[:, None] & (c < C)[None, :], other=0.0
+        )
+        y = tl.load(
+            y_rows + j[None, :] * C + c[:, None], mask=j_inside[None, :] & (c < C)[:, None], other=0.0
+        )
         # float32 inputs are multiplied as float32, not rounded to TF32
         total = tl.dot(x, y, total, input_precision="ieee" if EXACT else "tf32")
     return total
@@ -121,14 +127,16 @@ def column_sums(
     Returns:
         (P, M_y) float32.
     """
-    (_, m_x, c), m_y = x_unit.shape, y_unit.shape[1]
+    c, m_y = x_unit.shape[2], y_unit.shape[1]
     if y_unit.shape[2] != c or x_unit.dtype != y_unit.dtype:
-        raise InputError(f"maps of {c} channels ({x_unit.dtype}) and of {y_unit.shape[2]} ({y_unit.dtype}) differ")
+        raise InputError(f"channels and dtypes differ: {c} {x_unit.dtype}, {y_unit.shape[2]} {y_unit.dtype}")
     x_unit, y_unit, weight = x_unit.contiguous(), y_unit.contiguous(), weight.float().contiguous()
     result = weight.new_empty(len(pairs_x), m_y)
     for start in range(0, len(pairs_x), _PAIRS_PER_LAUNCH):
         part = slice(start, start + _PAIRS_PER_LAUNCH)
-        result[part] = _launch(x_unit, y_unit, weight, pairs_x[part].contiguous(), pairs_y[part].contiguous(), temperature)
+        result[part] = _launch(
+            x_unit, y_unit, weight, pairs_x[part].contiguous(), pairs_y[part].contiguous(), temperature
+        )
     return result
 
 

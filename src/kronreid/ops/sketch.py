@@ -43,7 +43,7 @@ class CountSketch(nn.Module):
     def __init__(self, channels: int, dimension: int, seed: int) -> None:
         super().__init__()
         if channels < 1 or dimension < 2:
-            raise InputError(f"count sketch: {channels} channels to dimension {dimension}; need C >= 1 and D >= 2")
+            raise InputError(f"count sketch: {channels} channels to {dimension}; need C >= 1 and D >= 2")
         generator = torch.Generator().manual_seed(seed)
         self.channels = channels
         self.dimension = dimension
@@ -70,7 +70,7 @@ def _full_precision(x: Tensor) -> Tensor:
 
 
 def high_order_product(sketches: Sequence[Tensor]) -> Tensor:
-    """Eq. 10: the circular convolution of sketches (..., D) each -> (..., D), float32 (float64 for float64)."""
+    """Eq. 10: the circular convolution of sketches (..., D) each -> (..., D), in float32 or float64."""
     if len({sketch.shape[-1] for sketch in sketches}) != 1:
         raise InputError("high-order product: needs one or more sketches, all of one dimension")
     with torch.autocast(sketches[0].device.type, enabled=False):
@@ -117,12 +117,16 @@ def inverse_matrix(dimension: int) -> Tensor:
     """(2F, D) float64: [real parts, imaginary parts] @ matrix is the inverse real FFT."""
     frequencies = dimension // 2 + 1
     eye = torch.eye(frequencies, dtype=torch.float64)
-    spectra = torch.cat([torch.complex(eye, torch.zeros_like(eye)), torch.complex(torch.zeros_like(eye), eye)])
+    spectra = torch.cat(
+        [torch.complex(eye, torch.zeros_like(eye)), torch.complex(torch.zeros_like(eye), eye)]
+    )
     return torch.fft.irfft(spectra, n=dimension)
 
 
 @torch.no_grad()
-def fold_convolution(weight: Tensor, bias: Tensor | None, sketch: CountSketch) -> tuple[Tensor, Tensor | None]:
+def fold_convolution(
+    weight: Tensor, bias: Tensor | None, sketch: CountSketch
+) -> tuple[Tensor, Tensor | None]:
     """A 1x1 convolution, the count sketch of its output and the FFT of that, as one 1x1 convolution.
 
     Args:
@@ -133,7 +137,9 @@ def fold_convolution(weight: Tensor, bias: Tensor | None, sketch: CountSketch) -
         weight (2F, C_in) and bias (2F,) or None, in the given weight's dtype, computed in float64.
     """
     if len(weight) != sketch.channels or weight[0].numel() != weight.shape[1]:
-        raise InputError(f"cannot fold a convolution {tuple(weight.shape)} with a sketch of {sketch.channels} channels")
+        raise InputError(
+            f"a convolution {tuple(weight.shape)} does not fold with a sketch of {sketch.channels}"
+        )
     matrix = spectral_matrix(sketch).t()
     folded = (matrix @ weight.flatten(1).double()).to(weight.dtype)
     return folded, None if bias is None else (matrix @ bias.double()).to(weight.dtype)

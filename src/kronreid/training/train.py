@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+import warnings
 from pathlib import Path
 
 import lightning
@@ -22,6 +23,11 @@ from kronreid.training.config import Config, build_model, to_yaml
 from kronreid.training.modules import PairTraining, ReIDTraining, TripletTraining
 
 log = logging.getLogger(__name__)
+# Lightning introduces itself at every start and deprecates its own calls; what matters is logged here.
+for name in ("lightning.pytorch", "lightning.fabric"):
+    logging.getLogger(name).setLevel(logging.WARNING)
+warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+warnings.filterwarnings("ignore", message=".*does not have many workers.*")
 
 
 class TrainingData(lightning.LightningDataModule):

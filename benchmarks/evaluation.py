@@ -1,0 +1,196 @@
+"""How long an evaluation takes and how much memory, beside the similarity product alone and the usual way.
+
+    OMP_NUM_THREADS=2 python benchmarks/evaluation.py [--labels DIR] [--json FILE]
+
+Vectors are random, 1024-dimensional, around one centre per identity, so that they rank about as a trained
+model's do; `market_random_…` repeats the measurement with vectors that know nothing, the worst case of the
+counting. Labels are Market-1501's official lists where there are some, else of the same sizes. Every figure
+comes from a process of its own; times are medians of alternating runs, memory is the peak resident size above
+what the process held once its vectors were there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from kronreid.evaluation import evaluate
+
+DIMENSION = 1024
+NOISE = 2.7  # beside centres of deviation 1: mAP at Market size is about that of a good model
+MARKET = (3368, 19732, 750, 6)  # queries, gallery, identities, cameras
+MSMT17 = (11659, 82161, 3060, 15)
+Labels = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]  # query ids, cameras, gallery ids, cameras
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    shared = os.environ.get("KRONREID_SHARED")
+    default = Path(shared) / "data" / "market1501_labels" if shared else None
+    parser.add_argument("--labels", type=Path, default=default, help="folder of Market-1501's label files")
+    parser.add_argument("--scale", type=float, default=1.0, help="fraction of the sizes, to try the script")
+    parser.add_argument("--json", type=Path, help="write the figures there")
+    options = parser.parse_args()
+    if options.labels is not None and not options.labels.is_dir():
+        parser.error(f"--labels {options.labels}: no such folder")
+
+    figures: dict[str, float] = {"threads": torch.get_num_threads()}
+    jobs: list[tuple[str, Callable[..., dict[str, float]], tuple]] = [
+        ("Market-1501", market_times, ("cpu", NOISE, "market")),
+        ("Market-1501, random vectors", market_times, ("cpu", 1e6, "market_random")),
+        ("Market-1501, the usual way", naive_times, ()),
+        ("Market-1501, memory", evaluate_once, ("market", False)),
+        ("MSMT17", evaluate_once, ("msmt17", False)),
+        ("Market-1501, re-ranking", evaluate_once, ("market", True)),
+        ("MSMT17, re-ranking", evaluate_once, ("msmt17", True)),
+    ]
+    if torch.cuda.is_available():
+        jobs.append(("Market-1501, GPU", market_times, ("cuda", NOISE, "gpu_market")))
+    for name, job, arguments in jobs:
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+            found = pool.submit(job, options.labels, options.scale, *arguments).result()
+        figures.update(found)
+        print(name)
+        for key, value in found.items():
+            print(f"  {key:28} {value:10.3f}", flush=True)
+    if options.json:
+        options.json.write_text(json.dumps(figures, indent=2) + "\n")
+
+
+def read_labels(folder: Path | None, scale: float, size: str) -> Labels:
+    """Market's official lists, or random ones of the sizes of Market-1501 or MSMT17."""
+    if size == "market" and folder is not None and scale == 1:
+        from scipy.io import loadmat
+
+        def read(name: str) -> np.ndarray:
+            arrays = loadmat(folder / f"{name}.mat")
+            return next(v for k, v in arrays.items() if not k.startswith("__")).reshape(-1).astype(np.int64)
+
+        return read("queryID"), read("queryCam"), read("testID"), read("testCam")
+    queries, gallery, people, cameras = MARKET if size == "market" else MSMT17
+    queries, gallery, people = (max(20, int(scale * count)) for count in (queries, gallery, people))
+    rng = np.random.default_rng(0)
+    gallery_ids = rng.integers(1, people + 1, gallery)
+    if size == "market":
+        gallery_ids[rng.random(gallery) < 3819 / 19732] = -1
+        gallery_ids[rng.random(gallery) < 2798 / 15913] = 0
+    return (
+        rng.integers(1, people + 1, queries),
+        rng.integers(0, cameras, queries),
+        gallery_ids,
+        rng.integers(0, cameras, gallery),
+    )
+
+
+def make_vectors(ids: np.ndarray, noise: float, seed: int) -> torch.Tensor:
+    """(N, DIMENSION) unit vectors around one centre per real identity, made in place, piece by piece."""
+    generator = torch.Generator().manual_seed(seed)
+    out = torch.empty(len(ids), DIMENSION)
+    centres = torch.Generator()
+    for start in range(0, len(ids), 256):
+        part = out[start : start + 256].normal_(generator=generator).mul_(noise)
+        for row, identity in zip(part, ids[start : start + 256].tolist()):
+            centre = torch.randn(
+                DIMENSION, generator=centres.manual_seed(identity) if identity > 0 else generator
+            )
+            row.add_(centre)
+        part.div_(part.norm(dim=1, keepdim=True))
+    return out
+
+
+def market_times(folder: Path | None, scale: float, device: str, noise: float, name: str) -> dict[str, float]:
+    """The whole evaluation beside the similarity product of all queries with the whole gallery."""
+    q_ids, q_cameras, g_ids, g_cameras = read_labels(folder, scale, "market")
+    q, g = make_vectors(q_ids, noise, 1).to(device), make_vectors(g_ids, noise, 2).to(device)
+    product = torch.empty(len(q), len(g), device=device)
+    results = []
+
+    def similarity() -> None:
+        torch.mm(q, g.T, out=product)
+
+    def whole() -> None:
+        results.append(evaluate(q, q_ids, q_cameras, g, g_ids, g_cameras))
+
+    times = alternate([similarity, whole], device)
+    return {
+        f"{name}_gemm_s": times[0],
+        f"{name}_s": times[1],
+        f"{name}_over_gemm": times[1] / times[0],
+        f"{name}_mAP": results[0].mAP,
+    }
+
+
+def naive_times(folder: Path | None, scale: float) -> dict[str, float]:
+    """A full distance matrix, argsort and a loop over queries in numpy, beside ours in the same process."""
+    q_ids, q_cameras, g_ids, g_cameras = read_labels(folder, scale, "market")
+    q, g = make_vectors(q_ids, NOISE, 1).numpy(), make_vectors(g_ids, NOISE, 2).numpy()
+    found: dict[str, float] = {}
+
+    def naive() -> None:
+        order = np.argsort(1 - q @ g.T, axis=1)
+        precisions = []
+        for i in range(len(q)):
+            ids, cameras = g_ids[order[i]], g_cameras[order[i]]
+            kept = (ids != -1) & ~((ids == q_ids[i]) & (cameras == q_cameras[i]))
+            right = (ids[kept] == q_ids[i]).astype(np.float64)
+            if right.any():
+                precision = right.cumsum() / np.arange(1, len(right) + 1)
+                precisions.append((precision * right).sum() / right.sum())
+        found["naive"] = float(np.mean(precisions))
+
+    def whole() -> None:
+        found["ours"] = evaluate(q, q_ids, q_cameras, g, g_ids, g_cameras).mAP
+
+    times = alternate([naive, whole], "cpu", repeats=3)
+    if abs(found["naive"] - found["ours"]) > 1e-6:
+        sys.exit(f"the two ways disagree: {found}")
+    return {"naive_s": times[0], "naive_over_market": times[0] / times[1]}
+
+
+def evaluate_once(folder: Path | None, scale: float, size: str, k_reciprocal: bool) -> dict[str, float]:
+    """One evaluation in a fresh process: its time, and the peak memory above the vectors and labels."""
+    q_ids, q_cameras, g_ids, g_cameras = read_labels(folder, scale, size)
+    q, g = make_vectors(q_ids, NOISE, 1), make_vectors(g_ids, NOISE, 2)
+    protocol: str = "market1501" if size == "market" else "msmt17"
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    started = time.perf_counter()
+    if k_reciprocal and size == "market":  # all 23,100 vectors: what the protocol would drop is re-ranked too
+        g_ids = np.where(g_ids == -1, 0, g_ids)
+    result = evaluate(q, q_ids, q_cameras, g, g_ids, g_cameras, protocol=protocol, k_reciprocal=k_reciprocal)
+    seconds = time.perf_counter() - started
+    extra = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    name = f"rerank_{size}" if k_reciprocal else size
+    figures = {f"{name}_extra_mb": extra, f"{name}_mAP": result.mAP}
+    return figures if name == "market" else {f"{name}_s": seconds} | figures
+
+
+def alternate(jobs: list[Callable[[], None]], device: str, repeats: int = 5) -> list[float]:
+    """Median seconds of each job; they take turns, after one run to warm up."""
+    times: list[list[float]] = [[] for _ in jobs]
+    for repeat in range(repeats + 1):
+        for job, seconds in zip(jobs, times):
+            if device == "cuda":
+                torch.cuda.synchronize()
+            started = time.perf_counter()
+            job()
+            if device == "cuda":
+                torch.cuda.synchronize()
+            if repeat:
+                seconds.append(time.perf_counter() - started)
+    return [statistics.median(seconds) for seconds in times]
+
+
+if __name__ == "__main__":
+    main()

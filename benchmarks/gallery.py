@@ -1,0 +1,231 @@
+"""How fast a gallery takes pictures in and finds them again, beside a plain matrix product.
+
+For each size: vectors of people (a mean for each person, noise for each picture) go in through the gallery's
+own store, the gallery is closed and opened again, and new pictures of the same people are searched for. The
+same queries against the same vectors in one numpy array give the exact answer and the least time it can take.
+
+    python benchmarks/gallery.py --json gallery.json
+    python benchmarks/gallery.py --sizes 20000 --embedder runs/horeid --matcher runs/kpm --pictures crops/
+"""
+
+import argparse
+import gc
+import json
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from kronreid.gallery import Entry, Gallery
+from kronreid.gallery.store import Store
+
+PICTURES_PER_PERSON = 10
+TOP = 100
+BATCH = 256
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--sizes", type=int, nargs="+", default=[20_000, 200_000], help="vectors in the gallery"
+    )
+    parser.add_argument("--dimension", type=int, default=1024)
+    parser.add_argument("--queries", type=int, default=30)
+    parser.add_argument(
+        "--graph", type=int, default=20_000, help="largest size that a HNSW index is tried at"
+    )
+    parser.add_argument("--uri", help="a Milvus server to measure instead of a file")
+    parser.add_argument("--embedder", help="with --pictures: measure a whole search, with this model")
+    parser.add_argument("--matcher", help="and this one for the second stage")
+    parser.add_argument("--pictures", help="folder of pictures for --embedder")
+    parser.add_argument("--json", type=Path, help="write the figures here")
+    options = parser.parse_args()
+    figures: dict[str, float] = {}
+    for size in options.sizes:
+        with tempfile.TemporaryDirectory() as folder:
+            uri = options.uri or str(Path(folder) / "people.db")
+            found = measure(uri, size, options.dimension, options.queries, size <= options.graph)
+        label = f"{size // 1000}k" if size % 1000 == 0 else str(size)
+        for name, value in found.items():
+            figures[f"{name}_{label}"] = value
+            print(f"{name}_{label:<8} {value:,.3f}", flush=True)
+        figures["insert_per_second"] = found["insert_per_second"]
+    if options.embedder and options.pictures:
+        for name, value in whole_search(options.embedder, options.matcher, options.pictures).items():
+            figures[name] = value
+            print(f"{name:<24} {value:,.3f}", flush=True)
+    if options.json:
+        options.json.write_text(json.dumps(figures, indent=1) + "\n")
+
+
+class People:
+    """Unit vectors as a network gives them: few directions matter, and a person's pictures are near a mean.
+
+    Independent noise in every dimension would make all strangers equally far, which no graph can rank.
+    """
+
+    LATENT, SPREAD, NOISE = 64, 0.6, 0.1
+
+    def __init__(self, count: int, dimension: int) -> None:
+        self.count, self.dimension = count, dimension
+        self.directions = np.random.default_rng(0).standard_normal((self.LATENT, dimension), np.float32)
+        self.directions /= np.sqrt(self.LATENT)
+
+    def vectors(self, start: int, stop: int, seed: int = 1) -> np.ndarray:
+        """Pictures `start` to `stop`, (N, D) float32; another seed gives others of the same people."""
+        rng = np.random.default_rng((seed, start))
+        persons = np.arange(start, stop) // PICTURES_PER_PERSON
+        means = [np.random.default_rng((2, int(person))).standard_normal(self.LATENT) for person in persons]
+        latent = np.stack(means) + self.SPREAD * rng.standard_normal((stop - start, self.LATENT))
+        vectors = latent.astype(np.float32) @ self.directions
+        vectors += self.NOISE * rng.standard_normal(vectors.shape, np.float32)
+        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+    def batches(self) -> Iterator[tuple[int, np.ndarray]]:
+        for start in range(0, self.count, BATCH):
+            yield start, self.vectors(start, min(start + BATCH, self.count))
+
+    def queries(self, count: int) -> np.ndarray:
+        places = np.linspace(0, self.count - 1, count).astype(int)
+        return np.concatenate([self.vectors(place, place + 1, seed=3) for place in places])
+
+
+def measure(uri: str, size: int, dimension: int, queries: int, graph: bool) -> dict[str, float]:
+    """One size; milliseconds, seconds and megabytes by name."""
+    people = People(size, dimension)
+    asked = people.queries(queries)
+    figures: dict[str, float] = {}
+
+    times, exact = by_numpy(people, asked)
+    figures["numpy_ms"] = statistics.median(times)
+    gc.collect()
+
+    store = Store(uri, "benchmark")
+    store.create(dimension, {})
+    resident = resident_mb()
+    seconds = 0.0
+    for start, vectors in tqdm(people.batches(), total=-(-size // BATCH), desc=f"{size:,}", disable=None):
+        started = time.perf_counter()
+        store.upsert([entry(number) for number in range(start, start + len(vectors))], vectors)
+        seconds += time.perf_counter() - started
+    figures["insert_per_second"] = size / seconds
+    started = time.perf_counter()
+    store.flush()
+    figures["flush_s"] = time.perf_counter() - started
+    store.close()
+    gc.collect()
+
+    started = time.perf_counter()
+    store = Store(uri, "benchmark")
+    assert store.count() == size
+    figures["open_s"] = time.perf_counter() - started
+    try:
+        figures |= query_figures(store, asked, exact, "")
+        figures["memory_mb"] = resident_mb() - resident
+        figures["query_over_numpy"] = figures["query_ms"] / figures["numpy_ms"]
+        times, _ = timed(lambda query: store.search(query, TOP, 'camera == "3"'), asked)
+        figures["filtered_query_ms"] = statistics.median(times)
+        if store.embedded:
+            figures["disk_mb"] = disk_mb(Path(uri))
+            if graph:
+                index = store.client.prepare_index_params()
+                index.add_index(
+                    "vector", index_type="HNSW", metric_type="IP", params={"M": 16, "efConstruction": 200}
+                )
+                started = time.perf_counter()
+                store.client.create_index("benchmark", index)
+                store.client.load_collection("benchmark")
+                figures["hnsw_build_s"] = time.perf_counter() - started
+                figures |= query_figures(store, asked, exact, "hnsw_")
+                figures["hnsw_disk_mb"] = disk_mb(Path(uri))
+    finally:
+        store.client.drop_collection("benchmark")
+        store.close()
+    return figures
+
+
+def by_numpy(people: People, asked: np.ndarray) -> tuple[list[float], list[list[int]]]:
+    """Milliseconds of each query against one array, and the exact answers."""
+    everything = np.concatenate([vectors for _, vectors in people.batches()])
+
+    def search(query: np.ndarray) -> list[int]:
+        scores = everything @ query
+        best = np.argpartition(-scores, TOP)[:TOP]
+        return best[np.argsort(-scores[best])].tolist()
+
+    return timed(search, asked)
+
+
+def query_figures(store: Store, asked: np.ndarray, exact: list, prefix: str) -> dict[str, float]:
+    """First and steady query, and how many of the exact answers were found."""
+    times, hits = timed(lambda query: store.search(query, TOP), asked)
+    found = [[number_of(entry) for entry, _ in answer] for answer in hits]
+    return {
+        f"{prefix}first_query_ms": times[0],
+        f"{prefix}query_ms": statistics.median(times[1:]),
+        f"{prefix}query_worst_ms": max(times[1:]),
+        f"{prefix}recall": float(np.mean([len(set(a) & set(b)) / TOP for a, b in zip(found, exact)])),
+    }
+
+
+def timed(search: Callable[[np.ndarray], list], asked: np.ndarray) -> tuple[list[float], list[list]]:
+    """Milliseconds of each query, and what it gave."""
+    times, answers = [], []
+    for query in asked:
+        started = time.perf_counter()
+        answers.append(search(query))
+        times.append(1000 * (time.perf_counter() - started))
+    return times, answers
+
+
+def entry(number: int) -> Entry:
+    """A picture whose identifier is spread like a hash and tells its number."""
+    scattered = (number * 0x9E3779B97F4A7C15) % 2**64
+    return Entry(
+        Path(f"/pictures/{number:09d}.jpg"),
+        camera=str(number % 6),
+        time=1.7e9 + number,
+        attributes={"track": number // PICTURES_PER_PERSON},
+        id=f"{scattered:016x}{number:048x}",
+    )
+
+
+def number_of(entry: Entry) -> int:
+    return int(entry.id[16:], 16)
+
+
+def resident_mb() -> float:
+    """Memory of this process, where the embedded database lives too."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def disk_mb(folder: Path) -> float:
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e6
+
+
+def whole_search(embedder: str, matcher: str | None, pictures: str) -> dict[str, float]:
+    """Seconds by stage of a search with models, the median of ten, and the pictures added per second."""
+    import kronreid
+    from kronreid.models.inference import Matcher
+
+    with tempfile.TemporaryDirectory() as folder:
+        second = kronreid.load(matcher) if matcher else None
+        assert second is None or isinstance(second, Matcher)
+        with Gallery(Path(folder) / "people.db", kronreid.load(embedder), second) as gallery:
+            report = gallery.add(pictures)
+            queries = [entry.path for entry in gallery.entries()][:11]
+            results = [gallery.search(query, rerank_top=TOP).seconds for query in queries][1:]
+    figures = {f"stage_{name}_ms": 1000 * statistics.median(r[name] for r in results) for name in results[0]}
+    return figures | {"add_per_second": report.per_second}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,108 @@
+"""A data set, an embedder and a matcher without networks: whole numbers, so that every score is exact."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from kronreid.data.records import Picture, ReIDDataset
+from kronreid.evaluation import evaluate, evaluate_dataset
+
+
+def signs(names, dimension, salt):
+    """(N, dimension) of ±1, fixed by each name."""
+    rows = [
+        np.random.default_rng([salt, *str(name).encode()]).choice([-1.0, 1.0], dimension) for name in names
+    ]
+    return np.array(rows, np.float32).reshape(-1, dimension)
+
+
+class FakeEmbedder:
+    def __init__(self):
+        self.seen = []
+
+    def embed(self, images, batch_size=64, progress=False):
+        self.seen.extend(images)
+        return signs(images, 16, 1) / 4
+
+
+@dataclass
+class FakeMaps:
+    values: torch.Tensor
+
+    def __len__(self):
+        return len(self.values)
+
+    def __getitem__(self, index):
+        return FakeMaps(self.values[index])
+
+
+class FakeMatcher(FakeEmbedder):
+    """Logits are whole numbers: many ties."""
+
+    def __init__(self):
+        super().__init__()
+        self.encoded = 0
+        self.pairs = 0
+        self.most = 0
+
+    def encode(self, images, batch_size=64, progress=False):
+        self.encoded += len(images)
+        return FakeMaps(torch.from_numpy(signs(images, 8, 2)))
+
+    def logits(self, query, candidates):
+        self.pairs += len(query) * len(candidates)
+        twisted = torch.roll(candidates.values, 1, 1)  # not the same in both directions
+        return query.values @ twisted.T
+
+    def score_lists(self, query, candidates, lists):
+        self.pairs += lists.numel()
+        twisted = torch.roll(candidates.values, 1, 1)
+        return (query.values[:, None] * twisted[lists]).sum(2)
+
+
+def fake_dataset(queries=23, gallery=90, people=9, cameras=3, seed=0, root="nowhere"):
+    rng = np.random.default_rng(seed)
+
+    def pictures(part, count, lowest):
+        return tuple(
+            Picture(
+                Path(root) / f"{part}_{i}.jpg", int(rng.integers(lowest, people)), int(rng.integers(cameras))
+            )
+            for i in range(count)
+        )
+
+    query, rest = pictures("query", queries, 1), pictures("gallery", gallery, -1)
+    return ReIDDataset("fake", "market1501", Path(root), (), query, rest)
+
+
+def results_of_every_kind():
+    """What evaluations find, as arrays by name; the gallery of the first has three tiles."""
+    rng = np.random.default_rng(0)
+    q, g = rng.normal(size=(40, 33)).astype(np.float32), rng.normal(size=(9001, 33)).astype(np.float32)
+    labels = (
+        (rng.integers(1, 40, 40), rng.integers(0, 4, 40)),
+        (rng.integers(-1, 40, 9001), rng.integers(0, 4, 9001)),
+    )
+    dataset = fake_dataset()
+    embedder = FakeEmbedder()
+    out = [
+        evaluate(q, *labels[0], g, *labels[1], verification=True),
+        evaluate_dataset(embedder, dataset, batch_size=8),
+        evaluate_dataset(embedder, dataset, batch_size=500),  # more processes than batches
+        evaluate_dataset(embedder, dataset, k_reciprocal=True),
+        evaluate_dataset(embedder, dataset, matcher=FakeMatcher(), rerank_top=9),
+        evaluate_dataset(FakeMatcher(), dataset, rerank_top="all"),
+        evaluate_dataset(embedder, fake_dataset(cameras=2), protocol="cuhk03-classic"),
+    ]
+    arrays = {"embedded": np.array(len(embedder.seen))}
+    for number, result in enumerate(out):
+        for key, value in vars(result).items():
+            if key not in ("seconds", "hardest", "verification"):
+                arrays[f"{number}.{key}"] = np.asarray(value)
+        arrays[f"{number}.hardest"] = np.array(
+            [[str(one.query), *map(str, one.pictures)] for one in result.hardest]
+        )
+    arrays["0.roc"] = np.stack(out[0].verification.roc())
+    return arrays

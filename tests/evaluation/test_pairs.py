@@ -1,0 +1,132 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kronreid.errors import InputError
+from kronreid.evaluation import evaluate_dataset
+from kronreid.evaluation.pairs import _dense_ranks
+
+from .fakes import FakeEmbedder, FakeMatcher, fake_dataset, signs
+from .oracle import check, is_dropped, is_match, ranked
+
+
+def rescored_orders(dataset, top, first_stage_distances=None):
+    """Rank by the first stage, re-score the first `top` that are not dropped, sort in two groups."""
+    paths = [[p.path for p in part] for part in (dataset.query, dataset.gallery)]
+    first = signs(paths[0], 16, 1) @ signs(paths[1], 16, 1).T
+    logits = signs(paths[0], 8, 2) @ np.roll(signs(paths[1], 8, 2), 1, 1).T
+    orders = []
+    for i, query in enumerate(dataset.query):
+        kept = [
+            j
+            for j, p in enumerate(dataset.gallery)
+            if not is_dropped("market1501", query.identity, query.camera, p.identity, p.camera)
+        ]
+        order = sorted(kept, key=lambda j: (-first[i, j], j))
+        right = {j: is_match("market1501", query.identity, dataset.gallery[j].identity) for j in kept}
+        ahead = sorted(order[:top], key=lambda j: (-logits[i, j], right[j]))
+        behind = sorted(order[top:], key=lambda j: (-first[i, j], right[j]))
+        orders.append([right[j] for j in ahead + behind])
+    return orders
+
+
+@pytest.mark.parametrize("top", [1, 7, 75, 1000])
+@pytest.mark.parametrize("memory", [2048, 16, 2])
+def test_rescoring_equals_the_oracle(top, memory):
+    dataset, matcher = fake_dataset(), FakeMatcher()
+    result = evaluate_dataset(
+        FakeEmbedder(), dataset, matcher=matcher, rerank_top=top, pictures_in_memory=memory, hardest=0
+    )
+    check(result, rescored_orders(dataset, top))
+    if memory == 2048:
+        assert matcher.encoded <= len(dataset.query) + len(dataset.gallery)
+    if top == 7:
+        assert matcher.pairs == 7 * len(dataset.query)
+
+
+def test_a_matcher_alone_ranks_by_its_own_features():
+    dataset = fake_dataset(seed=1)
+    result = evaluate_dataset(FakeMatcher(), dataset, rerank_top=9)
+    check(result, rescored_orders(dataset, 9))
+
+
+@pytest.mark.parametrize("memory", [2048, 150, 2])
+def test_all_pairs_equal_the_oracle(memory):
+    dataset, matcher = fake_dataset(queries=9, gallery=140), FakeMatcher()
+    result = evaluate_dataset(matcher, dataset, rerank_top="all", pictures_in_memory=memory, hardest=0)
+    q, g = ([p.path for p in part] for part in (dataset.query, dataset.gallery))
+    logits = signs(q, 8, 2) @ np.roll(signs(g, 8, 2), 1, 1).T
+    ids, cameras = ([getattr(p, a) for p in dataset.gallery] for a in ("identity", "camera"))
+    orders = [
+        ranked("market1501", logits[i], one.identity, one.camera, ids, cameras)
+        for i, one in enumerate(dataset.query)
+    ]
+    check(result, orders)
+    assert matcher.seen == []  # no first stage
+    if memory == 2048:
+        assert matcher.encoded == len(set(q)) + sum(identity != -1 for identity in ids)
+
+
+def test_all_equals_a_list_as_long_as_the_gallery():
+    dataset = fake_dataset(seed=2)
+    whole = evaluate_dataset(FakeMatcher(), dataset, rerank_top="all")
+    long = evaluate_dataset(FakeMatcher(), dataset, rerank_top=len(dataset.gallery))
+    np.testing.assert_array_equal(whole.average_precision, long.average_precision)
+
+
+def test_pairs_shown_are_the_rescored_ones():
+    dataset = fake_dataset()
+    result = evaluate_dataset(FakeEmbedder(), dataset, matcher=FakeMatcher(), rerank_top=7)
+    assert result.score_kind == "logit"
+    assert len(result.positive_scores) + len(result.negative_scores) == 7 * len(dataset.query)
+    right = sum(sum(order[:7]) for order in rescored_orders(dataset, 7))
+    assert len(result.positive_scores) == right
+
+
+def test_after_k_reciprocal_the_first_stage_is_re_ranked():
+    dataset = fake_dataset()
+    plain = evaluate_dataset(FakeEmbedder(), dataset, matcher=FakeMatcher(), rerank_top=1000)
+    re_ranked = evaluate_dataset(
+        FakeEmbedder(), dataset, matcher=FakeMatcher(), rerank_top=1000, k_reciprocal=True
+    )
+    np.testing.assert_array_equal(plain.average_precision, re_ranked.average_precision)  # all are re-scored
+    short = evaluate_dataset(FakeEmbedder(), dataset, matcher=FakeMatcher(), rerank_top=3, k_reciprocal=True)
+    assert short.mAP != plain.mAP
+
+
+def test_classic_scores_all_pairs():
+    dataset = fake_dataset(cameras=2)
+    result = evaluate_dataset(FakeMatcher(), dataset, protocol="cuhk03-classic", rerank_top="all", ranks=(1,))
+    assert result.draws == 100
+    with pytest.raises(InputError, match=r"^rerank_top: "):
+        evaluate_dataset(FakeMatcher(), dataset, protocol="cuhk03-classic")
+
+
+@settings(max_examples=50, deadline=None)
+@given(values=st.lists(st.lists(st.integers(-3, 3), min_size=5, max_size=5), min_size=1, max_size=4))
+def test_dense_ranks_keep_order_and_ties(values):
+    found = _dense_ranks(np.array(values, np.float32))
+    for row, ranks in zip(values, found.tolist()):
+        assert ranks == [sorted(set(row)).index(value) for value in row]
+
+
+class Broken(FakeMatcher):
+    def score_lists(self, query, candidates, lists):
+        return super().score_lists(query, candidates, lists) * float("nan")
+
+
+@pytest.mark.parametrize(
+    ("options", "argument"),
+    [
+        ({"rerank_top": 0}, "rerank_top"),
+        ({"rerank_top": "most"}, "rerank_top"),
+        ({"rerank_top": True}, "rerank_top"),
+        ({"rerank_top": "all", "k_reciprocal": True}, "k_reciprocal"),
+        ({"protocol": "market1501-multi-query"}, "matcher"),
+        ({"matcher": Broken()}, "matcher"),
+    ],
+)
+def test_bad_input_names_the_argument(options, argument):
+    with pytest.raises(InputError, match=rf"^{argument}: "):
+        evaluate_dataset(FakeMatcher(), fake_dataset(), **options)

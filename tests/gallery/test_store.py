@@ -1,0 +1,137 @@
+"""The store against a server: Milvus Lite's own, which speaks the same protocol over the network."""
+
+import threading
+
+import numpy as np
+import pytest
+from milvus_lite.adapter.grpc.server import start_server_in_thread
+
+from kronreid.errors import InputError
+from kronreid.gallery import Gallery, Selection
+from kronreid.gallery.entries import Entry
+from kronreid.gallery.store import Store, _ranges
+
+from .conftest import ColourEmbedder
+
+
+@pytest.fixture
+def server(tmp_path):
+    server, db, port = start_server_in_thread(str(tmp_path / "server"))
+    yield f"http://127.0.0.1:{port}"
+    server.stop(grace=0)
+    db.close()
+
+
+def test_a_server_behaves_as_a_file(server, tmp_path, embedder, matcher, crops):
+    results = []
+    for uri in (server, tmp_path / "people.db"):
+        with Gallery(uri, embedder, matcher) as gallery:
+            assert gallery.add(crops, batch_size=7, time="2024-05-01").added == 20
+            assert gallery.add(crops).skipped_existing == 20
+            assert gallery.update(Selection(camera=2), source='"b" or true') == 10
+            assert gallery.delete(Selection(identity=[3, 4])) == 4
+            query = crops / "0007_c1s1_000007_00.png"
+            hits = gallery.search(query, camera=[2], where={"source": '"b" or true'}, since="2024-05-01").hits
+            results.append((hits, sorted(gallery.entries(), key=lambda entry: entry.id), gallery.verify()))
+        with Gallery(uri, embedder) as again:
+            assert again.count == 16
+        with pytest.raises(InputError, match="made by model"):
+            Gallery(uri, ColourEmbedder("another"))
+    (first_hits, *first), (second_hits, *second) = results
+    assert first == second
+    assert [hit.id for hit in first_hits] == [hit.id for hit in second_hits]
+    assert [hit.similarity for hit in first_hits] == pytest.approx([hit.similarity for hit in second_hits])
+
+
+def test_several_galleries_share_a_server(server, embedder, crops):
+    with (
+        Gallery(server, embedder, collection="one") as one,
+        Gallery(server, embedder, collection="two") as two,
+    ):
+        one.add(crops)
+        assert (one.count, two.count) == (20, 0)
+    with pytest.raises(InputError, match="no gallery 'three'"):
+        Gallery(server, collection="three")
+
+
+def test_a_server_that_goes_and_comes_back(tmp_path, embedder, crops, monkeypatch):
+    monkeypatch.setattr("kronreid.gallery.store.PATIENCE_SECONDS", 1.0)
+    server, db, port = start_server_in_thread(str(tmp_path / "server"))
+
+    class Stopper(ColourEmbedder):
+        def embed(self, images, batch_size=64, progress=False):
+            if self.seen == 8:
+                server.stop(grace=0).wait()
+                db.close()
+            return super().embed(images)
+
+    gallery = Gallery(f"http://127.0.0.1:{port}", Stopper())
+    with pytest.raises(InputError, match="does not answer"):
+        gallery.add(crops, batch_size=4)
+    monkeypatch.setattr("kronreid.gallery.store.PATIENCE_SECONDS", 60.0)
+    server, db, _ = start_server_in_thread(str(tmp_path / "server"), port=port)
+    try:
+        with Gallery(f"http://127.0.0.1:{port}", embedder) as again:
+            assert again.count == 8
+            assert again.add(crops, batch_size=4).added == 12
+            assert again.verify().intact
+    finally:
+        server.stop(grace=0)
+        db.close()
+        gallery.close()
+
+
+def test_a_failed_write_closes_the_file_for_everybody(tmp_path, embedder, crops):
+    with (
+        Gallery(tmp_path / "people.db", embedder) as first,
+        Gallery(tmp_path / "people.db", embedder) as second,
+    ):
+        first.add(crops)
+        with pytest.raises(Exception, match="dim"):
+            second._store.upsert([Entry(crops / "x", id="x")], np.ones((1, 3), np.float32))
+        for gallery in (first, second):
+            with pytest.raises(InputError, match="closed"):
+                _ = gallery.count
+    with Gallery(tmp_path / "people.db", embedder) as again:
+        assert again.count == 20
+
+
+def test_reading_while_writing(tmp_path, embedder, crops):
+    query = next(crops.iterdir())
+    with Gallery(tmp_path / "people.db", embedder) as gallery:
+        gallery.add(query)
+        adding = threading.Thread(target=gallery.add, args=(crops,), kwargs={"batch_size": 1})
+        adding.start()
+        while adding.is_alive():
+            assert gallery.search(query, top=1).hits[0].path == query
+        adding.join()
+        assert gallery.count == 20
+
+
+@pytest.mark.parametrize(("rows", "page"), [(0, 10), (1, 10), (10, 10), (11, 10), (1000, 7)])
+def test_ranges_cover_every_identifier_once(rows, page):
+    ranges = _ranges(rows, page)
+    assert len(ranges) == max(1, -(-rows // page))
+    identifiers = [f"{number * 0x9E3779B97F4A7C15 % 2**64:016x}" for number in range(200)] if rows else []
+    for identifier in identifiers:
+        inside = [eval(bounds or "True", {"id": identifier}) for bounds in ranges]
+        assert inside.count(True) == 1
+
+
+def test_pages_give_every_row(tmp_path, monkeypatch):
+    monkeypatch.setattr("kronreid.gallery.store.PAGE_EMBEDDED", 9)
+    monkeypatch.setattr("kronreid.gallery.store.PAGE_WITH_VECTORS", 7)
+    store = Store(str(tmp_path / "people.db"), "people")
+    store.create(4, {})
+    entries = [
+        Entry(tmp_path / str(i), id=f"{i * 0x9E3779B97F4A7C15 % 2**64:064x}"[::-1]) for i in range(100)
+    ]
+    vectors = np.eye(4, dtype=np.float32)[np.arange(100) % 4]
+    store.upsert(entries, vectors)
+    expected = sorted(entries, key=lambda entry: entry.id)
+    assert list(store.entries()) == expected
+    stored = list(store.entries_with_vectors('path > ""'))
+    assert [entry for entry, _ in stored] == expected
+    for entry, vector in stored:
+        assert np.array_equal(vector, vectors[int(entry.path.name)])
+    store.close()

@@ -1,0 +1,241 @@
+"""Models as people use them: the same answer for every form of a picture, in the pictures' order."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from kronreid.data.transforms import InputOptions
+from kronreid.errors import InputError
+from kronreid.models.backbone import BackboneOptions
+from kronreid.models.baselines import Pooled
+from kronreid.models.horeid import HOReID
+from kronreid.models.inference import Embedder, EncodedMaps, Matcher, load, wrap
+from kronreid.models.kpm import KPM
+from kronreid.models.storage import build, save
+
+BASELINE: dict[str, Any] = {"match": False, "attention": False}
+
+
+@pytest.fixture(scope="module")
+def embedder(horeid: HOReID, input_options: InputOptions) -> Embedder:
+    tool = wrap(horeid, input_options, "c0ffee")
+    assert isinstance(tool, Embedder)
+    return tool
+
+
+@pytest.fixture(scope="module")
+def matcher(kpm: KPM, input_options: InputOptions) -> Matcher:
+    tool = wrap(kpm, input_options, "c0ffee")
+    assert isinstance(tool, Matcher)
+    return tool
+
+
+@pytest.fixture(scope="module")
+def plain_matcher(make_kpm: Callable[..., KPM], input_options: InputOptions) -> Matcher:
+    return Matcher(make_kpm(**BASELINE), input_options)
+
+
+def forms(paths: list[Path]) -> list[list[Any]]:
+    """The same pictures as paths, strings, PIL images and arrays."""
+    opened = [Image.open(path).convert("RGB") for path in paths]
+    return [list(paths), [str(path) for path in paths], opened, [np.asarray(image) for image in opened]]
+
+
+def test_embed(embedder: Embedder, paths: list[Path], images: Tensor) -> None:
+    vectors = embedder.embed(paths)
+    assert vectors.dtype == np.float32
+    assert vectors.shape == (7, embedder.dimension) == (7, 32)
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
+    with torch.no_grad():
+        np.testing.assert_allclose(vectors, embedder.model(images).descriptor.numpy(), atol=1e-5)
+    assert np.abs(vectors[0] - vectors[1]).max() > 0.01, "different pictures, different vectors"
+    assert (embedder.height, embedder.width, embedder.fingerprint) == (64, 32, "c0ffee")
+
+
+def test_every_form_of_a_picture_is_the_same(embedder: Embedder, matcher: Matcher, paths: list[Path]) -> None:
+    for tool in (embedder, matcher):
+        expected = tool.embed(paths[:3])
+        for images in forms(paths[:3]):
+            np.testing.assert_array_equal(tool.embed(images), expected)
+        mixed = [form[number] for number, form in enumerate(forms(paths[:3])[1:])]
+        np.testing.assert_array_equal(tool.embed(mixed), expected)
+        for single in forms(paths[:1]):
+            np.testing.assert_allclose(tool.embed(single[0]), expected[:1], atol=1e-5)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 7, 64])
+def test_batch_size_and_order_change_nothing(
+    embedder: Embedder, matcher: Matcher, paths: list[Path], batch_size: int
+) -> None:
+    backwards = paths[::-1]
+    for tool in (embedder, matcher):
+        np.testing.assert_allclose(tool.embed(backwards, batch_size)[::-1], tool.embed(paths), atol=1e-5)
+
+
+def test_no_pictures(embedder: Embedder, matcher: Matcher) -> None:
+    for tool in (embedder, matcher):
+        assert tool.embed([]).shape == (0, tool.dimension)
+        assert tool.embed([]).dtype == np.float32
+    for call in (matcher.encode, lambda images: matcher.score(images, images)):
+        with pytest.raises(InputError, match="images: there are none"):
+            call([])
+
+
+def test_unreadable_pictures_are_named(
+    embedder: Embedder, matcher: Matcher, paths: list[Path], tmp_path: Path
+) -> None:
+    bad = tmp_path / "bad.jpg"
+    bad.write_bytes(paths[0].read_bytes()[:300])
+    for call in (
+        lambda: embedder.embed([*paths, bad, tmp_path / "none.jpg"], batch_size=2),
+        lambda: matcher.encode([*paths, bad]),
+        lambda: matcher.score(paths[0], [bad]),
+        lambda: matcher.explain(paths[0], bad),
+    ):
+        with pytest.raises(InputError, match="^" + str(bad)):
+            call()
+
+
+def test_autocast(embedder: Embedder, paths: list[Path]) -> None:
+    full = embedder.embed(paths)
+    embedder.autocast = True
+    try:
+        half = embedder.embed(paths)
+    finally:
+        embedder.autocast = False
+    assert half.dtype == np.float32
+    assert (full * half).sum(axis=1).min() > 0.9
+    assert np.abs(full - half).max() > 1e-6, "it was another precision"
+
+
+def test_part_maps(
+    embedder: Embedder, paths: list[Path], images: Tensor, input_options: InputOptions
+) -> None:
+    maps = embedder.part_maps(paths[2])
+    with torch.no_grad():
+        expected = embedder.model.part_maps(images[2:3])[0]  # type: ignore[operator]
+    np.testing.assert_allclose(maps, expected.numpy(), atol=1e-5)
+    np.testing.assert_allclose(maps.sum(axis=(1, 2)), 1, atol=1e-5)
+
+
+def test_part_maps_refused(
+    small: Callable[[int], BackboneOptions], input_options: InputOptions, paths: list[Path]
+) -> None:
+    for model in (Pooled(small(1), channels=8), HOReID(small(1), order=1, channels=8, dimension=8, parts=0)):
+        with pytest.raises(InputError, match="parts"):
+            Embedder(model, input_options).part_maps(paths[0])
+
+
+def pair_logits(model: KPM, images: Tensor) -> np.ndarray:
+    """Logits of every pair by the model itself, one pair at a time; the second is warped onto the first."""
+    with torch.no_grad():
+        _, scales = model.encode(images)
+        index = torch.arange(len(images))
+        rows = []
+        for a in index:
+            x = [scale.take(a.repeat(len(images))) for scale in scales]
+            rows.append(model(x, [scale.take(index) for scale in scales]))
+    return torch.stack(rows).numpy()
+
+
+@pytest.fixture(params=["kpm", "baseline"])
+def any_matcher(request: pytest.FixtureRequest, matcher: Matcher, plain_matcher: Matcher) -> Matcher:
+    return matcher if request.param == "kpm" else plain_matcher
+
+
+def test_scores_are_the_models_logits(any_matcher: Matcher, paths: list[Path], images: Tensor) -> None:
+    expected = pair_logits(any_matcher.model, images)
+    assert expected.std() > 0.1
+    encoded = any_matcher.encode(paths, batch_size=3)
+    assert isinstance(encoded, EncodedMaps)
+    assert len(encoded) == 7
+    logits = any_matcher.logits(encoded, encoded)
+    np.testing.assert_allclose(logits.numpy(), expected, atol=2e-3)
+    scores = any_matcher.score(paths[:2], paths)
+    assert scores.shape == (2, 7)
+    assert scores.dtype == np.float32
+    np.testing.assert_allclose(scores, 1 / (1 + np.exp(-expected[:2])), atol=1e-3)
+    np.testing.assert_allclose(any_matcher.score(encoded[:2], paths), scores, atol=1e-4)
+    np.testing.assert_allclose(any_matcher.score(paths[:2], encoded), scores, atol=1e-4)
+    np.testing.assert_allclose(any_matcher.score(paths[0], paths[3]), scores[:1, 3:4], atol=1e-4)
+
+
+def test_score_lists(any_matcher: Matcher, paths: list[Path], images: Tensor) -> None:
+    expected = pair_logits(any_matcher.model, images)
+    encoded = any_matcher.encode(paths)
+    chosen = torch.tensor([1, 4])
+    lists = torch.tensor([[6, 0, 3], [2, 2, 5]])
+    logits = any_matcher.score_lists(encoded[chosen], encoded, lists)
+    assert logits.shape == (2, 3)
+    np.testing.assert_allclose(logits.numpy(), expected[chosen[:, None], lists], atol=2e-3)
+
+
+def test_encoded_maps_are_indexed_like_lists(matcher: Matcher, paths: list[Path]) -> None:
+    encoded = matcher.encode(paths)
+    scores = matcher.score(encoded, encoded)
+    np.testing.assert_allclose(matcher.score(encoded[2:5], encoded), scores[2:5], atol=1e-5)
+    back = encoded[torch.tensor([6, 1])]
+    assert len(back) == 2
+    np.testing.assert_allclose(matcher.score(encoded, back), scores[:, [6, 1]], atol=1e-5)
+    np.testing.assert_allclose(encoded.pooled.numpy(), matcher.embed(paths), atol=1e-5)
+
+
+def test_explain(any_matcher: Matcher, paths: list[Path], images: Tensor) -> None:
+    model = any_matcher.model
+    why = any_matcher.explain(paths[0], paths[4])
+    logits = pair_logits(model, images)
+    assert why.probability == pytest.approx(1 / (1 + np.exp(-logits[0, 4])), abs=1e-4)
+    back = any_matcher.explain(str(paths[4]), Image.open(paths[0]))
+    assert back.probability == pytest.approx(1 / (1 + np.exp(-logits[4, 0])), abs=1e-4)
+    with torch.no_grad():
+        _, scales = model.encode(images)
+    assert [(scale.height, scale.width) for scale in why.scales] == [(2, 1), (4, 2), (8, 4)]
+    for scale, reverse, maps in zip(why.scales, back.scales, scales, strict=True):
+        places = scale.height * scale.width
+        assert scale.correspondence.shape == (places, places)
+        np.testing.assert_allclose(scale.correspondence.sum(axis=1), 1, atol=1e-5)
+        x, y = (maps.maps[number].flatten(1).double() for number in (0, 4))
+        cosines = (x / x.norm(dim=0)).t() @ (y / y.norm(dim=0))
+        expected = torch.softmax(cosines / model.temperature, dim=1).numpy()
+        np.testing.assert_allclose(scale.correspondence, expected, atol=1e-3)
+        weight = maps.weight if maps.weight is not None else torch.full((7, places), 1 + 1 / places)
+        for attention, number in ((scale.attention_a, 0), (scale.attention_b, 4)):
+            assert attention.shape == (scale.height, scale.width)
+            assert attention.sum() == pytest.approx(1, abs=1e-4)
+            np.testing.assert_allclose(attention.ravel(), weight[number].numpy() - 1, atol=1e-4)
+        np.testing.assert_allclose(reverse.attention_a, scale.attention_b, atol=1e-5)
+
+
+def test_explanation_shows_what_the_network_saw(matcher: Matcher, paths: list[Path]) -> None:
+    why = matcher.explain(paths[0], paths[4])
+    for image, path in ((why.image_a, paths[0]), (why.image_b, paths[4])):
+        assert image.shape == (64, 32, 3)
+        assert image.dtype == np.uint8
+        resized = np.asarray(Image.open(path).resize((32, 64), Image.Resampling.BILINEAR)).astype(int)
+        assert np.abs(image.astype(int) - resized).max() <= 3
+
+
+def test_load(tmp_path: Path, paths: list[Path], input_options: InputOptions) -> None:
+    backbone = {"name": "mobilenetv2_050", "weights": "none"}
+    for name, kind in (("pooled", Embedder), ("kpm", Matcher)):
+        arguments: dict[str, Any] = {"backbone": backbone}
+        model = build(name, arguments).eval()
+        save(tmp_path / name, name, arguments, input_options, model)
+        tool = load(tmp_path / name, device="cpu")
+        assert type(tool) is kind
+        assert tool.path == tmp_path / name
+        assert len(tool.fingerprint) == 64
+        assert load(str(tmp_path / name), device="cpu").fingerprint == tool.fingerprint
+        np.testing.assert_allclose(tool.embed(paths), wrap(model, input_options).embed(paths), atol=1e-6)
+
+
+def test_load_refused(tmp_path: Path) -> None:
+    for path in (tmp_path / "none", tmp_path):
+        with pytest.raises(InputError, match="^" + str(path)):
+            load(path)

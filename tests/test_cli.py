@@ -1,0 +1,217 @@
+"""The command line: its contract, and one line with exit status 2 for every kind of bad input."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from kronreid.cli import main
+from kronreid.data.pedestrians import write_market1501
+from kronreid.data.transforms import InputOptions
+from kronreid.models.storage import build, save
+
+SIZE = InputOptions(height=64, width=32)
+BACKBONE = {"name": "test_resnet", "weights": "none"}
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data set, an embedder and a matcher."""
+    home = tmp_path_factory.mktemp("home")
+    write_market1501(
+        home / "data", train_identities=4, test_identities=4, cameras=2, pictures_per_camera=2, distractors=12, junk=2,
+        progress=False,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    arguments = {"backbone": BACKBONE, "channels": 16, "dimension": 16, "parts": 4}
+    save(home / "horeid", "horeid", arguments, SIZE, build("horeid", arguments))
+    save(home / "kpm", "kpm", {"backbone": BACKBONE}, SIZE, build("kpm", {"backbone": BACKBONE}))
+    return home
+
+
+def pictures(home: Path) -> list[str]:
+    return [str(path) for path in sorted((home / "data" / "query").iterdir())]
+
+
+def run(*arguments: object) -> int:
+    return main([str(argument) for argument in arguments])
+
+
+def test_evaluate_writes_the_figures_of_the_contract(home: Path, tmp_path: Path) -> None:
+    assert run("evaluate", home / "horeid", "--data", home / "data", "--json", tmp_path / "a.json") == 0
+    figures = json.loads((tmp_path / "a.json").read_text())
+    wanted = {"protocol", "queries", "gallery", "rank1", "rank5", "rank10", "mAP", "mAP_trapezoid", "mINP", "seconds"}
+    assert wanted <= set(figures)
+    assert figures["protocol"] == "market1501"
+    assert figures["queries"] == 8
+    assert 0 <= figures["mAP_trapezoid"] <= figures["mAP"] <= 1
+
+
+@pytest.mark.parametrize("more", [[], ["--rerank-top", "all"], ["--k-reciprocal"]])
+def test_evaluate_re_ranks(home: Path, tmp_path: Path, more: list[str]) -> None:
+    file = tmp_path / "a.json"
+    matcher = [] if more == ["--k-reciprocal"] else ["--matcher", home / "kpm"]
+    assert run("evaluate", home / "horeid", "--data", home / "data", *matcher, *more, "--json", file) == 0
+    assert json.loads(file.read_text())["queries"] == 8
+
+
+def test_a_matcher_is_evaluated_alone(home: Path, tmp_path: Path) -> None:
+    html, png = tmp_path / "r.html", tmp_path / "r.png"
+    assert run("evaluate", home / "kpm", "--data", home / "data", "--html", html, "--png", png) == 0
+    assert "mAP" in html.read_text()
+    assert Image.open(png).width > 500
+
+
+def test_index_search_and_gallery(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    uri, folder = tmp_path / "people.db", home / "data" / "bounding_box_test"
+    assert run("index", folder, "--model", home / "horeid", "--gallery", uri) == 0
+    number = len(list(folder.iterdir()))
+    assert f"{number} added" in capsys.readouterr().out
+    assert run("index", folder, "--model", home / "horeid", "--gallery", uri) == 0
+    assert f"0 added, {number} already there" in capsys.readouterr().out
+    file, page = tmp_path / "hits.json", tmp_path / "hits.html"
+    query = pictures(home)[0]
+    more = ["--matcher", home / "kpm", "--top", 5, "--json", file, "--html", page]
+    assert run("search", query, "--gallery", uri, *more) == 0
+    hits = json.loads(file.read_text())["hits"]
+    assert [hit["rank"] for hit in hits] == [1, 2, 3, 4, 5]
+    probabilities = [hit["probability"] for hit in hits]
+    assert probabilities == sorted(probabilities, reverse=True)
+    assert "<img" in page.read_text()
+    assert run("search", query, "--gallery", uri, "--camera", 2, "--json", file) == 0
+    assert {hit["camera"] for hit in json.loads(file.read_text())["hits"]} == {"2"}
+    capsys.readouterr()
+    assert run("gallery", "info", "--gallery", uri) == 0
+    assert f"{number} pictures" in capsys.readouterr().out
+    assert run("gallery", "verify", "--gallery", uri) == 0
+    assert "all intact" in capsys.readouterr().out
+    assert run("gallery", "export", "--gallery", uri, "--csv", tmp_path / "all.csv") == 0
+    assert run("gallery", "delete", "--gallery", uri, "--camera", 1) == 0
+    assert run("gallery", "delete", "--gallery", uri) == 2  # everything must be asked for
+
+
+def test_match_draws_and_writes(home: Path, tmp_path: Path) -> None:
+    a, b = pictures(home)[:2]
+    png, file = tmp_path / "why.png", tmp_path / "why.json"
+    assert run("match", a, b, "--matcher", home / "kpm", "--png", png, "--json", file) == 0
+    why = json.loads(file.read_text())
+    assert 0 <= why["probability"] <= 1
+    assert [len(scale["correspondence"]) for scale in why["scales"]] == [
+        scale["height"] * scale["width"] for scale in why["scales"]
+    ]
+    assert Image.open(png).height > 300
+
+
+def test_summary_of_a_config_and_of_a_model(home: Path, tmp_path: Path) -> None:
+    config = Path(__file__).parent.parent / "configs/horeid/market1501/ghp-n2.yaml"
+    file = tmp_path / "s.json"
+    assert run("summary", config, "--json", file) == 0
+    figures = json.loads(file.read_text())
+    assert figures["parameters_with_sketches"] / 1e6 == pytest.approx(25.87, abs=0.01)
+    assert figures["multiply_adds"] / 1e9 == pytest.approx(6.43, abs=0.01)
+    assert run("summary", home / "kpm", "--json", file) == 0
+
+
+def bad(home: Path, tmp: Path) -> dict[str, tuple[list[object], str]]:
+    """What is typed, and what the line must name."""
+    (tmp / "empty").mkdir()
+    (tmp / "text.jpg").write_text("no picture")
+    truncated = tmp / "cut.jpg"
+    truncated.write_bytes(Path(pictures(home)[0]).read_bytes()[:700])
+    for name in ("nameless", "halves"):
+        (tmp / name / "bounding_box_train").mkdir(parents=True)
+    for folder in ("bounding_box_train", "query", "bounding_box_test"):
+        (tmp / "nameless" / folder).mkdir(exist_ok=True)
+        Image.fromarray(np.zeros((8, 4, 3), np.uint8)).save(tmp / "nameless" / folder / "holiday.jpg")
+    weightless = tmp / "weightless"
+    weightless.mkdir()
+    (weightless / "config.json").write_text((home / "horeid" / "config.json").read_text())
+    other = tmp / "other"
+    other.mkdir()
+    (other / "config.json").write_text((home / "horeid" / "config.json").read_text())
+    (other / "model.safetensors").write_bytes((home / "kpm" / "model.safetensors").read_bytes())
+    config = tmp / "config.yaml"
+    config.write_text("model: {name: pooled, backbone: {name: test_resnet, weights: none}}\nbatch: {identities: 4}\n")
+    a, kpm, data = pictures(home)[0], home / "kpm", home / "data"
+    return {
+        "no data root": (["evaluate", home / "horeid", "--data", tmp / "nowhere"], "nowhere"),
+        "an empty data root": (["evaluate", home / "horeid", "--data", tmp / "empty"], "empty"),
+        "names that do not parse": (["evaluate", home / "horeid", "--data", tmp / "nameless"], "holiday.jpg"),
+        "half a layout": (["evaluate", home / "horeid", "--data", tmp / "halves", "--layout", "market1501"], "query"),
+        "an unknown protocol": (["evaluate", home / "horeid", "--data", data, "--protocol", "maket"], "maket"),
+        "no model": (["evaluate", tmp / "nowhere", "--data", data], "nowhere"),
+        "a model without weights": (["evaluate", weightless, "--data", data], "model.safetensors"),
+        "weights of another model": (["evaluate", other, "--data", data], "model.safetensors"),
+        "an embedder as matcher": (["match", a, a, "--matcher", home / "horeid"], "--matcher"),
+        "no picture": (["match", a, tmp / "text.jpg", "--matcher", kpm], "text.jpg"),
+        "half a picture": (["match", truncated, a, "--matcher", kpm], "cut.jpg"),
+        "a missing picture": (["match", a, tmp / "gone.jpg", "--matcher", kpm], "gone.jpg"),
+        "no folder to write to": (["match", a, a, "--matcher", kpm, "--png", tmp / "x" / "y.png"], "--png"),
+        "no gallery": (["search", a, "--gallery", tmp / "none.db"], "none.db"),
+        "no config": (["train", tmp / "none.yaml"], "none.yaml"),
+        "no data for a config": (["train", config, "--out", tmp / "run"], "--data"),
+        "an unknown key": (["train", config, "--data", data, "--out", tmp / "run", "--set", "batch.size=4"], "size"),
+        "a wrong type": (["train", config, "--data", data, "--out", tmp / "run", "--set", "batch.pictures=a"], "pictures"),
+        "too few identities": (["train", config, "--data", data, "--out", tmp / "run", "--set", "batch.identities=9"], "9"),
+        "an unknown command": (["fly"], "fly"),
+        "an unknown option": (["match", a, a, "--matcher", kpm, "--loud"], "--loud"),
+        "no number": (["search", a, "--gallery", tmp / "none.db", "--top", "0"], "--top"),
+    }  # fmt: skip
+
+
+CASES = [
+    "no data root",
+    "an empty data root",
+    "names that do not parse",
+    "half a layout",
+    "an unknown protocol",
+    "no model",
+    "a model without weights",
+    "weights of another model",
+    "an embedder as matcher",
+    "no picture",
+    "half a picture",
+    "a missing picture",
+    "no folder to write to",
+    "no gallery",
+    "no config",
+    "no data for a config",
+    "an unknown key",
+    "a wrong type",
+    "too few identities",
+    "an unknown command",
+    "an unknown option",
+    "no number",
+]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_bad_input_gets_one_line_and_status_2(
+    home: Path, tmp_path: Path, case: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cases = bad(home, tmp_path)
+    assert list(cases) == CASES
+    arguments, named = cases[case]
+    before = sorted(path.name for path in tmp_path.rglob("*"))
+    assert run(*arguments) == 2
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert said.startswith("kronreid: error: ")
+    assert named in said
+    assert sorted(path.name for path in tmp_path.rglob("*")) == before
+
+
+def test_help_is_quick_and_complete() -> None:
+    shown = subprocess.run(
+        [sys.executable, "-X", "importtime", "-c", "from kronreid.cli import main; main(['--help'])"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    for command in ("demo", "train", "evaluate", "index", "search", "gallery", "match", "summary"):
+        assert command in shown.stdout
+    assert "torch" not in {line.rpartition("|")[2].strip() for line in shown.stderr.splitlines()}
