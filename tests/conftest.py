@@ -12,8 +12,8 @@ from kronreid.data.pedestrians import write_market1501
 def pedestrians(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small generated data set in Market-1501's layout.
 
-    4 training identities with 4 pictures each, 3 test identities with 2 queries and 2 gallery pictures each, 3
-    distractors and 2 junk pictures; 2 cameras.
+    4 training identities with 4 pictures each, 3 test identities with 2 queries and 2 gallery pictures each,
+    3 distractors and 2 junk pictures; 2 cameras.
     """
     root = tmp_path_factory.mktemp("data") / "pedestrians"
     write_market1501(

@@ -24,9 +24,15 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data set, an embedder and a matcher."""
     home = tmp_path_factory.mktemp("home")
     write_market1501(
-        home / "data", train_identities=4, test_identities=4, cameras=2, pictures_per_camera=2, distractors=12, junk=2,
+        home / "data",
+        train_identities=4,
+        test_identities=4,
+        cameras=2,
+        pictures_per_camera=2,
+        distractors=12,
+        junk=2,
         progress=False,
-    )  # fmt: skip
+    )
     torch.manual_seed(0)
     arguments = {"backbone": BACKBONE, "channels": 16, "dimension": 16, "parts": 4}
     save(home / "horeid", "horeid", arguments, SIZE, build("horeid", arguments))
@@ -45,7 +51,18 @@ def run(*arguments: object) -> int:
 def test_evaluate_writes_the_figures_of_the_contract(home: Path, tmp_path: Path) -> None:
     assert run("evaluate", home / "horeid", "--data", home / "data", "--json", tmp_path / "a.json") == 0
     figures = json.loads((tmp_path / "a.json").read_text())
-    wanted = {"protocol", "queries", "gallery", "rank1", "rank5", "rank10", "mAP", "mAP_trapezoid", "mINP", "seconds"}
+    wanted = {
+        "protocol",
+        "queries",
+        "gallery",
+        "rank1",
+        "rank5",
+        "rank10",
+        "mAP",
+        "mAP_trapezoid",
+        "mINP",
+        "seconds",
+    }
     assert wanted <= set(figures)
     assert figures["protocol"] == "market1501"
     assert figures["queries"] == 8
@@ -136,14 +153,23 @@ def bad(home: Path, tmp: Path) -> dict[str, tuple[list[object], str]]:
     (other / "config.json").write_text((home / "horeid" / "config.json").read_text())
     (other / "model.safetensors").write_bytes((home / "kpm" / "model.safetensors").read_bytes())
     config = tmp / "config.yaml"
-    config.write_text("model: {name: pooled, backbone: {name: test_resnet, weights: none}}\nbatch: {identities: 4}\n")
+    config.write_text(
+        "model: {name: pooled, backbone: {name: test_resnet, weights: none}}\nbatch: {identities: 4}\n"
+    )
     a, kpm, data = pictures(home)[0], home / "kpm", home / "data"
+    training = ["train", config, "--data", data, "--out", tmp / "run", "--set"]
     return {
         "no data root": (["evaluate", home / "horeid", "--data", tmp / "nowhere"], "nowhere"),
         "an empty data root": (["evaluate", home / "horeid", "--data", tmp / "empty"], "empty"),
         "names that do not parse": (["evaluate", home / "horeid", "--data", tmp / "nameless"], "holiday.jpg"),
-        "half a layout": (["evaluate", home / "horeid", "--data", tmp / "halves", "--layout", "market1501"], "query"),
-        "an unknown protocol": (["evaluate", home / "horeid", "--data", data, "--protocol", "maket"], "maket"),
+        "half a layout": (
+            ["evaluate", home / "horeid", "--data", tmp / "halves", "--layout", "market1501"],
+            "query",
+        ),
+        "an unknown protocol": (
+            ["evaluate", home / "horeid", "--data", data, "--protocol", "maket"],
+            "maket",
+        ),
         "no model": (["evaluate", tmp / "nowhere", "--data", data], "nowhere"),
         "a model without weights": (["evaluate", weightless, "--data", data], "model.safetensors"),
         "weights of another model": (["evaluate", other, "--data", data], "model.safetensors"),
@@ -155,13 +181,13 @@ def bad(home: Path, tmp: Path) -> dict[str, tuple[list[object], str]]:
         "no gallery": (["search", a, "--gallery", tmp / "none.db"], "none.db"),
         "no config": (["train", tmp / "none.yaml"], "none.yaml"),
         "no data for a config": (["train", config, "--out", tmp / "run"], "--data"),
-        "an unknown key": (["train", config, "--data", data, "--out", tmp / "run", "--set", "batch.size=4"], "size"),
-        "a wrong type": (["train", config, "--data", data, "--out", tmp / "run", "--set", "batch.pictures=a"], "pictures"),
-        "too few identities": (["train", config, "--data", data, "--out", tmp / "run", "--set", "batch.identities=9"], "9"),
+        "an unknown key": ([*training, "batch.size=4"], "size"),
+        "a wrong type": ([*training, "batch.pictures=a"], "pictures"),
+        "too few identities": ([*training, "batch.identities=9"], "9"),
         "an unknown command": (["fly"], "fly"),
         "an unknown option": (["match", a, a, "--matcher", kpm, "--loud"], "--loud"),
         "no number": (["search", a, "--gallery", tmp / "none.db", "--top", "0"], "--top"),
-    }  # fmt: skip
+    }
 
 
 CASES = [

@@ -33,7 +33,14 @@ SMALL = [
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("data") / "market"
     write_market1501(
-        root, train_identities=5, test_identities=2, cameras=2, pictures_per_camera=2, distractors=1, junk=1, progress=False
+        root,
+        train_identities=5,
+        test_identities=2,
+        cameras=2,
+        pictures_per_camera=2,
+        distractors=1,
+        junk=1,
+        progress=False,
     )
     return root
 

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from kronreid.models.inference import Embedder, Matcher
 
 
+MATCHER_WEIGHT = "its say in the new order, 0 to 1 (0.5 beside an embedder, 1 alone)"
+
+
 class Parser(argparse.ArgumentParser):
     """Says what is wrong in one line, as every other error is said."""
 
@@ -55,7 +58,9 @@ def make_parser() -> argparse.ArgumentParser:
         return sub
 
     sub = command("demo", run_demo, "The whole job on generated pedestrians, with a report at the end.")
-    sub.add_argument("--out", type=Path, default=Path("demo"), metavar="DIR", help="folder of the report (demo)")
+    sub.add_argument(
+        "--out", type=Path, default=Path("demo"), metavar="DIR", help="folder of the report (demo)"
+    )
 
     sub = command("train", run_train, "Train a model.")
     sub.add_argument("config", type=Path, metavar="CONFIG", help="a YAML file, see configs/")
@@ -69,36 +74,55 @@ def make_parser() -> argparse.ArgumentParser:
     sub.add_argument("model", metavar="MODEL", help="an embedder, or a matcher alone")
     sub.add_argument("--data", required=True, metavar="ROOT", help="the data set's folder")
     sub.add_argument("--layout", help="how it is laid out: market1501, folders (looks)")
-    sub.add_argument("--protocol", metavar="NAME", help="what counts, see docs/protocols.md (the layout's own)")
+    sub.add_argument(
+        "--protocol", metavar="NAME", help="what counts, see docs/protocols.md (the layout's own)"
+    )
     sub.add_argument("--matcher", metavar="MODEL", help="re-score the best candidates with this matcher")
-    sub.add_argument("--rerank-top", type=count_or_all, default=75, metavar="75|all", help="how many of them (75)")
-    sub.add_argument("--k-reciprocal", action="store_true", help="k-reciprocal re-ranking (Zhong et al. 2017)")
+    sub.add_argument(
+        "--rerank-top", type=count_or_all, default=75, metavar="75|all", help="how many of them (75)"
+    )
+    sub.add_argument("--matcher-weight", type=float, metavar="W", help=MATCHER_WEIGHT)
+    sub.add_argument(
+        "--k-reciprocal", action="store_true", help="k-reciprocal re-ranking (Zhong et al. 2017)"
+    )
     sub.add_argument("--batch-size", type=positive, default=64, help="pictures per pass (64)")
     sub.add_argument("--json", type=Path, metavar="FILE", help="write the figures")
-    sub.add_argument("--html", type=Path, metavar="FILE", help="write a report with curves and the hardest queries")
+    sub.add_argument(
+        "--html", type=Path, metavar="FILE", help="write a report with curves and the hardest queries"
+    )
     sub.add_argument("--png", type=Path, metavar="FILE", help="the same as one picture")
 
     sub = command("index", run_index, "Put pictures into a gallery.")
     sub.add_argument("images", nargs="+", metavar="IMAGES", help="files or folders")
     sub.add_argument("--model", required=True, metavar="MODEL", help="the embedder")
-    sub.add_argument("--gallery", required=True, metavar="URI", help="a file, or http://host:port of a server")
+    sub.add_argument(
+        "--gallery", required=True, metavar="URI", help="a file, or http://host:port of a server"
+    )
     sub.add_argument("--batch-size", type=positive, default=64, help="pictures per pass (64)")
 
     sub = command("gallery", run_gallery, "Look after a gallery: info, list, delete, export, verify.")
     sub.add_argument("action", choices=["info", "list", "delete", "export", "verify"])
-    sub.add_argument("--gallery", required=True, metavar="URI", help="a file, or http://host:port of a server")
+    sub.add_argument(
+        "--gallery", required=True, metavar="URI", help="a file, or http://host:port of a server"
+    )
     sub.add_argument("--csv", type=Path, metavar="FILE", help="where export writes")
     add_filters(sub)
 
     sub = command("search", run_search, "Find a person in a gallery.")
     sub.add_argument("query", nargs="+", metavar="QUERY", help="one picture, or several of one person")
-    sub.add_argument("--gallery", required=True, metavar="URI", help="a file, or http://host:port of a server")
+    sub.add_argument(
+        "--gallery", required=True, metavar="URI", help="a file, or http://host:port of a server"
+    )
     sub.add_argument("--model", metavar="MODEL", help="the embedder that made the gallery, if it has moved")
     sub.add_argument("--matcher", metavar="MODEL", help="look again at the best with this matcher")
     sub.add_argument("--top", type=positive, default=20, help="how many hits (20)")
-    sub.add_argument("--rerank-top", type=positive, default=100, metavar="N", help="how many it looks at (100)")
+    sub.add_argument(
+        "--rerank-top", type=positive, default=100, metavar="N", help="how many it looks at (100)"
+    )
     add_filters(sub)
-    sub.add_argument("--group-by", metavar="KEY", help="group hits by identity, camera or an attribute like track")
+    sub.add_argument(
+        "--group-by", metavar="KEY", help="group hits by identity, camera or an attribute like track"
+    )
     sub.add_argument("--json", type=Path, metavar="FILE", help="write the hits")
     sub.add_argument("--html", type=Path, metavar="FILE", help="write a page with the pictures")
 
@@ -107,7 +131,9 @@ def make_parser() -> argparse.ArgumentParser:
     sub.add_argument("b", metavar="B", help="another one")
     sub.add_argument("--matcher", required=True, metavar="MODEL", help="the matcher")
     sub.add_argument("--png", type=Path, metavar="FILE", help="draw correspondences and attention")
-    sub.add_argument("--json", type=Path, metavar="FILE", help="write the probability, correspondences and attention")
+    sub.add_argument(
+        "--json", type=Path, metavar="FILE", help="write the probability, correspondences and attention"
+    )
 
     sub = command("summary", run_summary, "Parameters, multiply-adds and layers of a model.")
     sub.add_argument("model", metavar="MODEL|CONFIG", help="a model folder or a config file")
@@ -118,9 +144,13 @@ def make_parser() -> argparse.ArgumentParser:
 def add_filters(parser: argparse.ArgumentParser) -> None:
     """The options that choose pictures of a gallery."""
     parser.add_argument("--camera", nargs="+", help="only these cameras")
-    parser.add_argument("--since", metavar="TIME", help="only pictures taken then or later, like 2026-03-01T12:00")
+    parser.add_argument(
+        "--since", metavar="TIME", help="only pictures taken then or later, like 2026-03-01T12:00"
+    )
     parser.add_argument("--until", metavar="TIME", help="only pictures taken then or earlier")
-    parser.add_argument("--where", nargs="+", default=[], metavar="key=value", help="only pictures with these values")
+    parser.add_argument(
+        "--where", nargs="+", default=[], metavar="key=value", help="only pictures with these values"
+    )
 
 
 def filters(options: argparse.Namespace) -> dict[str, Any]:
@@ -176,6 +206,7 @@ def run_evaluate(options: argparse.Namespace) -> None:
         protocol=options.protocol or dataset.protocol,
         matcher=load_matcher(options.matcher) if options.matcher else None,
         rerank_top=options.rerank_top,
+        matcher_weight=options.matcher_weight,
         k_reciprocal=options.k_reciprocal,
         batch_size=options.batch_size,
         progress=True,
@@ -195,8 +226,9 @@ def run_index(options: argparse.Namespace) -> None:
     with Gallery(options.gallery, model) as gallery:
         report = gallery.add(options.images, batch_size=options.batch_size)
         print(
-            f"{report.added} added, {report.skipped_existing} already there, {len(report.unreadable)} unreadable; "
-            f"{gallery.count} in {options.gallery}; {report.per_second:.0f} pictures/s"
+            f"{report.added} added, {report.skipped_existing} already there, "
+            f"{len(report.unreadable)} unreadable; {gallery.count} in {options.gallery}; "
+            f"{report.per_second:.0f} pictures/s"
         )
     for picture in report.unreadable:
         print(f"  {picture.path}: {picture.reason}", file=sys.stderr)
@@ -209,7 +241,9 @@ def run_search(options: argparse.Namespace) -> None:
     matcher = load_matcher(options.matcher) if options.matcher else None
     with Gallery(options.gallery, matcher=matcher) as gallery:
         if not options.model and not Path(gallery.model).is_dir():
-            raise InputError(f"--model: {options.gallery} was made by a model that is not at {gallery.model!r} any more; name it")
+            raise InputError(
+                f"--model: {options.gallery} was made by a model that is not at {gallery.model!r}; name it"
+            )
         gallery.attach(load_model(options.model or gallery.model, "--model"))
         result = gallery.search(
             options.query,
@@ -307,7 +341,10 @@ def run_summary(options: argparse.Namespace) -> None:
     for part in summary.parts:
         layers = ", ".join(f"{number} {kind}" for kind, number in part.layers.items())
         print(f"{part.name:12} {part.parameters:12,} {part.multiply_adds:15,}  {layers}")
-    print(f"{'total':12} {summary.parameters:12,} {summary.multiply_adds:15,}  for one {size.height} × {size.width} picture")
+    print(
+        f"{'total':12} {summary.parameters:12,} {summary.multiply_adds:15,}  "
+        f"for one {size.height} × {size.width} picture"
+    )
     print(f"{'with count sketches as dense matrices':25} {summary.parameters_with_sketches:,}")
 
 

@@ -3,6 +3,7 @@
 import io
 import os
 import struct
+import warnings
 import zlib
 from pathlib import Path
 
@@ -165,10 +166,14 @@ def test_damaged_files_open_or_are_refused(
         data[place % len(data)] = value
     path = tmp_path_factory.getbasetemp() / "damaged.jpg"
     path.write_bytes(data[: cut % (4 * len(data))])
-    try:
-        assert open_rgb(path).mode == "RGB"
-    except InputError as error:
-        assert str(path) in str(error)
+    refused = ""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's, about odd metadata
+        try:
+            opened = open_rgb(path)
+        except InputError as error:
+            refused = str(error)
+    assert str(path) in refused if refused else opened.mode == "RGB"
 
 
 def test_find_pictures(tmp_path: Path) -> None:
@@ -206,6 +211,6 @@ def test_as_list(tmp_path: Path) -> None:
         assert as_list(single) == [single]
     (array,) = as_list(COLOURS)
     assert array is COLOURS
-    assert len(as_list(np.stack([COLOURS, COLOURS]))) == 2  # type: ignore[arg-type]
+    assert len(as_list(np.stack([COLOURS, COLOURS]))) == 2
     assert as_list(("a.jpg", image)) == ["a.jpg", image]
     assert as_list([]) == []

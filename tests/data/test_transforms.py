@@ -38,7 +38,7 @@ def test_resize() -> None:
     options = InputOptions(64, 32)
     picture = noise(64, 32)
     assert torch.equal(resize(picture, options), picture)
-    # Antialiased: halving averages, with a triangle's weights; plain bilinear sampling would alias to 0 or 255.
+    # Antialiased: stripes average out; plain bilinear sampling would alias to 0 or 255.
     stripes = torch.zeros(3, 256, 128, dtype=torch.uint8)
     stripes[:, ::2] = 255
     assert (resize(stripes, options)[:, 4:-4].int() - 127).abs().max() <= 2

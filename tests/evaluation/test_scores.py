@@ -4,7 +4,7 @@ import torch
 
 from kronreid.errors import InputError
 from kronreid.evaluation import prepare
-from kronreid.evaluation.scores import FunctionScores, VectorScores, unit
+from kronreid.evaluation.scores import FunctionScores, VectorScores, check_finite, unit
 
 LABELS = ([1, 2, 1], [0, 0, 0], [1, -1, 2, 3, -1, 1], [1, 0, 1, 1, 0, 2])
 KEPT = [0, 2, 3, 5]
@@ -74,6 +74,12 @@ def test_a_function_is_asked_in_its_own_columns():
     )
     far = FunctionScores(lambda a, b: torch.from_numpy(matrix[a, b]), task, distances=True)
     np.testing.assert_array_equal(filled(far, task), -matrix[:, KEPT])
+
+
+def test_large_but_finite_vectors_are_taken():
+    check_finite(torch.full((2, 8), 3e38), "query_vectors")
+    with pytest.raises(InputError, match=r"^gallery_vectors: row 1 "):
+        check_finite(torch.tensor([[1.0, 2.0], [float("inf"), -float("inf")]]), "gallery_vectors")
 
 
 def with_nan(matrix):

@@ -104,6 +104,19 @@ def test_weights_without_batch_counts(weights: Path) -> None:
     assert torch.equal(loaded.state_dict()["conv1.weight"], load_file(path)["conv1.weight"])
 
 
+def test_weights_of_another_models_folder(weights: Path, tmp_path: Path) -> None:
+    """Its backbone is taken, its head is not."""
+    tensors = {f"backbone.network.{name}": tensor for name, tensor in load_file(weights).items()}
+    save_file({**tensors, "reduce.weight": torch.zeros(8, 512, 1, 1)}, tmp_path / "model.safetensors")
+    loaded = Backbone(BackboneOptions("resnet18", str(tmp_path))).network.state_dict()
+    wanted = load_file(weights)
+    assert all(torch.equal(tensor, wanted[name]) for name, tensor in loaded.items())
+    (tmp_path / "model.safetensors").unlink()
+    assert f"{tmp_path / 'model.safetensors'}: no such file" in refusal(
+        BackboneOptions("resnet18", str(tmp_path))
+    )
+
+
 def test_weights_refused(weights: Path, tmp_path: Path) -> None:
     def refused(path: Path) -> str:
         message = refusal(BackboneOptions("resnet18", str(path)))

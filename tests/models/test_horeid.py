@@ -1,4 +1,4 @@
-"""HOReID against loops written from the paper: Eq. 10 as the circular convolution of count sketches, 11 to 15."""
+"""HOReID against loops written from the paper: Eq. 10 as a circular convolution of sketches, 11 to 15."""
 
 from collections.abc import Callable
 from typing import Any
@@ -228,7 +228,7 @@ def test_part_maps(horeid: HOReID, images: Tensor) -> None:
 
 
 def test_sketches_belong_to_the_model(horeid: HOReID, small: Callable[[int], BackboneOptions]) -> None:
-    """Fixed, different for each level of each layer, saved, not trained, and independent of the global seed."""
+    """Fixed, different for each level of each layer, saved, not trained, whatever the global seed."""
     torch.manual_seed(99)
     other = HOReID(small(1), order=3, channels=8, dimension=16, parts=4)
     assert horeid.lhp is not None

@@ -39,14 +39,18 @@ def attention(layer: ResidualSelfAttention, maps: Array, temperature: float) -> 
     for place in maps.reshape(len(maps), -1).T:
         x = np.maximum(normed(norm1, double(conv1.weight)[:, :, 0, 0] @ place), 0)  # type: ignore[arg-type]
         x = np.maximum(normed(norm2, double(conv2.weight)[:, :, 0, 0] @ x), 0)  # type: ignore[arg-type]
-        scores.append(float(double(last.weight)[0, :, 0, 0] @ x) + float(last.bias))  # type: ignore[arg-type]
+        scores.append(float(double(last.weight)[0, :, 0, 0] @ x) + float(double(last.bias)[0]))  # type: ignore[arg-type]
     exponentials = [math.exp(score / temperature) for score in scores]
     return np.array(exponentials) / sum(exponentials)
 
 
 def difference(x: Array, y: Array, alpha: Array, temperature: float) -> Array:
-    """Eq. 4 of two maps (C, M), divided by M: the inner products of Eq. 5 are those of unit vectors, the warp of
-    Eq. 8 moves the vectors as they are, Eq. 10 weighs and sums."""
+    """Eq. 4 of two maps (C, M), divided by M.
+
+    The inner products of Eq. 5 are those of unit vectors, the warp of Eq. 8 moves the vectors as they are,
+    Eq. 10
+    weighs and sums.
+    """
     channels, places = x.shape
     delta = np.zeros(channels)
     for i in range(places):
@@ -112,7 +116,7 @@ def test_it_matters_not_where_the_second_persons_parts_are(kpm: KPM, scales: lis
 
 
 def test_scales_of_the_paper(kpm: KPM) -> None:
-    """256 × 128 pixels give maps of 8 × 4, 16 × 8 and 32 × 16, each with half the channels of the one before."""
+    """256 × 128 pixels give maps of 8 × 4, 16 × 8 and 32 × 16, each of half the channels."""
     with torch.no_grad():
         pooled, scales = kpm.encode(torch.rand(1, 3, 256, 128))
     assert [tuple(scale.maps.shape[2:]) for scale in scales] == [(8, 4), (16, 8), (32, 16)]

@@ -24,7 +24,9 @@ def test_a_row_differs_from_its_base_only_in_what_it_says(tmp_path: Path) -> Non
 
 def test_changes_win_over_files_and_keep_their_types(tmp_path: Path) -> None:
     path = write(tmp_path / "a.yaml", "model: {name: pooled}\n")
-    config = read_config(path, ["optimiser.lr=0.5", "model.backbone.name=resnet18", "training.precision=bf16-mixed"])
+    config = read_config(
+        path, ["optimiser.lr=0.5", "model.backbone.name=resnet18", "training.precision=bf16-mixed"]
+    )
     assert config.optimiser.lr == 0.5
     assert config.arguments == {"backbone": {"name": "resnet18"}}
     assert config.training.precision == "bf16-mixed"
@@ -45,7 +47,11 @@ def test_what_a_run_keeps_reads_back_the_same(tmp_path: Path) -> None:
         ("model: {order: 3}\n", [], "name"),
         ("model: {name: horeid}\n", ["training.iterations"], "section.key=value"),
         ("model: {name: horeid}\n", ["training.iterations=150"], "multiple"),
-        ("model: {name: horeid}\n", ["training.seed.deep=1", "training.seed=2", "training.seed.deep=1"], "seed"),
+        (
+            "model: {name: horeid}\n",
+            ["training.seed.deep=1", "training.seed=2", "training.seed.deep=1"],
+            "seed",
+        ),
         ("- a\n- b\n", [], "mapping"),
         ("a: [\n", [], "YAML"),
         ("base: config.yaml\n", [], "itself"),

@@ -27,7 +27,13 @@ SMALL = {
     "data": {"workers": 0},
     "batch": {"identities": 4, "pictures": 3, "negatives": 2},
     "optimiser": {"name": "adamw", "lr": 1e-3, "schedule": "cosine"},
-    "training": {"iterations": 8, "epoch": 2, "evaluate_every": 2, "average_weights": 0.9, "accelerator": "cpu"},
+    "training": {
+        "iterations": 8,
+        "epoch": 2,
+        "evaluate_every": 2,
+        "average_weights": 0.9,
+        "accelerator": "cpu",
+    },
 }
 BACKBONE = {"name": "test_resnet", "weights": "none"}
 MODELS = {
@@ -40,7 +46,14 @@ MODELS = {
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("data") / "market"
     write_market1501(
-        root, train_identities=6, test_identities=4, cameras=2, pictures_per_camera=2, distractors=3, junk=2, progress=False
+        root,
+        train_identities=6,
+        test_identities=4,
+        cameras=2,
+        pictures_per_camera=2,
+        distractors=3,
+        junk=2,
+        progress=False,
     )
     return root
 
@@ -52,7 +65,9 @@ def small(root: Path, model: str = "horeid", **training: object) -> Config:
 
 def losses(run: Path) -> list[dict[str, str]]:
     with (run / HISTORY).open() as file:
-        return [{key: value for key, value in row.items() if key != "seconds"} for row in csv.DictReader(file)]
+        return [
+            {key: value for key, value in row.items() if key != "seconds"} for row in csv.DictReader(file)
+        ]
 
 
 @pytest.mark.parametrize("model", ["horeid", "kpm"])
@@ -99,7 +114,9 @@ def test_the_run_folder_opens_and_its_curve_is_complete(tmp_path: Path, root: Pa
     assert not list(run.glob(".new*"))
 
 
-def test_every_epoch_has_batches_of_its_own(tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_epoch_has_batches_of_its_own(
+    tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     drawn: list[int] = []
     batch = PKBatchSampler.batch
 
@@ -117,7 +134,9 @@ def test_another_number_of_workers_changes_nothing(tmp_path: Path, root: Path) -
     for workers in (0, 2):
         config = small(root, iterations=2, evaluate_every=0)
         values = {**SMALL, "model": MODELS["horeid"], "data": {"workers": workers, "root": str(root)}}
-        config = make_config({**values, "training": {**SMALL["training"], "iterations": 2, "evaluate_every": 0}})
+        config = make_config(
+            {**values, "training": {**SMALL["training"], "iterations": 2, "evaluate_every": 0}}
+        )
         runs.append(losses(train(config, tmp_path / str(workers))))
     assert runs[0] == runs[1]
 
@@ -139,7 +158,12 @@ def test_a_full_folder_is_not_overwritten(tmp_path: Path, root: Path) -> None:
 
 
 def test_data_that_do_not_fit_leave_nothing_behind(tmp_path: Path, root: Path) -> None:
-    values = {**SMALL, "model": MODELS["horeid"], "data": {"root": str(root)}, "batch": {"identities": 7, "pictures": 2}}
+    values = {
+        **SMALL,
+        "model": MODELS["horeid"],
+        "data": {"root": str(root)},
+        "batch": {"identities": 7, "pictures": 2},
+    }
     with pytest.raises(InputError, match="6 identities"):
         train(make_config(values), tmp_path / "run")
     assert not (tmp_path / "run").exists()
@@ -177,7 +201,10 @@ def test_control_c_leaves_a_run_that_can_be_resumed(tmp_path: Path, root: Path) 
     done = len(losses(out))
     config = make_config(yaml.safe_load((out / "config.yaml").read_text()))
     more = make_config(
-        {**yaml.safe_load((out / "config.yaml").read_text()), "training": {**SMALL["training"], "iterations": 2 * (done + 1)}}
+        {
+            **yaml.safe_load((out / "config.yaml").read_text()),
+            "training": {**SMALL["training"], "iterations": 2 * (done + 1)},
+        }
     )
     assert config.training.iterations == 4000
     train(more, out, resume=True)

@@ -41,7 +41,9 @@ def read_market1501(root: Path) -> ReIDDataset:
     folders = ("bounding_box_train", "query", "bounding_box_test")
     missing = [folder for folder in folders if not (root / folder).is_dir()]
     if missing:
-        raise InputError(f"{root}: no folder {' nor '.join(missing)}; Market-1501's layout has {', '.join(folders)}")
+        raise InputError(
+            f"{root}: no folder {' nor '.join(missing)}; Market-1501's layout has {', '.join(folders)}"
+        )
     parts = {folder: _parse(find_pictures(root / folder)) for folder in folders}
     train = tuple(picture for picture in parts["bounding_box_train"] if picture.identity > 0)
     if not train:

@@ -89,18 +89,13 @@ class PKBatchSampler(Sampler[list[tuple[int, int]]]):
     def __len__(self) -> int:
         return self.iterations
 
-    @property
-    def sampler(self) -> "PKBatchSampler":
-        """Itself: Lightning calls `set_epoch` of a batch sampler's `sampler`, never of the batch sampler."""
-        return self
-
     def set_epoch(self, epoch: int) -> None:
         """Continue with this epoch's batches (Lightning calls it)."""
         self.epoch = epoch
 
     @property
     def sampler(self) -> "PKBatchSampler":
-        """Where Lightning looks for the `set_epoch` of a batch sampler; without it every epoch would repeat the first."""
+        """Itself, where Lightning looks for a batch sampler's `set_epoch`: or all epochs are alike."""
         return self
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:

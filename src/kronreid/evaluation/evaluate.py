@@ -255,6 +255,7 @@ def evaluate_dataset(
     protocol: str | rules.Protocol = "market1501",
     matcher: Matches | None = None,
     rerank_top: int | str = 75,
+    matcher_weight: float | None = None,
     k_reciprocal: bool = False,
     ranks: Sequence[int] | None = None,
     verification: bool = False,
@@ -274,6 +275,9 @@ def evaluate_dataset(
         matcher: re-scores the first `rerank_top` candidates of every query, of those that the protocol does
             not drop. They come first, by its logits; the others keep their order behind them.
         rerank_top: how many, or "all".
+        matcher_weight: 1 orders the re-scored by the matcher alone, as KPM's authors do; below, the first
+            stage keeps a say (`pairs.fuse`). None: 1 where a matcher re-scores its own ranking, an equal say
+            of 0.5 where it re-scores another model's.
         k_reciprocal: re-rank the first stage (Zhong et al. 2017).
         ranks: see `evaluate`; None: 1, 5 and 10, as far as the gallery goes.
         verification, seed: see `evaluate`.
@@ -283,10 +287,14 @@ def evaluate_dataset(
         progress: show progress on a terminal.
     """
     started = time.perf_counter()
+    if matcher_weight is None:
+        matcher_weight = 1.0 if matcher is None else 0.5
     if matcher is None and hasattr(embedder, "score_lists"):
         matcher = cast(Matches, embedder)
     if embedder is None and matcher is None:
         raise InputError("embedder: give an embedder or a matcher")
+    if not 0 <= matcher_weight <= 1:
+        raise InputError(f"matcher_weight: {matcher_weight} is not between 0 and 1")
     if rerank_top != "all" and not (type(rerank_top) is int and rerank_top > 0):
         raise InputError(f"rerank_top: give a number of candidates from 1, or 'all', not {rerank_top!r}")
     task, images = _dataset_task(dataset, protocol)
@@ -307,7 +315,9 @@ def evaluate_dataset(
             scores = _k_reciprocal(scores, task)
         if matcher is not None:
             top = cast(int, rerank_top)
-            scores = rescored(scores, task, matcher, images, top, batch_size, pictures_in_memory, progress)
+            scores = rescored(
+                scores, task, matcher, images, top, matcher_weight, batch_size, pictures_in_memory, progress
+            )
     return _evaluate(
         scores, task, ranks, seed, started, verification=verification, hardest=hardest, pictures=images
     )

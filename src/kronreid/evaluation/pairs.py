@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import OrderedDict
 from typing import Any, Protocol
 
@@ -93,13 +94,14 @@ class Rescored:
         base: the first stage.
         lists: (Q, K) int64 gallery columns, -1 where a list is shorter.
         logits: (Q, K) float32.
+        order: (Q, K) what the candidates are ordered by: the logits, or what `fuse` makes of them.
     """
 
-    def __init__(self, base: Scores, lists: np.ndarray, logits: np.ndarray) -> None:
+    def __init__(self, base: Scores, lists: np.ndarray, logits: np.ndarray, order: np.ndarray) -> None:
         self.device, self.tile, self.kind = base.device, base.tile, "logit"
         self._base, self._lists, self._logits = base, lists, logits
-        # Only their order counts, equal logits stay equal; small whole numbers are exact in float32.
-        self._values = (ABOVE_ALL + _dense_ranks(logits)).astype(np.float32)
+        # Only their order counts, equal values stay equal; small whole numbers are exact in float32.
+        self._values = (ABOVE_ALL + _dense_ranks(order)).astype(np.float32)
 
     def fill(self, out: Tensor, queries: slice, gallery: slice) -> None:
         self._base.fill(out, queries, gallery)
@@ -125,6 +127,7 @@ def rescored(
     matcher: Matches,
     images: list[Any],
     top: int,
+    weight: float,
     batch_size: int,
     most: int,
     progress: bool,
@@ -132,6 +135,7 @@ def rescored(
     """First-stage scores with the best `top` candidates of every query re-scored by a pair model.
 
     Args:
+        weight: see `fuse`.
         most: encoded pictures held at a time.
         (others as in `evaluate_dataset`)
     """
@@ -142,9 +146,42 @@ def rescored(
             "re-score; use rerank_top='all'"
         )
     low, high = share(task.queries, 16)  # every process re-scores its own queries
-    lists, _ = top_lists(base, task, min(top, task.gallery), low, high)
+    lists, similarities = top_lists(base, task, min(top, task.gallery), low, high)
     logits = _score_top(matcher, task, images, lists, low, batch_size, most, progress)
-    return Rescored(base, gather_rows(lists), gather_rows(logits))
+    order = fuse(logits, similarities, weight)
+    return Rescored(base, gather_rows(lists), gather_rows(logits), gather_rows(order))
+
+
+def fuse(logits: np.ndarray, similarities: np.ndarray, weight: float) -> np.ndarray:
+    """What a list of candidates is ordered by when both stages have a say.
+
+    Both scores are standardised within each list (zero mean, unit deviation), since their scales have nothing
+    in common, and averaged: weight · logit + (1 − weight) · similarity. The two stages err differently, so
+    their mean is often better than either.
+
+    Args:
+        logits: (Q, K) of the pair model; minus infinity where lists end.
+        similarities: (Q, K) of the first stage.
+        weight: Of the pair model, 0 to 1; 1 orders by its logits alone, as the papers do.
+
+    Returns:
+        (Q, K) float32, minus infinity where lists end.
+    """
+    if weight == 1:
+        return logits
+    there = np.isfinite(logits)
+
+    def standard(values: np.ndarray) -> np.ndarray:
+        # In float64: equal scores stay equal, and a list of equal ones becomes zeros.
+        values = np.where(there, values, np.nan).astype(np.float64)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # rows without a candidate
+            centred = values - np.nanmean(values, axis=1, keepdims=True)
+            deviation = np.nanstd(values, axis=1, keepdims=True)
+        return centred / np.where(deviation > 0, deviation, 1)
+
+    mean = weight * standard(logits) + (1 - weight) * standard(similarities)
+    return np.where(there, mean, -np.inf).astype(np.float32)
 
 
 def top_lists(base: Scores, task: Task, k: int, low: int, high: int) -> tuple[np.ndarray, np.ndarray]:

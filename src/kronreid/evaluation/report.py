@@ -7,16 +7,18 @@ import html
 import io
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from PIL import Image
 
 from kronreid.data.images import open_rgb
 from kronreid.errors import InputError
 from kronreid.evaluation.evaluate import RankedList, Result
+
+if TYPE_CHECKING:  # matplotlib is imported where it draws: who only evaluates need not wait for it
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 RIGHT, WRONG = "#1a7f37", "#c62828"
 #: how a kind of score is shown: axis label, sign, offset; what is shown is offset + sign * score
@@ -107,6 +109,8 @@ def _cells(result: Result) -> list[str]:
 
 
 def _page(result: Result, title: str) -> str:
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(14, 4), layout="constrained")
     _plots(list(figure.subplots(1, 3)), result)
     head = ["rank-1", "rank-5", "rank-10", "mAP", "mAP trapezoid", "mINP", "queries", "gallery", "seconds"]
@@ -156,14 +160,16 @@ def _figure_html(picture: Any, css: str, mark: str) -> str:
 
 def _sheet(result: Result, title: str) -> Figure:
     """The three plots above, a row of pictures for each of the hardest queries below."""
+    from matplotlib.figure import Figure
+
     rows = len(result.hardest)
     width = 1 + max((len(one.pictures) for one in result.hardest), default=10)
-    figure = Figure(figsize=(14, 4.6 + 1.7 * rows), layout="constrained")
+    figure = Figure(figsize=(14, 4.6 + 1.9 * rows), layout="constrained")
     figure.suptitle(
         f"{title}, {result.protocol}: rank-1 {100 * result.rank1:.2f} %, mAP {100 * result.mAP:.2f} %, "
         f"mINP {100 * result.mINP:.2f} %"
     )
-    halves = figure.subfigures(2, 1, squeeze=False, height_ratios=[4.0, max(1.7 * rows, 0.1)])[:, 0]
+    halves = figure.subfigures(2, 1, squeeze=False, height_ratios=[4.0, max(1.9 * rows, 0.1)])[:, 0]
     _plots(list(halves[0].subplots(1, 3)), result)
     if not rows:
         return figure
@@ -183,7 +189,7 @@ def _show(axes: Axes, picture: Any, mark: str) -> None:
     axes.set_xticks([])
     axes.set_yticks([])
     colour = {"✓": RIGHT, "✗": WRONG}.get(mark, "#777777")
-    axes.set_title(mark, color=colour, fontsize=10, pad=2)
+    axes.set_title(mark, color=colour, fontsize=10, pad=5)
     for spine in axes.spines.values():
         spine.set(color=colour, linewidth=3, linestyle="--" if mark == "✗" else "-")
 

@@ -66,7 +66,6 @@ def search_page(
         thumbnails=thumbnails,
         figures=figures,
         scored=any(hit.probability is not None for hit in result.hits),
-        name=lambda hit: printable(hit.path),
         text=printable,
         time=format_time,
     )

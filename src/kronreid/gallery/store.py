@@ -77,16 +77,18 @@ class Store:
         self._client: MilvusClient | None = None
         self._engine: _Engine | None = None
         self._patience: dict[str, float] = {} if self.embedded else {"timeout": PATIENCE_SECONDS}
-        options: dict[str, Any] = dict(self._patience)
+        # A connection of its own does not inherit another one's pause after a failure. And the server inside
+        # this process takes its client's pings for an attack.
+        options = {"grpc.use_local_subchannel_pool": 1}
         if self.embedded:
             self._path = os.path.realpath(uri)
             self._enter_file()
-            # The server inside this process takes its client's pings for an attack.
-            options = {"grpc_options": {"grpc.keepalive_time_ms": 2**31 - 1}}
+            options["grpc.keepalive_time_ms"] = 2**31 - 1
         try:
             with self._trouble():
+                address = self._path if self.embedded else uri
                 self._client = MilvusClient(
-                    self._path if self.embedded else uri, token=token, dedicated=True, **options
+                    address, token=token, dedicated=True, grpc_options=options, **self._patience
                 )
             if self.exists:
                 self._make_ready()
@@ -136,7 +138,7 @@ class Store:
             self._engine = engine
 
     def _leave_file(self, broken: bool = False) -> None:
-        """Give up the engine; a broken one is closed for everybody and will be a new one when opened again."""
+        """Give up the engine; a broken one is closed for everybody, and opening makes a new one."""
         from milvus_lite.server_manager import server_manager_instance  # type: ignore[import-untyped]
 
         engine, self._engine = self._engine, None

@@ -22,8 +22,9 @@ class BackboneOptions:
 
     Attributes:
         name: A timm model's name; ``resnet50.tv_in1k`` is the papers'.
-        weights: ``imagenet`` for timm's own download, ``none`` for random, or the path of a safetensors file
-            in timm's layout (``${VARIABLE}`` is replaced from the environment).
+        weights: ``imagenet`` for timm's own download, ``none`` for random, or a path: a safetensors file in
+            timm's layout, or a model or run folder whose backbone to go on with (``${VARIABLE}``
+            is replaced from the environment).
         last_stride: Stride of the last stage: 1 in HOReID (maps of 1/16 of the input), 2 in KPM (1/32).
         arguments: Further arguments of ``timm.create_model``, like ``pad_type``.
     """
@@ -92,24 +93,32 @@ def undo_dilation(network: nn.Module) -> None:
 
 
 def load_backbone_weights(network: nn.Module, path: Path) -> None:
-    """Load a safetensors file in timm's layout; tensors without a place here (a classifier's) are ignored."""
-    if not path.is_file():
-        raise InputError(f"backbone.weights {path}: no such file")
+    """Load a safetensors file in timm's layout, or the backbone of a model or run folder.
+
+    Tensors that have no place here, like a classifier's, are ignored.
+    """
+    folder = path.is_dir()
+    file = path / "model.safetensors" if folder else path
+    if not file.is_file():
+        raise InputError(f"backbone.weights {file}: no such file")
     try:
-        tensors = load_file(path)
+        tensors = load_file(file)
     except Exception as error:
-        raise InputError(f"backbone.weights {path}: not a safetensors file ({error})") from None
+        raise InputError(f"backbone.weights {file}: not a safetensors file ({error})") from None
+    if folder:
+        prefix = "backbone.network."
+        tensors = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
     wanted = network.state_dict()
     missing = [name for name in wanted if name not in tensors and not name.endswith("num_batches_tracked")]
     if missing:
         raise InputError(
-            f"backbone.weights {path}: {len(missing)} tensors are missing, the first is {missing[0]}"
+            f"backbone.weights {file}: {len(missing)} tensors are missing, the first is {missing[0]}"
         )
     for name, tensor in wanted.items():
         if name in tensors and tensors[name].shape != tensor.shape:
             raise InputError(
-                f"backbone.weights {path}: {name} is {tuple(tensors[name].shape)}, "
-                f"the network wants {tuple(tensor.shape)}"
+                f"backbone.weights {file}: {name} is {tuple(tensors[name].shape)}, the network wants "
+                f"{tuple(tensor.shape)}"
             )
     network.load_state_dict({name: tensors[name] for name in wanted if name in tensors}, strict=False)
 

@@ -47,6 +47,11 @@ class GlobalHierarchicalPooling(nn.Module):
         return F.normalize(high_order_pooling(maps, list(self.sketches)))  # type: ignore[arg-type]
 
 
+def sampling_maps(sampler: nn.Module, levels: list[Tensor]) -> Tensor:
+    """Eq. 11 and the softmax of Eq. 12: where each part is sampled, (N, P, H·W), rows sum to 1."""
+    return sampler(torch.cat(levels, dim=1)).flatten(2).float().softmax(dim=2)
+
+
 class LocalHierarchicalPooling(nn.Module):
     """LHP (Sec. IV-C): P parts sampled by one sampler for all levels, and their high-order product."""
 
@@ -60,8 +65,8 @@ class LocalHierarchicalPooling(nn.Module):
         )
 
     def maps(self, levels: list[Tensor]) -> Tensor:
-        """Eq. 11 and the softmax of Eq. 12: where each part is sampled, (N, P, H·W), rows sum to 1."""
-        return self.sampler(torch.cat(levels, dim=1)).flatten(2).float().softmax(dim=2)
+        """Where each part is sampled, (N, P, H·W), rows sum to 1."""
+        return sampling_maps(self.sampler, levels)
 
     def forward(self, levels: list[Tensor], values: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
         """{X_l} for the sampler and for the convolutions to p̃ (N, D), L2-normalised, and {P_l} (N, C, P)."""

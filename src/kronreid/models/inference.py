@@ -17,6 +17,7 @@ from tqdm import tqdm
 from kronreid.data.images import ImageLike, as_list, open_rgb
 from kronreid.data.transforms import InputOptions, normalise, resize, to_tensor
 from kronreid.errors import InputError
+from kronreid.models.folding import fold
 from kronreid.models.kpm import KPM
 from kronreid.models.storage import load_folder
 from kronreid.ops.blocks import PreparedMaps, prepare, score_block, score_lists
@@ -323,12 +324,14 @@ def wrap(model: nn.Module, input_options: InputOptions, fingerprint: str = "") -
     return Embedder(model, input_options, fingerprint)
 
 
-def load(path: str | Path, device: str | None = None) -> Embedder | Matcher:
+def load(path: str | Path, device: str | None = None, folded: bool = True) -> Embedder | Matcher:
     """Open a trained model.
 
     Args:
         path: A model or run folder (`config.json` and `model.safetensors`).
         device: Where it computes; None takes a GPU if there is one.
+        folded: Give the network its inference form (`kronreid.models.folding`): the same answers, sooner.
+            Switch it off to look at, train or save the network itself, the attribute `model`.
 
     Raises:
         InputError: The folder is missing, incomplete or damaged.
@@ -340,6 +343,8 @@ def load(path: str | Path, device: str | None = None) -> Embedder | Matcher:
     if not folder.is_dir():
         raise InputError(f"{path}: no such model folder")
     model, input_options, fingerprint = load_folder(folder)
+    if folded:
+        model = fold(model)
     model = model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     tool = wrap(model, input_options, fingerprint)
     tool.path = folder.resolve()

@@ -156,13 +156,14 @@ class KPM(nn.Module):
         """Logits (N,) of N encoded pairs."""
         return self.classify(self.differences(x, y))
 
+    @torch.no_grad()
     def head(self) -> tuple[list[Tensor], float]:
         """BN and linear layer of a trained model as one: logit = Σ_s δ_s² · a_s + b.
 
         Returns:
             a per scale, (C,) each, and b.
         """
-        pieces = self.classifier.weight[0].detach().split(self.channels)
+        pieces = self.classifier.weight[0].split(self.channels)
         constant = float(self.classifier.bias[0])
         folded = []
         for norm, piece in zip(self.norms, pieces):
@@ -170,6 +171,6 @@ class KPM(nn.Module):
             assert norm.running_mean is not None
             assert norm.running_var is not None
             scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
-            folded.append((piece * scale).detach())
+            folded.append(piece * scale)
             constant += float((piece * (norm.bias - norm.running_mean * scale)).sum())
         return folded, constant

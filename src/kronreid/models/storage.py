@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import inspect
 import json
 import shutil
 import tempfile
@@ -45,6 +46,13 @@ def build(name: str, arguments: dict[str, Any], source: str = "model") -> nn.Mod
 
 def _construct(made: Callable[..., T], arguments: dict[str, Any], source: str) -> T:
     """An instance of the class `made`, its arguments checked against their types."""
+    parameters = inspect.signature(made).parameters
+    for name, value in arguments.items():  # what the parser lets pass or has no words for
+        if value is None:
+            raise InputError(f"{source}: {name} has no value; leave it out to take the default")
+        options = name in parameters and dataclasses.is_dataclass(parameters[name].default)
+        if options and not isinstance(value, dict):
+            raise InputError(f"{source}: {name}: {value!r} is given where options by name are expected")
     parser = jsonargparse.ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(made, None)
     try:

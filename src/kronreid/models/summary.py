@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from kronreid.data.transforms import InputOptions
@@ -48,6 +48,17 @@ class Summary:
     parts: list[Part]
 
 
+class _OnePicture(nn.Module):
+    """A model with what it does to one picture as its `forward`: the counter names layers from there on."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> None:
+        self.model.encode(images) if isinstance(self.model, KPM) else self.model(images)
+
+
 def summarise(model: nn.Module, input_options: InputOptions) -> Summary:
     """Count a model's parameters and multiply-adds.
 
@@ -59,9 +70,10 @@ def summarise(model: nn.Module, input_options: InputOptions) -> Summary:
     images = torch.zeros(1, 3, input_options.height, input_options.width, device=device)
     counter = FlopCounterMode(display=False)
     with counter, torch.no_grad():
-        model.encode(images) if isinstance(model, KPM) else model(images)
+        _OnePicture(model)(images)
+    prefix = f"{_OnePicture.__name__}.model."
     by_module = {
-        name.partition(".")[2]: sum(kinds.values()) for name, kinds in counter.get_flop_counts().items()
+        name.removeprefix(prefix): sum(kinds.values()) for name, kinds in counter.get_flop_counts().items()
     }
     parts = []
     for name, child in model.named_children():

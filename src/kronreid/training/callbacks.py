@@ -2,7 +2,6 @@
 
 import csv
 import logging
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -70,7 +69,9 @@ class RunFolder(Callback):
         training = module.model.training
         tool = wrap(module.model, self.config.input)
         tool.autocast = self.config.training.precision == "bf16-mixed"
-        result = evaluate_dataset(tool, self.dataset, protocol=self.config.data.protocol or self.dataset.protocol)
+        result = evaluate_dataset(
+            tool, self.dataset, protocol=self.config.data.protocol or self.dataset.protocol
+        )
         module.model.train(training)
         self.metrics = {"rank1": result.rank1, "mAP": result.mAP}
         if module.global_rank == 0 and result.mAP > self.best:
@@ -87,7 +88,9 @@ class RunFolder(Callback):
             "seconds": round(self.seconds, 1),
             "lr": trainer.optimizers[0].param_groups[0]["lr"],
         }
-        row |= {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("loss")}
+        row |= {
+            name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("loss")
+        }
         row |= self.metrics
         if trainer.logger is not None:
             trainer.logger.log_metrics(self.metrics | {"lr": row["lr"]}, step=trainer.global_step)
@@ -122,10 +125,10 @@ class RunFolder(Callback):
             writer = csv.DictWriter(file, names)
             writer.writeheader()
             writer.writerows(self.rows)
-        os.replace(new, self.folder / HISTORY)
+        new.replace(self.folder / HISTORY)
 
 
-def read_history(path: Path) -> list[dict[str, float | None]]:
-    """The lines of a run's ``history.csv``; None where an epoch was not evaluated."""
+def read_history(path: Path) -> list[dict[str, float]]:
+    """The lines of a run's ``history.csv``; those of epochs that were not evaluated have no metrics."""
     with path.open(newline="") as file:
-        return [{name: float(value) if value else None for name, value in row.items()} for row in csv.DictReader(file)]
+        return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]

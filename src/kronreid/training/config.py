@@ -233,8 +233,8 @@ def make_config(values: dict[str, Any], source: str = "config") -> Config:
     training = config.training
     if training.epoch < 1 or training.iterations < training.epoch or training.iterations % training.epoch:
         raise InputError(
-            f"{source}: training.iterations {training.iterations} must be a positive multiple of training.epoch "
-            f"{training.epoch}"
+            f"{source}: training.iterations {training.iterations} must be a positive multiple of "
+            f"training.epoch {training.epoch}"
         )
     return config
 

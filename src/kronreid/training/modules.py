@@ -1,6 +1,9 @@
 """One Lightning module per way of training: triplets for embedding models, pairs for KPM."""
 
+from __future__ import annotations
+
 import math
+from collections.abc import Callable
 from typing import Any
 
 import lightning
@@ -25,8 +28,9 @@ class ReIDTraining(lightning.LightningModule):
 
     def __init__(self, model: nn.Module, config: Config, identities: int) -> None:
         super().__init__()
-        self.model = model.to(memory_format=torch.channels_last)
+        self.model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.config = config
+        self.evaluate: Callable[[ReIDTraining], None] | None = None
         # The heads belong to the training, not to the model that it leaves. A picture of zeros tells which
         # vectors there are and how long they are.
         self.heads = nn.ModuleDict()
@@ -35,7 +39,9 @@ class ReIDTraining(lightning.LightningModule):
             with torch.no_grad():
                 vectors = self.vectors(torch.zeros(1, 3, config.input.height, config.input.width))
             model.train()
-            self.heads.update({name: IdentityHead(vector.shape[1], identities) for name, vector in vectors.items()})
+            self.heads.update(
+                {name: IdentityHead(vector.shape[1], identities) for name, vector in vectors.items()}
+            )
 
     def vectors(self, images: Tensor) -> dict[str, Tensor]:
         """The vectors that triplets and identities are learnt from, by name, L2-normalised."""
@@ -57,7 +63,7 @@ class ReIDTraining(lightning.LightningModule):
     def configure_optimizers(self) -> Any:
         """Two groups, backbone and new layers, and one schedule for both, stepped by iteration."""
         options = self.config.optimiser
-        backbone = list(self.model.backbone.parameters())  # type: ignore[union-attr]
+        backbone = list(self.model.backbone.parameters())
         known = set(map(id, backbone))
         new = [parameter for parameter in self.parameters() if id(parameter) not in known]
         groups = [
@@ -84,6 +90,11 @@ class ReIDTraining(lightning.LightningModule):
         self.log("loss", total.detach(), on_step=False, on_epoch=True, prog_bar=True, batch_size=len(labels))
         return total
 
+    def validation_step(self, batch: Tensor, batch_idx: int) -> None:
+        """The whole evaluation, in the one step that there is (`TrainingData.val_dataloader`)."""
+        if self.evaluate is not None:
+            self.evaluate(self)
+
     def losses(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """The terms of the loss by name, weighted; images are normalised (B, 3, H, W)."""
         raise NotImplementedError
@@ -92,7 +103,9 @@ class ReIDTraining(lightning.LightningModule):
         """Vectors of all processes, with gradients: triplets reach over the whole batch."""
         if self.trainer.world_size == 1:
             return vectors
-        return self.all_gather(vectors, sync_grads=True).flatten(0, 1)
+        everybody = self.all_gather(vectors, sync_grads=True)
+        assert isinstance(everybody, Tensor)
+        return everybody.flatten(0, 1)
 
 
 class IdentityHead(nn.Module):
@@ -145,7 +158,9 @@ class PairTraining(ReIDTraining):
         pooled, scales = self.model.encode(images)
         seed = hash((self.config.training.seed, self.trainer.global_step, self.global_rank)) % 2**63
         generator = torch.Generator().manual_seed(seed)
-        first, second, same = in_batch_pairs(labels, batch.negatives, generator, pooled.detach(), batch.hard_negatives)
+        first, second, same = in_batch_pairs(
+            labels, batch.negatives, generator, pooled.detach(), batch.hard_negatives
+        )
         logits = self.model([scale.take(first) for scale in scales], [scale.take(second) for scale in scales])
         losses = {"verification": verification_loss(logits, same)}
         if options.pooled:

@@ -105,7 +105,7 @@ def train(config: Config, out: str | Path, resume: bool = False) -> Path:
     lightning.seed_everything(config.training.seed, verbose=False)
     module = lightning_module(config, len(identities(dataset.train)))
     folder = RunFolder(out, config, dataset)
-    module.validation_step = lambda batch, batch_idx: folder.evaluate(module)  # type: ignore[assignment, method-assign]
+    module.evaluate = folder.evaluate
     if first_process:
         out.mkdir(parents=True, exist_ok=True)
         (out / "config.yaml").write_text(to_yaml(config))
@@ -137,8 +137,12 @@ def train(config: Config, out: str | Path, resume: bool = False) -> Path:
     if resume and not checkpoint.is_file():
         log.info("%s has no complete epoch yet; starting from the beginning", out)
     try:
-        trainer.fit(module, data, ckpt_path=str(checkpoint) if resume and checkpoint.is_file() else None, weights_only=True)
+        trainer.fit(
+            module,
+            data,
+            ckpt_path=str(checkpoint) if resume and checkpoint.is_file() else None,
+            weights_only=True,
+        )
     except SystemExit:  # how Lightning leaves after Ctrl-C
         raise KeyboardInterrupt from None
     return out
-
