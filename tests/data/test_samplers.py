@@ -78,7 +78,7 @@ def test_resuming_at_an_epoch_gives_the_same_batches(cameras: Any, p: int, seed:
 
 def test_a_batch_sampler_is_told_its_epoch_as_lightning_does() -> None:
     """Lightning sets the epoch of ``dataloader.sampler`` and of ``dataloader.batch_sampler.sampler`` only."""
-    loader = DataLoader([0] * 8, batch_sampler=PKBatchSampler(people(*[[1, 2]] * 4), 2, 2, 3))  # type: ignore[arg-type]
+    loader: DataLoader = DataLoader([0] * 8, batch_sampler=PKBatchSampler(people(*[[1, 2]] * 4), 2, 2, 3))  # type: ignore[arg-type]
     first = list(loader.batch_sampler)  # type: ignore[arg-type]
     loader.batch_sampler.sampler.set_epoch(1)  # type: ignore[union-attr]
     assert list(loader.batch_sampler) != first  # type: ignore[arg-type]
@@ -213,7 +213,7 @@ def test_global_generators_are_left_alone(pedestrians: Path, monkeypatch: pytest
     torch.default_generator.manual_seed(5)
     np.random.seed(5)
     random.seed(5)
-    before = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()  # type: ignore[index,union-attr]
+    before = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()  # type: ignore[index]
     data[0, 1]
     assert torch.equal(torch.get_rng_state(), before[0])
     np.testing.assert_array_equal(np.random.get_state()[1], before[1])  # type: ignore[index]

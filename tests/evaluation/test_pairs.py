@@ -1,3 +1,5 @@
+import statistics
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -5,7 +7,7 @@ from hypothesis import strategies as st
 
 from kronreid.errors import InputError
 from kronreid.evaluation import evaluate_dataset
-from kronreid.evaluation.pairs import _dense_ranks
+from kronreid.evaluation.pairs import _dense_ranks, fuse
 
 from .fakes import FakeEmbedder, FakeMatcher, fake_dataset, signs
 from .oracle import check, is_dropped, is_match, ranked
@@ -36,7 +38,13 @@ def rescored_orders(dataset, top, first_stage_distances=None):
 def test_rescoring_equals_the_oracle(top, memory):
     dataset, matcher = fake_dataset(), FakeMatcher()
     result = evaluate_dataset(
-        FakeEmbedder(), dataset, matcher=matcher, rerank_top=top, pictures_in_memory=memory, hardest=0
+        FakeEmbedder(),
+        dataset,
+        matcher=matcher,
+        rerank_top=top,
+        matcher_weight=1,
+        pictures_in_memory=memory,
+        hardest=0,
     )
     check(result, rescored_orders(dataset, top))
     if memory == 2048:
@@ -86,13 +94,41 @@ def test_pairs_shown_are_the_rescored_ones():
 
 def test_after_k_reciprocal_the_first_stage_is_re_ranked():
     dataset = fake_dataset()
-    plain = evaluate_dataset(FakeEmbedder(), dataset, matcher=FakeMatcher(), rerank_top=1000)
+    plain = evaluate_dataset(
+        FakeEmbedder(), dataset, matcher=FakeMatcher(), rerank_top=1000, matcher_weight=1
+    )
     re_ranked = evaluate_dataset(
-        FakeEmbedder(), dataset, matcher=FakeMatcher(), rerank_top=1000, k_reciprocal=True
+        FakeEmbedder(), dataset, matcher=FakeMatcher(), rerank_top=1000, matcher_weight=1, k_reciprocal=True
     )
     np.testing.assert_array_equal(plain.average_precision, re_ranked.average_precision)  # all are re-scored
     short = evaluate_dataset(FakeEmbedder(), dataset, matcher=FakeMatcher(), rerank_top=3, k_reciprocal=True)
     assert short.mAP != plain.mAP
+
+
+def test_fused_scores_are_means_of_standard_scores():
+    logits = np.array([[3.0, 1.0, -4.0, -np.inf]], np.float32)
+    similarities = np.array([[0.9, 0.8, 0.4, -np.inf]], np.float32)
+
+    def standard(values):
+        return [(v - statistics.fmean(values)) / statistics.pstdev(values) for v in values]
+
+    expected = [0.3 * a + 0.7 * b for a, b in zip(standard([3, 1, -4]), standard([0.9, 0.8, 0.4]))]
+    found = fuse(logits, similarities, 0.3)
+    np.testing.assert_allclose(found[0, :3], expected, rtol=1e-5)
+    assert found[0, 3] == -np.inf
+    np.testing.assert_array_equal(fuse(logits, similarities, 1), logits)
+    equal = fuse(np.ones((1, 3), np.float32), similarities[:, :3], 0.5)
+    assert equal[0].argsort().tolist() == [2, 1, 0]  # logits that say nothing leave the first stage's order
+    assert np.isneginf(fuse(np.full((1, 2), -np.inf, np.float32), similarities[:, :2], 0.5)).all()
+
+
+def test_without_a_say_the_matcher_changes_nothing():
+    dataset = fake_dataset()
+    alone = evaluate_dataset(FakeEmbedder(), dataset)
+    silent = evaluate_dataset(
+        FakeEmbedder(), dataset, matcher=FakeMatcher(), rerank_top=999, matcher_weight=0
+    )
+    np.testing.assert_allclose(silent.average_precision, alone.average_precision)
 
 
 def test_classic_scores_all_pairs():

@@ -144,9 +144,9 @@ def test_options_refused() -> None:
 
 def test_initialise() -> None:
     torch.manual_seed(0)
-    layers = nn.Sequential(nn.Conv2d(50, 40, 3), nn.BatchNorm2d(40), nn.Sequential(nn.Linear(300, 200)))
-    convolution, norm, (linear,) = layers
-    initialise(layers)
+    convolution, norm, linear = nn.Conv2d(50, 40, 3), nn.BatchNorm2d(40), nn.Linear(300, 200)
+    initialise(nn.Sequential(convolution, norm), nn.Sequential(nn.Sequential(linear)))
+    assert convolution.bias is not None
     assert float(convolution.weight.detach().std()) == pytest.approx((2 / (40 * 9)) ** 0.5, rel=0.05)
     assert float(linear.weight.detach().std()) == pytest.approx(0.001, rel=0.05)
     assert not convolution.bias.any()

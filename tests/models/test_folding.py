@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import kronreid.torchvision_guard  # noqa: F401
 
@@ -15,20 +16,37 @@ from timm.layers import BatchNormAct2d  # isort: skip
 
 from kronreid.data.transforms import InputOptions
 from kronreid.errors import InputError
-from kronreid.models.backbone import BackboneOptions
-from kronreid.models.baselines import Pooled
-from kronreid.models.folding import fold, fold_batchnorm
-from kronreid.models.horeid import HOReID
+from kronreid.models.backbone import Backbone, BackboneOptions
+from kronreid.models.folding import FoldedGlobalPooling, FoldedLocalPooling, fold, fold_batchnorm
+from kronreid.models.horeid import GlobalHierarchicalPooling, HOReID, LocalHierarchicalPooling
 from kronreid.models.inference import Embedder, load
 from kronreid.models.kpm import KPM
-from kronreid.models.storage import save
+from kronreid.models.storage import build, save
 
-Settle = Callable[[nn.Module, Callable[[], object]], None]
+M = TypeVar("M", bound=nn.Module)
 BACKBONES = {
     "mobilenet": BackboneOptions("mobilenetv2_050", "none", 1),
     "mobilenet-same": BackboneOptions("mobilenetv2_050", "none", 2, {"pad_type": "same"}),
     "resnet": BackboneOptions("resnet18", "none", 1),
 }
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    torch.manual_seed(0)
+
+
+def shaken(module: M) -> M:
+    """The module in eval mode, its batch normalisation random but of a size that keeps magnitudes."""
+    for norm in module.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            if norm.affine:
+                nn.init.normal_(norm.weight, 1, 0.2)
+                nn.init.normal_(norm.bias, 0, 0.2)
+            if norm.running_mean is not None and norm.running_var is not None:
+                nn.init.normal_(norm.running_mean, 0, 0.1)
+                nn.init.uniform_(norm.running_var, 0.5, 1.5)
+    return module.eval()
 
 
 def norms(module: nn.Module) -> int:
@@ -41,85 +59,102 @@ def distance(a: Tensor, b: Tensor) -> float:
     return float(((a - b).norm(dim=1) / b.norm(dim=1)).max())
 
 
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_backbones_are_exact(images: Tensor, backbone: str) -> None:
+    """In float64, where rounding is no excuse."""
+    network = shaken(Backbone(BACKBONES[backbone], levels=2)).double()
+    with torch.no_grad():
+        expected = network(images[:2].double())
+        fold_batchnorm(network)
+        for maps, wanted in zip(network(images[:2].double()), expected, strict=True):
+            assert distance(maps, wanted) < 1e-12
+    assert norms(network) == 0
+
+
+@pytest.mark.parametrize(("order", "dimension"), [(1, 16), (2, 30), (3, 32)])
+def test_poolings(order: int, dimension: int) -> None:
+    levels = [torch.randn(3, 12, 6, 4) for _ in range(order)]
+    values = [torch.randn(3, 12, 6, 4) for _ in range(order)]
+    ghp = GlobalHierarchicalPooling(order, 12, dimension)
+    lhp = LocalHierarchicalPooling(order, 12, dimension, parts=5)
+    with torch.no_grad():
+        assert distance(FoldedGlobalPooling(ghp)(levels), ghp(levels)) < 1e-5
+        folded = FoldedLocalPooling(lhp)
+        assert distance(folded(levels, values)[0], lhp(levels, values)[0]) < 1e-5
+        assert torch.equal(folded.maps(levels), lhp.maps(levels))
+
+
 @pytest.mark.parametrize(
     ("backbone", "options"),
     [
-        ("mobilenet", {}),
         ("mobilenet", {"order": 2, "dimension": 30}),
         ("mobilenet-same", {"normalise_levels": True, "first_order": True}),
+        ("resnet", {}),
         ("resnet", {"normalise_levels": True}),
         ("resnet", {"order": 1, "parts": 0}),
-        ("resnet", {}),
     ],
     ids=str,
 )
-def test_horeid(images: Tensor, settle: Settle, backbone: str, options: dict[str, Any]) -> None:
-    torch.manual_seed(0)
+def test_horeid(images: Tensor, backbone: str, options: dict[str, Any]) -> None:
     options = {"order": 3, "channels": 24, "dimension": 32, "parts": 5, **options}
-    model = HOReID(BACKBONES[backbone], **options)
-    settle(model, lambda: model(images))
+    model = shaken(HOReID(BACKBONES[backbone], **options))
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     folded = fold(model)
     with torch.no_grad():
         expected, result = model(images), folded(images)
-    assert distance(result.descriptor, expected.descriptor) < 1e-5
+    # A random MobileNet magnifies rounding: the order of its pixels in memory alone changes up to 4e-5.
+    tolerance = 1e-5 if backbone == "resnet" else 2e-4
+    assert distance(result.descriptor, expected.descriptor) < tolerance
     assert list(result.branches) == list(expected.branches)
     for name, branch in result.branches.items():
-        assert distance(branch, expected.branches[name]) < 1e-5
+        assert distance(branch, expected.branches[name]) < tolerance
     assert norms(folded) == 0
-    assert (expected.descriptor[0] - expected.descriptor[1]).norm() > 0.01
     # The model itself is as it was.
     after = model.state_dict()
     assert before.keys() == after.keys()
     assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())
 
 
-def test_channels_last_and_bf16(horeid: HOReID, images: Tensor) -> None:
+def test_different_pictures_stay_different(horeid: HOReID, images: Tensor) -> None:
+    """With statistics of real pictures; and as `Embedder` runs it, channels-last, in both precisions."""
     folded = fold(horeid).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     batch = images.contiguous(memory_format=torch.channels_last)
     with torch.no_grad():
-        expected = horeid(images).descriptor
-        assert distance(folded(batch).descriptor, expected) < 1e-5
+        expected, result = horeid(images).descriptor, folded(batch).descriptor
         with torch.autocast("cpu", torch.bfloat16):
             half = folded(batch).descriptor
+        torch.testing.assert_close(folded.part_maps(batch), horeid.part_maps(images), rtol=1e-3, atol=1e-4)
+    assert (expected[0] - expected[1]).norm() > 0.01
+    assert distance(result, expected) < 1e-3
     assert half.dtype == torch.float32
     assert (half * expected).sum(dim=1).min() > 0.9
 
 
-def test_part_maps(horeid: HOReID, images: Tensor) -> None:
-    with torch.no_grad():
-        torch.testing.assert_close(fold(horeid).part_maps(images), horeid.part_maps(images))
+class Recorder(TorchDispatchMode):
+    """Names of the operators that run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.names.add(str(func))
+        return func(*args, **(kwargs or {}))
 
 
 def test_there_is_no_fft_left(horeid: HOReID, images: Tensor) -> None:
     def transforms(model: nn.Module) -> list[str]:
-        program = torch.export.export(model, (images[:2],)).module()
-        return [str(node.target) for node in program.graph.nodes if "fft" in str(node.target)]  # type: ignore[union-attr]
+        with torch.no_grad(), Recorder() as recorder:
+            model(images[:1])
+        return [name for name in recorder.names if "fft" in name]
 
-    class Descriptor(nn.Module):
-        def __init__(self, model: nn.Module) -> None:
-            super().__init__()
-            self.model = model
-
-        def forward(self, pictures: Tensor) -> Tensor:
-            return self.model(pictures).descriptor
-
-    assert transforms(Descriptor(horeid))
-    assert not transforms(Descriptor(fold(horeid)))
+    assert transforms(horeid)
+    assert not transforms(fold(horeid))
 
 
-@pytest.mark.parametrize("backbone", BACKBONES)
-def test_pooled(images: Tensor, settle: Settle, backbone: str) -> None:
-    torch.manual_seed(0)
-    model = Pooled(BACKBONES[backbone], channels=24)
-    settle(model, lambda: model(images))
-    folded = fold(model)
-    with torch.no_grad():
-        assert distance(folded(images).descriptor, model(images).descriptor) < 1e-5
-    assert norms(folded) == 0
-
-
-def test_kpm(kpm: KPM, images: Tensor) -> None:
+def test_kpm(images: Tensor) -> None:
+    kpm = shaken(KPM(BACKBONES["resnet"]))
+    nn.init.normal_(kpm.classifier.weight, 0, 0.1)
     folded = fold(kpm)
     with torch.no_grad():
         pooled, scales = kpm.encode(images)
@@ -136,6 +171,7 @@ def test_kpm(kpm: KPM, images: Tensor) -> None:
     with torch.no_grad():
         logits = kpm(*([scale.take(i) for scale in scales] for i in index))
         folded_logits = folded(*([scale.take(i) for scale in folded_scales] for i in index))
+    assert logits.std() > 1e-3
     torch.testing.assert_close(folded_logits, logits, rtol=1e-3, atol=1e-3)
 
 
@@ -204,16 +240,7 @@ FOLDABLE: dict[str, Callable[[], nn.Module]] = {
 
 @pytest.mark.parametrize("name", [*UNFOLDABLE, *FOLDABLE])
 def test_fold_batchnorm(name: str) -> None:
-    torch.manual_seed(0)
-    module = {**UNFOLDABLE, **FOLDABLE}[name]()
-    for norm in module.modules():
-        if isinstance(norm, nn.BatchNorm2d) and norm.running_mean is not None:
-            nn.init.normal_(norm.running_mean)
-            nn.init.uniform_(norm.running_var, 0.5, 2)  # type: ignore[arg-type]
-            if norm.affine:
-                nn.init.normal_(norm.weight)
-                nn.init.normal_(norm.bias)
-    module.eval()
+    module = shaken({**UNFOLDABLE, **FOLDABLE}[name]())
     batch = torch.randn(2, 3, 6, 5)
     with torch.no_grad():
         expected = module(batch)
@@ -223,28 +250,17 @@ def test_fold_batchnorm(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["horeid", "pooled", "kpm"])
-def test_load_folds(
-    name: str,
-    small: Callable[[int], BackboneOptions],
-    settle: Settle,
-    images: Tensor,
-    paths: list[Path],
-    input_options: InputOptions,
-    tmp_path: Path,
-) -> None:
-    torch.manual_seed(0)
+def test_load_folds(name: str, paths: list[Path], input_options: InputOptions, tmp_path: Path) -> None:
+    backbone = {"name": "resnet18", "weights": "none"}
     sizes: dict[str, Any] = {"order": 2, "channels": 8, "dimension": 16, "parts": 3}
-    options = {"horeid": sizes, "pooled": {"channels": 8}, "kpm": {}}[name]
-    model = {"horeid": HOReID, "pooled": Pooled, "kpm": KPM}[name](small(2), **options)
-    settle(model, lambda: model.encode(images) if isinstance(model, KPM) else model(images))
-    backbone = {"name": "mobilenetv2_050", "weights": "none", "last_stride": 2}
-    save(tmp_path, name, {"backbone": backbone, **options}, input_options, model)
+    arguments = {"backbone": backbone, **{"horeid": sizes, "pooled": {"channels": 8}, "kpm": {}}[name]}
+    save(tmp_path, name, arguments, input_options, shaken(build(name, arguments)))
     tool, plain = load(tmp_path, device="cpu"), load(tmp_path, device="cpu", folded=False)
     assert norms(tool.model) == 0 < norms(plain.model)
     assert type(tool.model) is type(plain.model)
     assert tool.fingerprint == plain.fingerprint
-    vectors = tool.embed(paths)
-    assert distance(torch.from_numpy(vectors), torch.from_numpy(plain.embed(paths))) < 1e-5
+    vectors = torch.from_numpy(tool.embed(paths))
+    assert distance(vectors, torch.from_numpy(plain.embed(paths))) < 1e-5
     if isinstance(tool, Embedder) and isinstance(plain, Embedder):
         if name == "horeid":
             np.testing.assert_allclose(tool.part_maps(paths[0]), plain.part_maps(paths[0]), rtol=1e-3)

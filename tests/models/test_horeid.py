@@ -233,7 +233,7 @@ def test_sketches_belong_to_the_model(horeid: HOReID, small: Callable[[int], Bac
     other = HOReID(small(1), order=3, channels=8, dimension=16, parts=4)
     assert horeid.lhp is not None
     sketches = [*horeid.ghp.sketches, *horeid.lhp.sketches]
-    assert len({tuple(sketch.h.tolist()) for sketch in sketches}) == 6  # type: ignore[operator,union-attr]
+    assert len({tuple(sketch.h.tolist()) for sketch in sketches}) == 6
     tensors, others = horeid.state_dict(), other.state_dict()
     names = [name for name in tensors if ".sketches." in name]
     assert len(names) == 12
@@ -260,7 +260,7 @@ def test_every_weight_gets_a_finite_gradient(
         embedding = model(images[:4])
     branches = embedding.branches.values()
     loss = sum(triplet_loss(branch, labels, 2.0) for branch in branches)
-    loss = loss + sampler_regulariser(embedding.parts, -1.0)  # type: ignore[assignment]
+    loss = loss + sampler_regulariser(embedding.parts, -1.0)
     assert isinstance(loss, Tensor)
     loss.backward()
     for name, parameter in model.named_parameters():

@@ -122,7 +122,7 @@ def test_part_maps(
 ) -> None:
     maps = embedder.part_maps(paths[2])
     with torch.no_grad():
-        expected = embedder.model.part_maps(images[2:3])[0]  # type: ignore[operator]
+        expected = embedder.model.part_maps(images[2:3])[0]
     np.testing.assert_allclose(maps, expected.numpy(), atol=1e-5)
     np.testing.assert_allclose(maps.sum(axis=(1, 2)), 1, atol=1e-5)
 

@@ -230,8 +230,8 @@ def test_every_row_of_table_5(
     loss.backward()
     assert len(maps) == scales
     assert all((scale.weight is not None) == weighted for scale in maps)
-    assert math.isfinite(float(loss))
-    assert model.backbone.network.conv_stem.weight.grad.any()  # type: ignore[union-attr]
+    assert math.isfinite(loss.item())
+    assert model.backbone.network.conv_stem.weight.grad.any()
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])

@@ -165,7 +165,7 @@ def fuse(logits: np.ndarray, similarities: np.ndarray, weight: float) -> np.ndar
         weight: Of the pair model, 0 to 1; 1 orders by its logits alone, as the papers do.
 
     Returns:
-        (Q, K) float32, minus infinity where lists end.
+        (Q, K), minus infinity where lists end.
     """
     if weight == 1:
         return logits
@@ -181,7 +181,7 @@ def fuse(logits: np.ndarray, similarities: np.ndarray, weight: float) -> np.ndar
         return centred / np.where(deviation > 0, deviation, 1)
 
     mean = weight * standard(logits) + (1 - weight) * standard(similarities)
-    return np.where(there, mean, -np.inf).astype(np.float32)
+    return np.where(there, mean, -np.inf)
 
 
 def top_lists(base: Scores, task: Task, k: int, low: int, high: int) -> tuple[np.ndarray, np.ndarray]:

@@ -100,6 +100,12 @@ class _Network:
         """One picture at the network's size, uint8 (3, H, W)."""
         return resize(to_tensor(open_rgb(image)), self.input)
 
+    def batch(self, pixels: Sequence[Tensor]) -> Tensor:
+        """Pictures as `pixels` gives them to one normalised batch, channels-last on the model's device."""
+        # Stacked as (N, H, W, 3), which is how they lie in memory: bytes are copied once, in order.
+        stacked = torch.stack([picture.permute(1, 2, 0) for picture in pixels]).permute(0, 3, 1, 2)
+        return normalise(stacked.to(self.device), self.input)
+
     def _batches(self, images: Sequence[ImageLike], batch_size: int, progress: bool) -> Iterator[Tensor]:
         """Normalised batches on the model's device; the next is decoded while this one is computed."""
         starts = range(0, len(images), batch_size)
@@ -114,12 +120,11 @@ class _Network:
             )
             with bar:
                 for number in range(len(starts)):
-                    batch = torch.stack([future.result() for future in waiting.pop(0)])
+                    pixels = [future.result() for future in waiting.pop(0)]
                     if number + 2 < len(starts):
                         waiting.append(submit(starts[number + 2]))
-                    batch = normalise(batch.to(self.device), self.input)
-                    yield batch.contiguous(memory_format=torch.channels_last)
-                    bar.update(len(batch))
+                    yield self.batch(pixels)
+                    bar.update(len(pixels))
 
     def _precision(self):
         return torch.autocast(self.device.type, torch.bfloat16) if self.autocast else nullcontext()
@@ -162,11 +167,15 @@ class Embedder(_Network):
         vectors = np.empty((len(images), self.dimension), dtype=np.float32)
         done = 0
         for batch in self._batches(images, batch_size, progress):
-            with self._precision():
-                descriptor = self.model(batch).descriptor.float()
-            vectors[done : done + len(batch)] = F.normalize(descriptor).cpu().numpy()
+            vectors[done : done + len(batch)] = self.descriptors(batch).cpu().numpy()
             done += len(batch)
         return vectors
+
+    @torch.no_grad()
+    def descriptors(self, batch: Tensor) -> Tensor:
+        """The network alone: a normalised batch (N, 3, H, W) to vectors (N, dimension), L2-normalised."""
+        with self._precision():
+            return F.normalize(self.model(batch).descriptor.float())
 
     @torch.no_grad()
     def part_maps(self, image: ImageLike) -> np.ndarray:

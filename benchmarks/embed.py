@@ -1,0 +1,153 @@
+"""Pictures per second of `Embedder.embed` from JPEG files, and what they are spent on.
+
+    python benchmarks/embed.py --json embed.json [--compile]
+    python benchmarks/embed.py --backbone resnet50.tv_in1k --height 384 --width 128 --parts 256 --images 128
+
+Pictures are generated pedestrians in files of Market-1501's size (128 × 64), the network is HOReID with random
+weights in its inference form. Decoding and the transform are timed alone in one thread, the network alone on
+batches made ready before. `network_share` is that time of the network over the time of the whole, measured in
+the same turn: what is missing to one was not hidden behind the network.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from kronreid.data.images import open_rgb
+from kronreid.data.pedestrians import draw
+from kronreid.data.transforms import InputOptions, resize, to_tensor
+from kronreid.models.backbone import BackboneOptions
+from kronreid.models.folding import fold
+from kronreid.models.horeid import HOReID
+from kronreid.models.inference import Embedder
+
+DRAWN = 64  # different pictures; more files are copies of these
+BATCH = 64
+
+
+def pictures(folder: Path, number: int, height: int) -> list[Path]:
+    """JPEG files of generated pedestrians."""
+    drawn = [
+        draw(identity, camera=identity % 6, shot=0, height=height, width=height // 2)
+        for identity in tqdm(range(min(DRAWN, number)), desc="drawing", disable=None)
+    ]
+    paths = [folder / f"{i:05d}.jpg" for i in range(number)]
+    for i, path in enumerate(paths):
+        drawn[i % len(drawn)].save(path, quality=92)
+    return paths
+
+
+def seconds(function: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    function()
+    return time.perf_counter() - start
+
+
+class Stages:
+    """The steps of `Embedder.embed`, one by one."""
+
+    def __init__(self, embedder: Embedder, paths: list[Path]) -> None:
+        self.embedder, self.paths = embedder, paths
+        self.opened = [open_rgb(path) for path in paths]
+        self.batches = self.made_ready()
+
+    def decode(self) -> None:
+        for path in self.paths:
+            open_rgb(path)
+
+    def made_ready(self) -> list[Tensor]:
+        pixels = [resize(to_tensor(image), self.embedder.input) for image in self.opened]
+        return [self.embedder.batch(pixels[i : i + BATCH]) for i in range(0, len(pixels), BATCH)]
+
+    @torch.no_grad()
+    def network(self) -> None:
+        for batch in self.batches:
+            self.embedder.descriptors(batch)
+
+    def whole(self) -> np.ndarray:
+        return self.embedder.embed(self.paths, batch_size=BATCH)
+
+
+def measure(stages: Stages, turns: int, name: str) -> tuple[float, float]:
+    """Pictures per second of the whole, and the network's share of it."""
+    stages.network()
+    speeds, shares = [], []
+    for _ in tqdm(range(turns), desc=name, disable=None):
+        network, whole = seconds(stages.network), seconds(stages.whole)
+        speeds.append(len(stages.paths) / whole)
+        shares.append(network / whole)
+    return statistics.median(speeds), statistics.median(shares)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--json", type=Path, help="write all figures here, flat")
+    parser.add_argument("--backbone", default="mobilenetv2_100", help="a timm model's name")
+    parser.add_argument("--last-stride", type=int, default=2)
+    parser.add_argument("--height", type=int, default=192)
+    parser.add_argument("--width", type=int, default=96)
+    parser.add_argument("--parts", type=int, default=64, help="HOReID's sampled parts")
+    parser.add_argument("--images", type=int, default=512)
+    parser.add_argument("--file-height", type=int, default=128, help="of the pictures in files")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--compile", action="store_true", help="measure torch.compile too, about a minute")
+    options = parser.parse_args()
+
+    torch.set_num_threads(options.threads)
+    torch.manual_seed(0)
+    backbone = BackboneOptions(options.backbone, "none", options.last_stride)
+    model = fold(HOReID(backbone, parts=options.parts, normalise_levels=True))
+    embedder = Embedder(model, InputOptions(options.height, options.width))
+    result: dict[str, float | str] = {
+        "backbone": options.backbone,
+        "height": options.height,
+        "width": options.width,
+        "images": options.images,
+        "threads": options.threads,
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        stages = Stages(embedder, pictures(Path(folder), options.images, options.file_height))
+        for name, stage in (("decode", stages.decode), ("transform", stages.made_ready)):
+            times = [seconds(stage) for _ in range(options.turns)]
+            result[f"{name}_ms"] = 1000 * statistics.median(times) / options.images
+        result["network_ms"] = 1000 * seconds(stages.network) / options.images
+        vectors = stages.whole()
+        speed, share = measure(stages, options.turns, "float32")
+        result |= {"images_per_second": speed, "network_share": share}
+        embedder.autocast = True
+        half, half_share = measure(stages, options.turns, "bfloat16")
+        cosines = (vectors * stages.whole()).sum(axis=1)
+        result |= {
+            "bf16_images_per_second": half,
+            "bf16_network_share": half_share,
+            "bf16_speedup": half / speed,
+            "bf16_smallest_cosine": float(cosines.min()),
+        }
+        embedder.autocast = False
+        if options.compile:
+            embedder.model = torch.compile(embedder.model)  # type: ignore[assignment]
+            result["compile_seconds"] = seconds(stages.network)
+            compiled, _ = measure(stages, options.turns, "compiled")
+            result |= {"compiled_images_per_second": compiled, "compiled_speedup": compiled / speed}
+    for key, value in result.items():
+        print(f"{key:30} {value:.4g}" if isinstance(value, float) else f"{key:30} {value}")
+    if options.json:
+        options.json.write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

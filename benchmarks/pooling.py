@@ -1,0 +1,97 @@
+"""What HOReID's poolings cost beside average pooling: a forward pass of ResNet-50 with each, unfolded and folded.
+
+    python benchmarks/pooling.py --json pooling.json
+
+Weights are random; batches are channels-last, as `Embedder` runs them. All forms take turns in one process,
+and a ratio is the median over the turns of two neighbours' times. GAP is folded too (batch normalisation into
+convolutions) where a folded form is compared with it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from kronreid.models.backbone import BackboneOptions
+from kronreid.models.baselines import Pooled
+from kronreid.models.folding import fold
+from kronreid.models.horeid import HOReID
+
+POOLINGS = ("gap", "ghp", "ghp_lhp")
+
+
+def network(pooling: str, backbone: BackboneOptions, order: int) -> nn.Module:
+    torch.manual_seed(0)
+    if pooling == "gap":
+        return Pooled(backbone).eval()
+    return HOReID(backbone, order=order, parts=0 if pooling == "ghp" else 256).eval()
+
+
+def seconds(model: nn.Module, images: Tensor) -> float:
+    start = time.perf_counter()
+    model(images)
+    return time.perf_counter() - start
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--json", type=Path, help="write all figures here, flat")
+    parser.add_argument("--backbone", default="resnet50.tv_in1k", help="a timm model's name")
+    parser.add_argument("--height", type=int, default=384)
+    parser.add_argument("--width", type=int, default=128)
+    parser.add_argument("--batch", type=int, default=8, help="pictures in a pass")
+    parser.add_argument("--order", type=int, default=3, help="levels multiplied")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--turns", type=int, default=9)
+    options = parser.parse_args()
+
+    torch.set_num_threads(options.threads)
+    backbone = BackboneOptions(options.backbone, "none", last_stride=1)
+    images = torch.randn(options.batch, 3, options.height, options.width)
+    images = images.contiguous(memory_format=torch.channels_last)
+    forms: dict[str, nn.Module] = {}
+    for pooling in POOLINGS:
+        model = network(pooling, backbone, options.order)
+        for form, made in (("unfolded", model), ("folded", fold(model))):
+            forms[f"{form}_{pooling}"] = made.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    # The forms of one kind run one after the other, so that what a ratio compares was measured together.
+    turn = sorted(forms)
+    times: dict[str, list[float]] = {name: [] for name in forms}
+    with torch.no_grad():
+        descriptors = {name: forms[name](images).descriptor for name in turn}  # warm up, and compare
+        for number in tqdm(range(options.turns), desc="turns", disable=None):
+            for name in turn if number % 2 else turn[::-1]:
+                times[name].append(seconds(forms[name], images))
+
+    result: dict[str, float | str] = {
+        "backbone": options.backbone,
+        "batch": options.batch,
+        "threads": options.threads,
+        "order": options.order,
+    }
+    result |= {f"{name}_seconds": statistics.median(values) for name, values in times.items()}
+    for form in ("unfolded", "folded"):
+        for pooling, key in (("ghp", f"{form}_ghp_over_gap"), ("ghp_lhp", f"{form}_over_gap")):
+            pairs = zip(times[f"{form}_{pooling}"], times[f"{form}_gap"])
+            result[key] = statistics.median(dear / plain for dear, plain in pairs)
+    for pooling in POOLINGS:
+        difference = descriptors[f"folded_{pooling}"] - descriptors[f"unfolded_{pooling}"]
+        result[f"{pooling}_largest_difference"] = float(difference.norm(dim=1).max())
+    for key, value in result.items():
+        print(f"{key:30} {value:.4g}" if isinstance(value, float) else f"{key:30} {value}")
+    if options.json:
+        options.json.write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
