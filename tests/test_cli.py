@@ -93,7 +93,7 @@ def test_index_search_and_gallery(home: Path, tmp_path: Path, capsys: pytest.Cap
     assert f"0 added, {number} already there" in capsys.readouterr().out
     file, page = tmp_path / "hits.json", tmp_path / "hits.html"
     query = pictures(home)[0]
-    more = ["--matcher", home / "kpm", "--top", 5, "--json", file, "--html", page]
+    more = ["--matcher", home / "kpm", "--top", 5, "--matcher-weight", 1, "--json", file, "--html", page]
     assert run("search", query, "--gallery", uri, *more) == 0
     hits = json.loads(file.read_text())["hits"]
     assert [hit["rank"] for hit in hits] == [1, 2, 3, 4, 5]

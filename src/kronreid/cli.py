@@ -119,6 +119,7 @@ def make_parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--rerank-top", type=positive, default=100, metavar="N", help="how many it looks at (100)"
     )
+    sub.add_argument("--matcher-weight", type=float, default=0.5, metavar="W", help=MATCHER_WEIGHT)
     add_filters(sub)
     sub.add_argument(
         "--group-by", metavar="KEY", help="group hits by identity, camera or an attribute like track"
@@ -249,6 +250,7 @@ def run_search(options: argparse.Namespace) -> None:
             options.query,
             options.top,
             options.rerank_top,
+            matcher_weight=options.matcher_weight,
             group_by=options.group_by,
             **filters(options),
         )

@@ -126,6 +126,7 @@ def test_folders_with_parts_share_names(tmp_path: Path) -> None:
         "query/ann/c2_x.png",
         "gallery/ann/c1_x.png",
         "gallery/bob/c1_x.png",
+        "train/.cache/c1_x.png",
     )
     data = read_folders(tmp_path)
     number = {p.path.parent.name: p.identity for p in (*data.train, *data.query, *data.gallery)}

@@ -98,14 +98,14 @@ def test_entries_without_a_time_meet_no_time(gallery, crops):
 def test_the_matcher_orders_the_best(tmp_path, embedder, matcher, crops):
     with Gallery(tmp_path / "people.db", embedder, matcher) as gallery:
         gallery.add(crops)
-        result = gallery.search(crops / "0007_c1s1_000007_00.png", top=8, rerank_top=5)
+        result = gallery.search(crops / "0007_c1s1_000007_00.png", top=8, rerank_top=5, matcher_weight=1)
         scored = result.hits[:5]
         assert [hit.probability for hit in scored] == sorted(
             (hit.probability for hit in scored), reverse=True
         )
         assert [hit.probability for hit in result.hits[5:]] == [None] * 3
         assert list(result.seconds) == ["embed", "search", "decode", "match", "total"]
-        plain = gallery.search(crops / "0007_c1s1_000007_00.png", top=2, rerank_top=5)
+        plain = gallery.search(crops / "0007_c1s1_000007_00.png", top=2, rerank_top=5, matcher_weight=1)
         assert [hit.id for hit in plain.hits] == [hit.id for hit in result.hits[:2]]
         json.dumps(result.as_dict())
 
@@ -114,7 +114,7 @@ def test_a_candidate_whose_file_has_gone_keeps_its_similarity(tmp_path, embedder
     with Gallery(tmp_path / "people.db", embedder, matcher) as gallery:
         gallery.add(crops)
         (crops / "0007_c1s1_000007_00.png").unlink()
-        result = gallery.search(crops / "0007_c2s1_000007_00.png", top=20, rerank_top=20)
+        result = gallery.search(crops / "0007_c2s1_000007_00.png", top=20, rerank_top=20, matcher_weight=1)
         assert len(result.hits) == 20
         assert [hit.path.name for hit in result.hits if hit.probability is None] == [
             "0007_c1s1_000007_00.png"

@@ -19,7 +19,7 @@ def test_a_page_shows_scores_and_maps_and_needs_nothing(tmp_path, embedder, matc
     query = crops / "0007_c1s1_000007_00.png"
     with Gallery(tmp_path / "people.db", embedder, matcher) as gallery:
         gallery.add(crops)
-        result = gallery.search(query, top=6, rerank_top=4)
+        result = gallery.search(query, top=6, rerank_top=4, matcher_weight=1)
         page = search_page(result, query, matcher, figure, maps=2)
         (crops / "0007_c2s1_000007_00.png").unlink()
         assert "picture not found" in search_page(result, query)

@@ -74,19 +74,18 @@ def read_folders(root: Path) -> ReIDDataset:
     camera of a test identity being a query, as in Market-1501.
 
     Raises:
-        InputError: No identity folder with pictures, fewer than two identities, or no camera in the names.
+        InputError: No identity folder with pictures, fewer than four identities to divide, or no
+            camera in the names.
     """
     given = [root / part for part in ("train", "query", "gallery")]
     if all(folder.is_dir() for folder in given):
-        people = sorted({entry.name for folder in given for entry in folder.iterdir() if entry.is_dir()})
+        people = sorted({name for folder in given for name in _folder_names(folder)})
         number = {name: index for index, name in enumerate(people, start=1)}
         train, query, gallery = (_identity_folders(folder, number) for folder in given)
         return ReIDDataset("folders", "cross-camera", root, train, query, gallery)
     if not root.is_dir():
         raise InputError(f"{root}: no such folder")
-    people = sorted(
-        entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith(".")
-    )
+    people = sorted(_folder_names(root))
     pictures = _identity_folders(root, {name: index for index, name in enumerate(people, start=1)})
     known = identities(pictures)
     if len(known) < 4:
@@ -105,6 +104,10 @@ def read_folders(root: Path) -> ReIDDataset:
         first.add(key)
     train = tuple(picture for picture in pictures if picture.identity in training)
     return ReIDDataset("folders", "cross-camera", root, train, tuple(query_list), tuple(gallery_list))
+
+
+def _folder_names(root: Path) -> list[str]:
+    return [entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith(".")]
 
 
 def _identity_folders(root: Path, number: dict[str, int]) -> tuple[Picture, ...]:

@@ -223,6 +223,7 @@ class Gallery:
         top: int = 20,
         rerank_top: int = 100,
         *,
+        matcher_weight: float = 0.5,
         camera: Scalar | Sequence[Scalar] | None = None,
         since: Time | None = None,
         until: Time | None = None,
@@ -235,6 +236,7 @@ class Gallery:
             query: One picture, or several of the same person: their mean is searched with.
             top: Number of hits (of groups, with `group_by`).
             rerank_top: How many of the most similar the matcher looks at, if there is one.
+            matcher_weight: Its say in their new order, 0 to 1; the rest is the similarity's.
             camera: Only this camera, or these.
             since: Only pictures taken then or later.
             until: Only pictures taken then or earlier; a date means its end.
@@ -253,7 +255,17 @@ class Gallery:
         if not pictures:
             raise InputError("query: no picture given")
         selection = selection_of(camera=camera, since=since, until=until, where=where)
-        result = search(self._store, embedder, self.matcher, pictures, top, rerank_top, selection, group_by)
+        result = search(
+            self._store,
+            embedder,
+            self.matcher,
+            pictures,
+            top,
+            rerank_top,
+            matcher_weight,
+            selection,
+            group_by,
+        )
         if not result.hits and not self.count:
             raise InputError(f"{self.uri}: the gallery is empty; add pictures to it first")
         return result

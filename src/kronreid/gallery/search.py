@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from kronreid.errors import InputError
+from kronreid.evaluation.pairs import fuse
 from kronreid.gallery.entries import Entry, format_box
 from kronreid.gallery.filters import Selection, format_time
 from kronreid.gallery.indexing import Embeds, picture_of, unit
@@ -73,7 +74,7 @@ class SearchResult:
     """What a search found.
 
     Attributes:
-        hits: Best first. Those that the matcher scored come first, by probability; then by similarity.
+        hits: Best first. Those that the matcher scored come first, by both scores; then by similarity.
         seconds: Time by stage: ``embed`` the query, ``search`` the database, ``decode`` the candidates,
             ``match`` them, and the ``total``.
         groups: The same hits by what they share, the group of the best hit first; empty if not asked for.
@@ -104,6 +105,7 @@ def search(
     query: Sequence[Image.Image],
     top: int,
     rerank_top: int,
+    matcher_weight: float,
     selection: Selection,
     group_by: str | None = None,
     workers: int = 4,
@@ -112,6 +114,8 @@ def search(
     for name, value in (("top", top), ("rerank_top", rerank_top)):
         if not 1 <= value <= MOST:
             raise InputError(f"{name} {value}: a whole number from 1 to {MOST:,} expected")
+    if not 0 <= matcher_weight <= 1:
+        raise InputError(f"matcher_weight {matcher_weight}: a number from 0 to 1 expected")
     clock = _Clock()
     person = unit(unit(embedder.embed(query)).mean(axis=0))
     clock.stop("embed")
@@ -132,7 +136,7 @@ def search(
             for i, score in zip(readable, scores):
                 probabilities[i] = float(score)
         clock.stop("match")
-    hits = ranked(found, probabilities)
+    hits = ranked(found, probabilities, matcher_weight)
     groups: list[Group] = []
     if group_by is None:
         hits = hits[:top]
@@ -142,11 +146,21 @@ def search(
     return SearchResult(hits, clock.finish(), groups, unreadable)
 
 
-def ranked(found: Sequence[tuple[Entry, float]], probabilities: Sequence[float | None]) -> list[Hit]:
-    """Hits in their final order: scored pairs by probability, then the others by similarity."""
+def ranked(
+    found: Sequence[tuple[Entry, float]], probabilities: Sequence[float | None], matcher_weight: float
+) -> list[Hit]:
+    """Hits in their final order: first those with a probability, by both scores together; then by similarity.
+
+    See `kronreid.evaluation.pairs.fuse` for how the scores are joined; evaluation orders in the same way.
+    """
+    scored = [i for i, probability in enumerate(probabilities) if probability is not None]
+    chances = np.clip(np.array([probabilities[i] for i in scored], dtype=np.float64), 1e-9, 1 - 1e-9)
+    similarities = np.array([found[i][1] for i in scored], dtype=np.float64)
+    joined = fuse(np.log(chances / (1 - chances))[None], similarities[None], matcher_weight)[0]
+    place = dict(zip(scored, joined.tolist()))
     order = sorted(
         range(len(found)),
-        key=lambda i: (-1.0 if (p := probabilities[i]) is None else p, found[i][1]),
+        key=lambda i: (i in place, place.get(i, 0.0), probabilities[i] or 0.0, found[i][1]),
         reverse=True,
     )
     hits = []
