@@ -1,6 +1,6 @@
 """Draw mAP against pictures seen for several runs.
 
-    python benchmarks/learning_curves.py RUN … --png FILE
+python benchmarks/learning_curves.py RUN … --png FILE
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""What HOReID's poolings cost beside average pooling: a forward pass of ResNet-50 with each, unfolded and folded.
+"""What HOReID's poolings cost beside average pooling: forward passes of ResNet-50, unfolded and folded.
 
     python benchmarks/pooling.py --json pooling.json
 

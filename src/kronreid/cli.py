@@ -1,6 +1,7 @@
 """The command line: parses, calls the rooms, prints. Rooms are imported by the command that needs them."""
 
 import argparse
+import io
 import json
 import logging
 import sys
@@ -32,6 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("kronreid").setLevel(logging.INFO)
+    for stream in (sys.stdout, sys.stderr):  # names of files may be no UTF-8: they are printed as they are
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="surrogateescape")
     try:
         options = make_parser().parse_args(arguments)
         options.run(options)
@@ -93,7 +97,12 @@ def make_parser() -> argparse.ArgumentParser:
     sub.add_argument("--png", type=Path, metavar="FILE", help="the same as one picture")
 
     sub = command("index", run_index, "Put pictures into a gallery.")
-    sub.add_argument("images", nargs="+", metavar="IMAGES", help="files or folders")
+    sub.add_argument(
+        "images",
+        nargs="+",
+        metavar="IMAGES",
+        help="files, folders, patterns or lists (CSV, Parquet, COCO, MOT)",
+    )
     sub.add_argument("--model", required=True, metavar="MODEL", help="the embedder")
     sub.add_argument(
         "--gallery", required=True, metavar="URI", help="a file, or http://host:port of a server"
@@ -105,6 +114,7 @@ def make_parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--gallery", required=True, metavar="URI", help="a file, or http://host:port of a server"
     )
+    sub.add_argument("--path", help="only this picture, or those below this folder")
     sub.add_argument("--csv", type=Path, metavar="FILE", help="where export writes")
     add_filters(sub)
 
@@ -273,7 +283,7 @@ def run_gallery(options: argparse.Namespace) -> None:
     """See the methods of `kronreid.gallery.Gallery`."""
     from kronreid.gallery import Gallery, selection_of
 
-    selection = selection_of(**filters(options))
+    selection = selection_of(**filters(options), path=options.path)
     if options.action == "export":
         if options.csv is None:
             raise InputError("--csv: names the file that export writes")
@@ -297,6 +307,10 @@ def run_gallery(options: argparse.Namespace) -> None:
             for reason in ("missing", "changed", "bad_vectors"):
                 for what in getattr(report, reason):
                     print(f"  {reason.replace('_', ' ')}: {what}")
+            if not report.intact:
+                raise InputError(
+                    f"{options.gallery}: {len(report.bad_vectors)} entries are damaged; index them again"
+                )
 
 
 def run_match(options: argparse.Namespace) -> None:

@@ -116,18 +116,24 @@ def test_horeid(images: Tensor, backbone: str, options: dict[str, Any]) -> None:
 
 
 def test_different_pictures_stay_different(horeid: HOReID, images: Tensor) -> None:
-    """With statistics of real pictures; and as `Embedder` runs it, channels-last, in both precisions."""
+    """With statistics of pictures, which magnify rounding; and as `Embedder` runs it, channels-last."""
     folded = fold(horeid).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     batch = images.contiguous(memory_format=torch.channels_last)
     with torch.no_grad():
         expected, result = horeid(images).descriptor, folded(batch).descriptor
-        with torch.autocast("cpu", torch.bfloat16):
-            half = folded(batch).descriptor
         torch.testing.assert_close(folded.part_maps(batch), horeid.part_maps(images), rtol=1e-3, atol=1e-4)
     assert (expected[0] - expected[1]).norm() > 0.01
     assert distance(result, expected) < 1e-3
+
+
+def test_autocast(images: Tensor) -> None:
+    model = shaken(HOReID(BACKBONES["resnet"], order=2, channels=24, dimension=32, parts=5))
+    with torch.no_grad():
+        expected = model(images).descriptor
+        with torch.autocast("cpu", torch.bfloat16):
+            half = fold(model)(images).descriptor
     assert half.dtype == torch.float32
-    assert (half * expected).sum(dim=1).min() > 0.9
+    assert (half * expected).sum(dim=1).min() > 0.98
 
 
 class Recorder(TorchDispatchMode):
@@ -165,7 +171,7 @@ def test_kpm(images: Tensor) -> None:
         assert scale.weight is not None
         assert folded_scale.weight is not None
         assert distance(folded_scale.maps, scale.maps) < 1e-5
-        assert distance(folded_scale.weight - 1, scale.weight - 1) < 1e-4
+        torch.testing.assert_close(folded_scale.weight, scale.weight, rtol=0, atol=1e-3)
     assert norms(folded) == 0
     index = torch.tensor([0, 1, 2]), torch.tensor([3, 4, 5])
     with torch.no_grad():
@@ -260,7 +266,7 @@ def test_load_folds(name: str, paths: list[Path], input_options: InputOptions, t
     assert type(tool.model) is type(plain.model)
     assert tool.fingerprint == plain.fingerprint
     vectors = torch.from_numpy(tool.embed(paths))
-    assert distance(vectors, torch.from_numpy(plain.embed(paths))) < 1e-5
+    assert distance(vectors, torch.from_numpy(plain.embed(paths))) < 1e-4
     if isinstance(tool, Embedder) and isinstance(plain, Embedder):
         if name == "horeid":
             np.testing.assert_allclose(tool.part_maps(paths[0]), plain.part_maps(paths[0]), rtol=1e-3)
