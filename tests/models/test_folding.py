@@ -116,12 +116,13 @@ def test_horeid(images: Tensor, backbone: str, options: dict[str, Any]) -> None:
 
 
 def test_different_pictures_stay_different(horeid: HOReID, images: Tensor) -> None:
-    """With statistics of pictures, which magnify rounding; and as `Embedder` runs it, channels-last."""
+    """With statistics of pictures, which magnify rounding (2e-4 in the maps with two threads); and
+    channels-last, as `Embedder` runs it."""
     folded = fold(horeid).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     batch = images.contiguous(memory_format=torch.channels_last)
     with torch.no_grad():
         expected, result = horeid(images).descriptor, folded(batch).descriptor
-        torch.testing.assert_close(folded.part_maps(batch), horeid.part_maps(images), rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(folded.part_maps(batch), horeid.part_maps(images), rtol=1e-2, atol=1e-3)
     assert (expected[0] - expected[1]).norm() > 0.01
     assert distance(result, expected) < 1e-3
 

@@ -75,7 +75,7 @@ def normalise(batch: Tensor, options: InputOptions) -> Tensor:
     """uint8 (N, 3, H, W) to float32, zero mean and unit deviation per channel."""
     mean = torch.tensor(options.mean, device=batch.device).view(1, 3, 1, 1)
     std = torch.tensor(options.std, device=batch.device).view(1, 3, 1, 1)
-    return (batch.float() / 255 - mean) / std
+    return batch.div(255).sub_(mean).div_(std)
 
 
 class TrainTransform:
