@@ -18,6 +18,8 @@ from kronreid.data.pedestrians import write_market1501
 from kronreid.data.readers import read
 from kronreid.data.samplers import PKBatchSampler
 from kronreid.errors import InputError
+from kronreid.evaluation import evaluate_dataset
+from kronreid.models.inference import load
 from kronreid.training.callbacks import CHECKPOINT, HISTORY, mean_of_weights
 from kronreid.training.config import Config, make_config
 from kronreid.training.train import TrainingData, train
@@ -112,6 +114,18 @@ def test_the_run_folder_opens_and_its_curve_is_complete(tmp_path: Path, root: Pa
     assert int(rows[-1]["pictures"]) == 8 * 12
     assert any((run / "tensorboard").iterdir())
     assert not list(run.glob(".new*"))
+
+
+@pytest.mark.parametrize("options", [{}, {"match": False, "attention": False}], ids=["matching", "pooled"])
+def test_evaluation_while_training_is_what_evaluate_says(tmp_path: Path, root: Path, options: dict) -> None:
+    """Also where the training computes in bf16."""
+    values = {**SMALL, "model": {**MODELS["kpm"], **options}, "data": {"workers": 0, "root": str(root)}}
+    training = {**SMALL["training"], "precision": "bf16-mixed", "average_weights": 0.0}
+    run = train(make_config({**values, "training": training}), tmp_path / "run")
+    dataset = read(root)
+    model = load(run, folded=False)
+    result = evaluate_dataset(model, dataset, protocol=dataset.protocol)
+    assert float(losses(run)[-1]["mAP"]) == pytest.approx(result.mAP, abs=1e-9)
 
 
 def test_every_epoch_has_batches_of_its_own(

@@ -64,14 +64,17 @@ class RunFolder(Callback):
         self.started, self.evaluating, self.metrics = time.perf_counter(), 0.0, {}
 
     def evaluate(self, module: ReIDTraining) -> None:
-        """Evaluate the module as it is now, on all processes, and save it as best if it is."""
+        """Evaluate the module as it is now, on all processes, and save it as best if it is.
+
+        In full precision, as `kronreid evaluate` does it: Lightning calls this under the training's autocast.
+        """
         start = time.perf_counter()
         training = module.model.training
         tool = wrap(module.model, self.config.input)
-        tool.autocast = self.config.training.precision == "bf16-mixed"
-        result = evaluate_dataset(
-            tool, self.dataset, protocol=self.config.data.protocol or self.dataset.protocol
-        )
+        with torch.autocast(module.device.type, enabled=False):
+            result = evaluate_dataset(
+                tool, self.dataset, protocol=self.config.data.protocol or self.dataset.protocol
+            )
         module.model.train(training)
         self.metrics = {"rank1": result.rank1, "mAP": result.mAP}
         if module.global_rank == 0 and result.mAP > self.best:
