@@ -4,8 +4,13 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from kronreid.data.pedestrians import write_market1501
+
+# A busy machine is slow, which says nothing about the code under test.
+settings.register_profile("kronreid", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("kronreid")
 
 
 @pytest.fixture(scope="session")

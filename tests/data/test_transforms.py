@@ -117,6 +117,7 @@ def test_crop_box_of_the_paper() -> None:
     assert abs((top[room] / (1 - height[room])).mean() - 0.5) < 0.05
 
 
+@settings(deadline=None)
 @given(
     area=st.tuples(st.floats(0.1, 0.9), st.floats(0.1, 0.9)).map(sorted),
     aspect=st.tuples(st.floats(0.5, 4.0), st.floats(0.5, 4.0)).map(sorted),

@@ -183,6 +183,11 @@ def test_data_that_do_not_fit_leave_nothing_behind(tmp_path: Path, root: Path) -
     assert not (tmp_path / "run").exists()
 
 
+def test_it_can_be_the_first_import() -> None:
+    """Lightning imports torchvision by a way of its own: the guard must be there before."""
+    subprocess.run([sys.executable, "-c", "import kronreid; kronreid.train"], check=True, timeout=120)
+
+
 def test_processes_share_a_batch(root: Path) -> None:
     dataset = read(root)
     data = TrainingData(dataset, small(root))
