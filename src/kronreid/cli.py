@@ -104,25 +104,19 @@ def make_parser() -> argparse.ArgumentParser:
         help="files, folders, patterns or lists (CSV, Parquet, COCO, MOT)",
     )
     sub.add_argument("--model", required=True, metavar="MODEL", help="the embedder")
-    sub.add_argument(
-        "--gallery", required=True, metavar="URI", help="a file, or http://host:port of a server"
-    )
+    add_gallery(sub)
     sub.add_argument("--batch-size", type=positive, default=64, help="pictures per pass (64)")
 
     sub = command("gallery", run_gallery, "Look after a gallery: info, list, delete, export, verify.")
     sub.add_argument("action", choices=["info", "list", "delete", "export", "verify"])
-    sub.add_argument(
-        "--gallery", required=True, metavar="URI", help="a file, or http://host:port of a server"
-    )
+    add_gallery(sub)
     sub.add_argument("--path", help="only this picture, or those below this folder")
     sub.add_argument("--csv", type=Path, metavar="FILE", help="where export writes")
     add_filters(sub)
 
     sub = command("search", run_search, "Find a person in a gallery.")
     sub.add_argument("query", nargs="+", metavar="QUERY", help="one picture, or several of one person")
-    sub.add_argument(
-        "--gallery", required=True, metavar="URI", help="a file, or http://host:port of a server"
-    )
+    add_gallery(sub)
     sub.add_argument("--model", metavar="MODEL", help="the embedder that made the gallery, if it has moved")
     sub.add_argument("--matcher", metavar="MODEL", help="look again at the best with this matcher")
     sub.add_argument("--top", type=positive, default=20, help="how many hits (20)")
@@ -150,6 +144,13 @@ def make_parser() -> argparse.ArgumentParser:
     sub.add_argument("model", metavar="MODEL|CONFIG", help="a model folder or a config file")
     sub.add_argument("--json", type=Path, metavar="FILE", help="write the figures")
     return parser
+
+
+def add_gallery(parser: argparse.ArgumentParser) -> None:
+    """The option that names a gallery."""
+    parser.add_argument(
+        "--gallery", required=True, metavar="URI", help="a file, or http://host:port of a server"
+    )
 
 
 def add_filters(parser: argparse.ArgumentParser) -> None:

@@ -110,8 +110,8 @@ class KPM(nn.Module):
             if attention
             else None
         )
-        # The squared mean difference of two pictures is tiny (about 1e-4): with BN's usual epsilon it would
-        # be that epsilon, not the variance, which scales it.
+        # Squared differences span orders of magnitude between backbones and scales: with a tiny epsilon it is
+        # always their variance that BN divides by.
         self.norms = nn.ModuleList(nn.BatchNorm1d(channels, eps=1e-9) for channels in self.channels)
         self.classifier = nn.Linear(sum(self.channels), 1)
         self.match = match

@@ -43,7 +43,8 @@ def mean_of_weights(decay: float) -> WeightAveraging:
 class RunFolder(Callback):
     """Keeps a run's folder complete at the end of every epoch.
 
-    ``config.json`` and ``model.safetensors`` are the newest model (what `kronreid.load` opens), ``best/`` the
+    ``config.json`` and ``model.safetensors`` are the newest model that was evaluated, in the end the last
+    one (what `kronreid.load` opens), ``best/`` the
     one of the best mAP so far (chosen on the very queries that it is measured on: report the newest),
     ``last.ckpt`` all that resuming needs, and ``history.csv`` a line per epoch.
 
@@ -64,7 +65,7 @@ class RunFolder(Callback):
         self.started, self.evaluating, self.metrics = time.perf_counter(), 0.0, {}
 
     def evaluate(self, module: ReIDTraining) -> None:
-        """Evaluate the module as it is now, on all processes, and save it as best if it is.
+        """Evaluate the module as it is now, on all processes, and save it; also as best if it is.
 
         In full precision, as `kronreid evaluate` does it: Lightning calls this under the training's autocast.
         """
@@ -77,9 +78,11 @@ class RunFolder(Callback):
             )
         module.model.train(training)
         self.metrics = {"rank1": result.rank1, "mAP": result.mAP}
-        if module.global_rank == 0 and result.mAP > self.best:
-            self.best = result.mAP
-            self._save(self.folder / "best", module)
+        if module.global_rank == 0:
+            self._save(self.folder, module)
+            if result.mAP > self.best:
+                self.best = result.mAP
+                self._save(self.folder / "best", module)
         self.evaluating = time.perf_counter() - start
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
