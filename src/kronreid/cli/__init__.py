@@ -1,0 +1,56 @@
+"""The command line: parses, calls the rooms, prints. One module per command; rooms are imported by the
+command that needs them, so that ``--help`` is quick."""
+
+import argparse
+import io
+import logging
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from kronreid.cli import demo, evaluate, gallery, index, match, search, summary, train
+from kronreid.errors import InputError
+
+COMMANDS = (demo, train, evaluate, index, search, gallery, match, summary)
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, as every other error is said."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message}; see '{self.prog} --help'")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Returns:
+        The exit status: 0, or 2 after bad input, or 130 after Ctrl-C.
+    """
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("kronreid").setLevel(logging.INFO)
+    for stream in (sys.stdout, sys.stderr):  # names of files may be no UTF-8: they are printed as they are
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="surrogateescape")
+    try:
+        options = make_parser().parse_args(arguments)
+        options.run(options)
+    except InputError as error:
+        print(f"kronreid: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("kronreid: stopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # "kronreid … | head"
+        sys.stderr.close()
+        return 0
+    return 0
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The whole command line; README and docs show its use."""
+    parser = Parser(prog="kronreid", description="Find a person again in pictures of people.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=Parser)
+    for command in COMMANDS:
+        command.add(commands)
+    return parser

@@ -1,0 +1,55 @@
+"""``kronreid gallery``: look after a gallery."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kronreid.cli.options import add_command, add_filters, add_gallery, filters, folder_must_exist
+from kronreid.errors import InputError
+
+if TYPE_CHECKING:
+    from kronreid.cli.options import Commands
+
+
+def add(commands: "Commands") -> None:
+    """Its options."""
+    sub = add_command(commands, "gallery", run, "Look after a gallery: info, list, delete, export, verify.")
+    sub.add_argument("action", choices=["info", "list", "delete", "export", "verify"])
+    add_gallery(sub)
+    sub.add_argument("--path", help="only this picture, or those below this folder")
+    sub.add_argument("--csv", type=Path, metavar="FILE", help="where export writes")
+    add_filters(sub)
+
+
+def run(options: argparse.Namespace) -> None:
+    """See the methods of `kronreid.gallery.Gallery`."""
+    from kronreid.gallery import Gallery, selection_of
+
+    selection = selection_of(**filters(options), path=options.path)
+    if options.action == "export":
+        if options.csv is None:
+            raise InputError("--csv: names the file that export writes")
+        folder_must_exist(options.csv, "--csv")
+    with Gallery(options.gallery) as gallery:
+        if options.action == "info":
+            info = gallery.info()
+            size = "" if info.bytes_on_disk is None else f", {info.bytes_on_disk / 1e6:.1f} MB"
+            print(f"{info.uri}: {info.count:,} pictures, {info.dimension} dimensions{size}")
+            print(f"made by {info.model or 'an unknown model'} ({info.fingerprint[:12]})")
+        elif options.action == "list":
+            for entry in gallery.entries(selection):
+                print(f"{entry.identity or '-':>8}  {entry.camera or '-':>6}  {entry.path}")
+        elif options.action == "delete":
+            print(f"{gallery.delete(selection)} deleted; {gallery.count} left")
+        elif options.action == "export":
+            print(f"{gallery.export(options.csv, selection)} rows in {options.csv}")
+        else:
+            report = gallery.verify()
+            print(f"{report.checked} checked: {'all intact' if report.intact else 'NOT intact'}")
+            for reason in ("missing", "changed", "bad_vectors"):
+                for what in getattr(report, reason):
+                    print(f"  {reason.replace('_', ' ')}: {what}")
+            if not report.intact:
+                raise InputError(
+                    f"{options.gallery}: {len(report.bad_vectors)} entries are damaged; index them again"
+                )

@@ -1,0 +1,45 @@
+"""``kronreid match``: two pictures, and why they match."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kronreid.cli.options import add_command, folder_must_exist, load_matcher, to_json, write
+
+if TYPE_CHECKING:
+    from kronreid.cli.options import Commands
+
+
+def add(commands: "Commands") -> None:
+    """Its options."""
+    sub = add_command(commands, "match", run, "Compare two pictures, and show why.")
+    sub.add_argument("a", metavar="A", help="a picture")
+    sub.add_argument("b", metavar="B", help="another one")
+    sub.add_argument("--matcher", required=True, metavar="MODEL", help="the matcher")
+    sub.add_argument("--png", type=Path, metavar="FILE", help="draw correspondences and attention")
+    sub.add_argument(
+        "--json", type=Path, metavar="FILE", help="write the probability, correspondences and attention"
+    )
+
+
+def run(options: argparse.Namespace) -> None:
+    """See `kronreid.models.inference.Matcher.explain`."""
+    why = load_matcher(options.matcher).explain(options.a, options.b)
+    if options.json:
+        scales = [
+            {
+                "height": scale.height,
+                "width": scale.width,
+                "correspondence": scale.correspondence.tolist(),
+                "attention_a": scale.attention_a.tolist(),
+                "attention_b": scale.attention_b.tolist(),
+            }
+            for scale in why.scales
+        ]
+        write(options.json, to_json({"probability": why.probability, "scales": scales}), "--json")
+    if options.png:
+        from kronreid.explain import match_figure
+
+        folder_must_exist(options.png, "--png")
+        match_figure(why).save(options.png, format="PNG")
+    print(f"probability of the same person: {why.probability:.4f}")

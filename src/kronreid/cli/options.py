@@ -1,0 +1,108 @@
+"""What several commands share: their options, the models they open and the files they write."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kronreid.errors import InputError
+
+if TYPE_CHECKING:
+    from kronreid.models.inference import Embedder, Matcher
+
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+
+MATCHER_WEIGHT = "its say in the new order, 0 to 1 (0.5 beside an embedder, 1 alone)"
+
+
+def add_command(commands: "Commands", name: str, run: Any, text: str) -> argparse.ArgumentParser:
+    """A command of the line, its help text, and the function that runs it."""
+    sub = commands.add_parser(name, help=text, description=text)
+    sub.set_defaults(run=run)
+    return sub
+
+
+def add_gallery(parser: argparse.ArgumentParser) -> None:
+    """The option that names a gallery."""
+    parser.add_argument(
+        "--gallery", required=True, metavar="URI", help="a file, or http://host:port of a server"
+    )
+
+
+def add_filters(parser: argparse.ArgumentParser) -> None:
+    """The options that choose pictures of a gallery."""
+    parser.add_argument("--camera", nargs="+", help="only these cameras")
+    parser.add_argument(
+        "--since", metavar="TIME", help="only pictures taken then or later, like 2026-03-01T12:00"
+    )
+    parser.add_argument("--until", metavar="TIME", help="only pictures taken then or earlier")
+    parser.add_argument(
+        "--where", nargs="+", default=[], metavar="key=value", help="only pictures with these values"
+    )
+
+
+def filters(options: argparse.Namespace) -> dict[str, Any]:
+    """What `add_filters` was given, as the gallery takes it."""
+    where = dict(pair(text) for text in options.where)
+    return {"camera": options.camera, "since": options.since, "until": options.until, "where": where}
+
+
+def pair(text: str) -> tuple[str, str]:
+    """``key=value`` split."""
+    key, equals, value = text.partition("=")
+    if not key or not equals:
+        raise InputError(f"--where {text}: key=value is expected")
+    return key, value
+
+
+def positive(text: str) -> int:
+    """A whole number above 0."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: a whole number above 0 is expected")
+    return int(text)
+
+
+def count_or_all(text: str) -> int | str:
+    """A whole number above 0, or the word all."""
+    return text if text == "all" else positive(text)
+
+
+def load_model(path: str, option: str) -> "Embedder | Matcher":
+    """An embedder or a matcher, or an error that names the option."""
+    from kronreid.models.inference import load
+
+    try:
+        return load(path)
+    except InputError as error:
+        raise InputError(f"{option} {error}") from None
+
+
+def load_matcher(path: str) -> "Matcher":
+    """A matcher, or an error that names the option."""
+    from kronreid.models.inference import Matcher
+
+    model = load_model(path, "--matcher")
+    if not isinstance(model, Matcher):
+        raise InputError(f"--matcher {path}: is an embedder; a pair model like KPM is needed")
+    return model
+
+
+def to_json(value: Any) -> str:
+    """JSON that people can read; no NaN."""
+    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def folder_must_exist(path: Path, option: str, suffix: str | None = None) -> None:
+    """Complain before the work is done, not after."""
+    if suffix is not None and path.suffix != suffix:
+        raise InputError(f"{option} {path}: the name must end in {suffix}")
+    if not path.parent.is_dir():
+        raise InputError(f"{option} {path}: there is no folder {path.parent}")
+
+
+def write(path: Path, text: str, option: str) -> None:
+    """Write a file whole or not at all."""
+    folder_must_exist(path, option)
+    new = path.with_name(f".{path.name}.new")
+    new.write_text(text, encoding="utf-8")
+    new.replace(path)

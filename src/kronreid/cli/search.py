@@ -1,0 +1,77 @@
+"""``kronreid search``: find a person in a gallery."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kronreid.cli.options import (
+    MATCHER_WEIGHT,
+    add_command,
+    add_filters,
+    add_gallery,
+    filters,
+    load_matcher,
+    load_model,
+    positive,
+    to_json,
+    write,
+)
+from kronreid.errors import InputError
+
+if TYPE_CHECKING:
+    from kronreid.cli.options import Commands
+
+
+def add(commands: "Commands") -> None:
+    """Its options."""
+    sub = add_command(commands, "search", run, "Find a person in a gallery.")
+    sub.add_argument("query", nargs="+", metavar="QUERY", help="one picture, or several of one person")
+    add_gallery(sub)
+    sub.add_argument("--model", metavar="MODEL", help="the embedder that made the gallery, if it has moved")
+    sub.add_argument("--matcher", metavar="MODEL", help="look again at the best with this matcher")
+    sub.add_argument("--top", type=positive, default=20, help="how many hits (20)")
+    sub.add_argument(
+        "--rerank-top", type=positive, default=100, metavar="N", help="how many it looks at (100)"
+    )
+    sub.add_argument("--matcher-weight", type=float, default=0.5, metavar="W", help=MATCHER_WEIGHT)
+    add_filters(sub)
+    sub.add_argument(
+        "--group-by", metavar="KEY", help="group hits by identity, camera or an attribute like track"
+    )
+    sub.add_argument("--json", type=Path, metavar="FILE", help="write the hits")
+    sub.add_argument("--html", type=Path, metavar="FILE", help="write a page with the pictures")
+
+
+def run(options: argparse.Namespace) -> None:
+    """See `kronreid.gallery.Gallery.search`."""
+    from kronreid.gallery import Gallery
+
+    matcher = load_matcher(options.matcher) if options.matcher else None
+    with Gallery(options.gallery, matcher=matcher) as gallery:
+        if not options.model and not Path(gallery.model).is_dir():
+            raise InputError(
+                f"--model: {options.gallery} was made by a model that is not at {gallery.model!r}; name it"
+            )
+        gallery.attach(load_model(options.model or gallery.model, "--model"))
+        result = gallery.search(
+            options.query,
+            options.top,
+            options.rerank_top,
+            matcher_weight=options.matcher_weight,
+            group_by=options.group_by,
+            **filters(options),
+        )
+    if options.json:
+        write(options.json, to_json(result.as_dict()), "--json")
+    if options.html:
+        from kronreid.explain import correspondence_figure
+        from kronreid.gallery import search_page
+
+        write(options.html, search_page(result, options.query, matcher, correspondence_figure), "--html")
+    for hit in result.hits:
+        probability = "" if hit.probability is None else f"  match {hit.probability:.3f}"
+        print(f"{hit.rank:4}  similarity {hit.similarity:.3f}{probability}  {hit.path}")
+    print("  ".join(f"{stage} {1000 * seconds:.0f} ms" for stage, seconds in result.seconds.items()))
+    for reason in result.unreadable:
+        print(f"not re-scored: {reason}", file=sys.stderr)

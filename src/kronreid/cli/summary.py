@@ -1,0 +1,45 @@
+"""``kronreid summary``: what a model weighs."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kronreid.cli.options import add_command, to_json, write
+
+if TYPE_CHECKING:
+    from kronreid.cli.options import Commands
+
+
+def add(commands: "Commands") -> None:
+    """Its options."""
+    sub = add_command(commands, "summary", run, "Parameters, multiply-adds and layers of a model.")
+    sub.add_argument("model", metavar="MODEL|CONFIG", help="a model folder or a config file")
+    sub.add_argument("--json", type=Path, metavar="FILE", help="write the figures")
+
+
+def run(options: argparse.Namespace) -> None:
+    """See `kronreid.models.summary`."""
+    from dataclasses import asdict
+
+    from kronreid.models.storage import load_folder
+    from kronreid.models.summary import summarise
+    from kronreid.training.config import build_model, read_config
+
+    path = Path(options.model)
+    if path.is_dir():
+        model, size, _ = load_folder(path)
+    else:
+        config = read_config(path, ["model.backbone.weights=none"])
+        model, size = build_model(config, str(path)), config.input
+    summary = summarise(model, size)
+    if options.json:
+        write(options.json, to_json(asdict(summary)), "--json")
+    print(f"{'part':12} {'parameters':>12} {'multiply-adds':>15}  layers")
+    for part in summary.parts:
+        layers = ", ".join(f"{number} {kind}" for kind, number in part.layers.items())
+        print(f"{part.name:12} {part.parameters:12,} {part.multiply_adds:15,}  {layers}")
+    print(
+        f"{'total':12} {summary.parameters:12,} {summary.multiply_adds:15,}  "
+        f"for one {size.height} × {size.width} picture"
+    )
+    print(f"{'with count sketches as dense matrices':25} {summary.parameters_with_sketches:,}")
