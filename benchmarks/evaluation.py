@@ -133,12 +133,34 @@ def market_times(folder: Path | None, scale: float, device: str, noise: float, n
 
 
 def naive_times(folder: Path | None, scale: float) -> dict[str, float]:
-    """A full distance matrix, argsort and a loop over queries in numpy, beside ours in the same process."""
+    """Full distance matrix, argsort and a loop over queries, in two hands, beside ours in one process.
+
+    `naive` is what toolboxes of the field do: Euclidean distances, a matrix of matches, CMC curves,
+    and a running precision in a list comprehension. `numpy` is the same as tight as numpy allows: cosine, no
+    matrix of matches, no CMC, everything vectorised over the gallery.
+    """
     q_ids, q_cameras, g_ids, g_cameras = read_labels(folder, scale, "market")
     q, g = make_vectors(q_ids, NOISE, 1).numpy(), make_vectors(g_ids, NOISE, 2).numpy()
     found: dict[str, float] = {}
 
     def naive() -> None:
+        squares = (q**2).sum(1)[:, None] + (g**2).sum(1)[None, :]
+        order = np.argsort(squares - 2 * (q @ g.T), axis=1)
+        matches = (g_ids[order] == q_ids[:, None]).astype(np.int32)
+        precisions, curves = [], []
+        for i in range(len(q)):
+            junk = (g_ids[order[i]] == q_ids[i]) & (g_cameras[order[i]] == q_cameras[i])
+            right = matches[i][~junk & (g_ids[order[i]] != -1)]
+            if not right.any():
+                continue
+            hits = right.cumsum()
+            curves.append(np.minimum(hits, 1)[:50])
+            precision = np.asarray([hit / rank for rank, hit in enumerate(hits, start=1)]) * right
+            precisions.append(precision.sum() / right.sum())
+        found["naive"] = float(np.mean(precisions))
+        found["naive_rank1"] = float(np.mean(curves, axis=0)[0])
+
+    def tight() -> None:
         order = np.argsort(1 - q @ g.T, axis=1)
         precisions = []
         for i in range(len(q)):
@@ -148,15 +170,22 @@ def naive_times(folder: Path | None, scale: float) -> dict[str, float]:
             if right.any():
                 precision = right.cumsum() / np.arange(1, len(right) + 1)
                 precisions.append((precision * right).sum() / right.sum())
-        found["naive"] = float(np.mean(precisions))
+        found["numpy"] = float(np.mean(precisions))
 
     def whole() -> None:
-        found["ours"] = evaluate(q, q_ids, q_cameras, g, g_ids, g_cameras).mAP
+        result = evaluate(q, q_ids, q_cameras, g, g_ids, g_cameras)
+        found["ours"], found["ours_rank1"] = result.mAP, result.rank1
 
-    times = alternate([naive, whole], "cpu", repeats=3)
-    if abs(found["naive"] - found["ours"]) > 1e-6:
-        sys.exit(f"the two ways disagree: {found}")
-    return {"naive_s": times[0], "naive_over_market": times[0] / times[1]}
+    naive_s, tight_s, ours_s = alternate([naive, tight, whole], "cpu", repeats=3)
+    mean_precisions = [found["naive"], found["numpy"], found["ours"]]
+    if np.ptp(mean_precisions) > 1e-6 or abs(found["naive_rank1"] - found["ours_rank1"]) > 1e-6:
+        sys.exit(f"the ways disagree: {found}")
+    return {
+        "naive_s": naive_s,
+        "naive_over_market": naive_s / ours_s,
+        "numpy_s": tight_s,
+        "numpy_over_market": tight_s / ours_s,
+    }
 
 
 def evaluate_once(folder: Path | None, scale: float, size: str, k_reciprocal: bool) -> dict[str, float]:
