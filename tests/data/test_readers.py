@@ -2,26 +2,20 @@
 
 import logging
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from kronreid.data.images import find_pictures
-from kronreid.data.readers import describe, read, read_folders, read_market1501
+from kronreid.data.readers import LAYOUTS, describe, detect, read
+from kronreid.data.readers.folders import read_folders
+from kronreid.data.readers.market1501 import read_market1501
 from kronreid.data.records import DISTRACTOR, JUNK, NO_CAMERA, UNKNOWN, Picture, identities
 from kronreid.errors import InputError
 
-TRAIN, QUERY, GALLERY = "bounding_box_train", "query", "bounding_box_test"
-
-
-def tree(root: Path, *names: str) -> Path:
-    """A folder with empty files of these names; a name that ends in a slash is an empty folder."""
-    for name in names:
-        path = root / name
-        (path if name.endswith("/") else path.parent).mkdir(parents=True, exist_ok=True)
-        if not name.endswith("/"):
-            path.touch()
-    return root
+from . import miniatures
+from .miniatures import GALLERY, QUERY, TRAIN, tree
 
 
 def refusal(root: Path, layout: str | None = None) -> str:
@@ -89,8 +83,47 @@ def test_market1501_refuses(tmp_path: Path) -> None:
     assert str(nobody / TRAIN) in refusal(nobody)
 
 
-def test_dukemtmc_names(tmp_path: Path) -> None:
-    assert describe(tmp_path / "0005_c2_f0046985.jpg") == Picture(tmp_path / "0005_c2_f0046985.jpg", 5, 2)
+def test_market1501_gives_gt_bbox_to_multi_query(tmp_path: Path) -> None:
+    root = miniatures.market(tmp_path)
+    data = read(root)
+    assert [p.path.relative_to(root).as_posix() for p in data.multi_query] == [
+        "gt_bbox/0001_c1s1_001051_00.jpg",
+        "gt_bbox/0001_c1s1_001076_00.jpg",
+    ], "those of a query's person and camera, not of other cameras and of people who train"
+
+
+@pytest.mark.parametrize("place", ["images", "distractors_500k", "distractors_500k/images"])
+def test_market1501_with_more_distractors(tmp_path: Path, place: str) -> None:
+    root = miniatures.market(tmp_path)
+    if place != "images":
+        (root / place).parent.mkdir(exist_ok=True)
+        (root / "images").rename(root / place)
+    (root / place / "0000_c3s1_000001_00.jpg").rename(root / place / "0005_c3s1_000001_00.jpg")
+    plain, more = read(root), read(root, "market1501+500k")
+    assert (more.name, more.protocol) == ("market1501+500k", "market1501")
+    assert more.gallery[: len(plain.gallery)] == plain.gallery
+    assert [(p.identity, p.camera) for p in more.gallery[len(plain.gallery) :]] == [(0, 4), (0, 3)]
+    assert "distractors_500k" in refusal(market(tmp_path / "without"), "market1501+500k")
+
+
+def test_archives_unpack_to_a_folder_of_their_own(tmp_path: Path) -> None:
+    miniatures.market(tmp_path / "Market-1501-v15.09.15")
+    assert read(tmp_path).query == read(tmp_path / "Market-1501-v15.09.15").query
+    miniatures.duke(tmp_path / "DukeMTMC-reID")
+    assert detect(tmp_path) == ["market1501", "dukemtmc"]
+    assert "market1501, dukemtmc" in refusal(tmp_path)
+    assert (read(tmp_path, "market1501").name, read(tmp_path, "dukemtmc").name) == ("market1501", "dukemtmc")
+
+
+def test_dukemtmc(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        data = read(miniatures.duke(tmp_path / "duke"))
+    assert (data.name, data.protocol) == ("dukemtmc", "dukemtmc")
+    assert [(p.identity, p.camera) for p in data.query] == [(5, 2)]
+    assert {(p.identity, p.camera) for p in data.gallery} == {(5, 5), (5, 2), (4700, 6)}
+    assert identities(data.train) == [1, 4]
+    assert "withdrawn" in caplog.text
+    assert "0005_c2_f0046985.jpg" in refusal(market(tmp_path / "market"), "dukemtmc")
 
 
 PEOPLE = ("ann", "bob", "cleo", "dan", "eve")
@@ -159,6 +192,33 @@ def test_flat_folder_has_no_identities(tmp_path: Path) -> None:
 def test_read_looks_for_the_layout(tmp_path: Path) -> None:
     assert read(market(tmp_path / "market")).name == "market1501"
     assert read(str(folders(tmp_path / "folders"))).name == "folders"
+
+
+@pytest.mark.parametrize(
+    ("make", "layouts"),
+    [
+        (miniatures.market, ["market1501"]),
+        (miniatures.duke, ["dukemtmc"]),
+        (miniatures.msmt17, ["msmt17"]),
+        (
+            miniatures.cuhk03,
+            ["cuhk03-labeled", "cuhk03-detected", "cuhk03-np-labeled", "cuhk03-np-detected"],
+        ),
+    ],
+)
+def test_layouts_are_told_apart(tmp_path: Path, make: Callable[[Path], Path], layouts: list[str]) -> None:
+    assert detect(make(tmp_path / "root")) == layouts
+    assert set(layouts) <= set(LAYOUTS)
+
+
+@pytest.mark.parametrize("name", [f"{TRAIN}/0002_c1s1_000451_03.jpg", f"{GALLERY}/"])
+def test_an_incomplete_market1501_is_told_so(tmp_path: Path, name: str) -> None:
+    assert f"no folder {QUERY}" in refusal(tree(tmp_path, name)).replace(f"{TRAIN} nor ", "")
+
+
+def test_splits_are_for_layouts_that_have_them(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"--split 3: layout market1501 has one division"):
+        read(market(tmp_path), split=3)
 
 
 def test_read_refuses(tmp_path: Path) -> None:

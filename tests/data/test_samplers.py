@@ -15,7 +15,12 @@ from torch.utils.data import DataLoader
 
 from kronreid.data.readers import read
 from kronreid.data.records import DISTRACTOR, JUNK, Picture
-from kronreid.data.samplers import PKBatchSampler, TrainingPictures
+from kronreid.data.samplers import (
+    HardIdentityBatchSampler,
+    NearestIdentities,
+    PKBatchSampler,
+    TrainingPictures,
+)
 from kronreid.data.transforms import AugmentOptions, InputOptions, TrainTransform
 from kronreid.errors import InputError
 
@@ -136,6 +141,63 @@ def test_across_cameras(cameras: Any, k: int, seed: int) -> None:
                     taken[camera] for camera in have if taken[camera] < have[camera]
                 )
                 taken[picture.camera] += 1
+
+
+def on_a_circle(count: int, turn: float = 0.0) -> NearestIdentities:
+    """Identity n looks at angle n: its neighbours by number are its neighbours, the nearest a little ahead."""
+    angles = torch.arange(count) * (2 * torch.pi / count) * (1 + turn)
+    nearest = NearestIdentities()
+    nearest.update(torch.stack([angles.cos(), angles.sin()], dim=1))
+    return nearest
+
+
+@settings(max_examples=40, deadline=None)
+@given(count=st.integers(2, 9), p=st.integers(2, 9), dimension=st.integers(1, 4), seed=st.integers(0, 99))
+def test_nearest_identities(count: int, p: int, dimension: int, seed: int) -> None:
+    """Each identity first, then all others from the most similar on; batches are one drawn and its nearest."""
+    assume(p <= count)
+    generator = torch.Generator().manual_seed(seed)
+    means = torch.nn.functional.normalize(torch.randn(count, dimension, generator=generator))
+    nearest = NearestIdentities()
+    nearest.update(means)
+    for identity, order in enumerate(nearest.order):
+        assert order[0] == identity
+        assert sorted(order) == list(range(count))
+        similar = [float(means[identity] @ means[other]) for other in order[1:]]
+        assert all(a >= b - 1e-6 for a, b in zip(similar, similar[1:]))
+    pictures = people(*[[1, 2]] * count)
+    sampler = HardIdentityBatchSampler(nearest, pictures, p, 2, 6, seed)
+    for batch in sampler:
+        shown = [(pictures[index].identity - 2) // 3 for index, _ in batch]
+        assert shown[::2] == shown[1::2] == list(nearest.order[shown[0]][:p])
+
+
+def test_hard_batches_change_with_the_means_and_the_iteration_only() -> None:
+    pictures = people(*[[1, 2, 3]] * 12)
+    nearest = on_a_circle(12)
+    sampler = HardIdentityBatchSampler(nearest, pictures, 3, 2, 20, seed=4)
+    first = list(sampler)
+    assert list(HardIdentityBatchSampler(on_a_circle(12), pictures, 3, 2, 20, seed=4)) == first
+    anchors = {pictures[batch[0][0]].identity for batch in first}
+    assert len(anchors) > 6, "drawn at random"
+    fresh = HardIdentityBatchSampler(nearest, pictures, 3, 2, 10, seed=4)
+    fresh.set_epoch(1)
+    assert list(fresh) == first[10:]
+    nearest.update(nearest.means[torch.randperm(12, generator=torch.Generator().manual_seed(0))])  # type: ignore[index]
+    changed = list(sampler)
+    assert changed != first
+    assert [batch[0] for batch in changed] == [batch[0] for batch in first], "the same identities are drawn"
+
+
+def test_processes_share_a_hard_batch() -> None:
+    pictures = people(*[[1, 2, 3]] * 12)
+    whole = HardIdentityBatchSampler(on_a_circle(12), pictures, 4, 2, 5)
+    shares = [
+        HardIdentityBatchSampler(on_a_circle(12), pictures, 4, 2, 5, rank=rank, world=2) for rank in (0, 1)
+    ]
+    for batch, *parts in zip(whole, *shares):
+        together = [pictures[index].identity for part in parts for index, _ in part]
+        assert together == [pictures[index].identity for index, _ in batch]
 
 
 def test_few_pictures_are_logged(caplog: pytest.LogCaptureFixture) -> None:

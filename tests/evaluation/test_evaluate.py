@@ -1,5 +1,6 @@
 import json
 import logging
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -306,18 +307,14 @@ def test_multi_query_takes_the_pictures_of_gt_bbox(tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
         evaluate_dataset(embedder, dataset, protocol="market1501-multi-query")
     assert "gt_bbox" in caplog.text
-    (tmp_path / "gt_bbox").mkdir()
-    for name in (
-        "0001_c1s1_000001_00.jpg",
-        "0001_c1s1_000009_00.jpg",
-        "0001_c2s1_000001_00.jpg",
-        "0002_c1s1_000001_00.jpg",
-    ):
-        (tmp_path / "gt_bbox" / name).touch()
+    more = tuple(
+        Picture(tmp_path / "gt_bbox" / f"{who:04d}_c{camera}s1_{frame:06d}_00.jpg", who, camera)
+        for who, camera, frame in ((1, 1, 1), (1, 1, 9), (1, 2, 1), (2, 1, 1))
+    )
     embedder = FakeEmbedder()
-    result = evaluate_dataset(embedder, dataset, protocol="market1501-multi-query")
-    asked = sorted(path.name for path in embedder.seen if path.name.startswith("0"))
-    assert asked == ["0001_c1s1_000001_00.jpg", "0001_c1s1_000009_00.jpg"]
+    result = evaluate_dataset(embedder, replace(dataset, multi_query=more), protocol="market1501-multi-query")
+    # Those of the query's person and camera, without the query picture, which is drawn by hand there again.
+    assert [path for path in embedder.seen if path.name.startswith("0")] == [more[0].path, more[1].path]
     assert result.queries == 1
 
 

@@ -1,13 +1,20 @@
 import statistics
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kronreid.data.readers import read
+from kronreid.data.transforms import InputOptions
 from kronreid.errors import InputError
 from kronreid.evaluation import evaluate_dataset
 from kronreid.evaluation.pairs import _dense_ranks, fuse
+from kronreid.models.backbone import BackboneOptions
+from kronreid.models.inference import Matcher
+from kronreid.models.kpm import KPM
 
 from .fakes import FakeEmbedder, FakeMatcher, fake_dataset, signs
 from .oracle import check, is_dropped, is_match, ranked
@@ -145,6 +152,42 @@ def test_dense_ranks_keep_order_and_ties(values):
     found = _dense_ranks(np.array(values, np.float32))
     for row, ranks in zip(values, found.tolist()):
         assert ranks == [sorted(set(row)).index(value) for value in row]
+
+
+@pytest.mark.parametrize("matching", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"scale_losses": True},
+        {"normalisation": "absolute"},
+        {"warp": False, "attention": False, "hourglass": False},
+        {"match": False, "attention": False},
+        {"match": False, "attention": False, "normalisation": "square-before"},
+    ],
+    ids=str,
+)
+def test_a_real_matcher_of_every_kind(pedestrians: Path, options: dict, matching: torch.dtype):
+    """Lists as long as the gallery and all pairs find the same, by whatever fast form fits the model."""
+    torch.manual_seed(0)
+    model = KPM(BackboneOptions("test_resnet", "none", 2), **options)
+    for layer in model.classifier.modules():
+        if isinstance(layer, torch.nn.Linear):
+            torch.nn.init.normal_(layer.weight)
+    matcher = Matcher(model, InputOptions(64, 32))
+    matcher.matching = matching
+    dataset = read(pedestrians)
+    found = [
+        evaluate_dataset(matcher, dataset, rerank_top=top, pictures_in_memory=memory)
+        for top in (len(dataset.gallery), "all")
+        for memory in (2048, 6)
+    ]
+    assert found[0].score_kind == "logit"
+    for other in found[1:]:
+        np.testing.assert_allclose(other.average_precision, found[0].average_precision)
+        np.testing.assert_allclose(
+            np.sort(other.positive_scores), np.sort(found[0].positive_scores), rtol=1e-3, atol=1e-3
+        )
 
 
 class Broken(FakeMatcher):

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kronreid.errors import InputError
-from kronreid.evaluation import PROTOCOLS, prepare
+from kronreid.evaluation import PROTOCOLS, evaluate, evaluate_scores, prepare
 
 from .oracle import is_dropped, is_match
 
@@ -141,3 +141,73 @@ def test_bad_labels_name_the_argument(change, argument):
 def test_junk_needs_no_camera():
     task = prepare("market1501", [1], [0], [1, -1], [1, -1])
     assert task.junk == 1
+
+
+#: Three queries and seven gallery pictures as (identity, camera): query 0 of person 1 finds, best first,
+#:   itself in its camera, junk, a distractor, person 3, **person 1**, person 2, **person 1**;
+#: query 1 of person 2 finds its match at once, and so does query 2, a picture of identity 0.
+QUERIES = [(1, 1), (2, 2), (0, 3)]
+ENTRIES = [(1, 1), (1, 2), (0, 1), (-1, 2), (2, 1), (1, 3), (3, 2)]
+SCORES = [
+    [0.9, 0.7, 0.8, 0.85, 0.6, 0.5, 0.75],
+    [0.1, 0.2, 0.3, 0.4, 0.9, 0.5, 0.8],
+    [0.1, 0.2, 0.9, 0.4, 0.6, 0.5, 0.8],
+]
+# Without the first two, the matches of query 0 stand at ranks 3 and 5 of 5: AP (1/3 + 2/5) / 2 = 11/30,
+# by trapezoids ((0 + 1/3) / 2 + (1/4 + 2/5) / 2) / 2 = 59/240, and its last match gives 2/5.
+OTHER_CAMERA = {
+    "rank1": 2 / 3,
+    "mAP": (11 / 30 + 2) / 3,
+    "mAP_trapezoid": (59 / 240 + 2) / 3,
+    "mINP": 2.4 / 3,
+}
+BY_HAND = {
+    # Identity 0 has no match: query 2 is in none of the means.
+    "market1501": {
+        "rank1": 1 / 2,
+        "mAP": (11 / 30 + 1) / 2,
+        "mAP_trapezoid": (59 / 240 + 1) / 2,
+        "mINP": 1.4 / 2,
+        "queries_without_match": 1,
+    },
+    **dict.fromkeys(("dukemtmc", "msmt17", "cuhk03-np", "cross-camera"), OTHER_CAMERA),
+    # Of the other cameras, query 0 has one of its two matches, at random, and person 3 before either.
+    "cuhk03-classic": {"rank1": 2 / 3, "mAP": (1 / 2 + 2) / 3, "mINP": 2.5 / 3, "draws": 100},
+    # The picture of its own camera is a match, too: ranks 1, 4 and 6.
+    "no-camera": {"rank1": 1.0, "mAP": ((1 + 2 / 4 + 3 / 6) / 3 + 2) / 3, "mINP": (3 / 6 + 2) / 3},
+}
+
+
+@pytest.mark.parametrize("protocol", BY_HAND)
+def test_a_case_worked_by_hand(protocol):
+    (q_ids, q_cameras), (g_ids, g_cameras) = zip(*QUERIES), zip(*ENTRIES)
+    result = evaluate_scores(SCORES, q_ids, q_cameras, g_ids, g_cameras, protocol=protocol, ranks=(1, 2))
+    found = result.to_json()
+    assert (found["queries"], found["gallery"], found["junk"]) == (3, 6, 1)
+    wanted = {"queries_without_match": 0, **BY_HAND[protocol]}
+    assert {name: found[name] for name in wanted} == pytest.approx(wanted)
+
+
+def at(*degrees):
+    """Unit vectors at these angles: the smaller the angle between two, the more alike."""
+    return np.stack([np.cos(np.radians(degrees)), np.sin(np.radians(degrees))], 1)
+
+
+def test_openreid_worked_by_hand():
+    # Query pictures at 0° (person 1) and 90° (2), gallery at 41° (1), 60° (2) and a distractor at 20°.
+    # All four of persons 1 and 2 ask: from 0° come 20° wrong, 41° right: 1/2. From 90° comes 60°: 1.
+    # From 41° come 60° and 20° wrong, then 0°: 1/3. From 60° comes 41° wrong, then 90°: 1/2.
+    labels = ([1, 2], [1, 1], at(41, 60, 20), [1, 2, 0], [2, 2, 1])
+    result = evaluate(at(0, 90), *labels, protocol="openreid", ranks=(1,))
+    assert (result.queries, result.gallery) == (4, 5)
+    assert result.mAP == pytest.approx((1 / 2 + 1 + 1 / 3 + 1 / 2) / 4)
+    assert result.rank1 == 1 / 4
+
+
+def test_multi_query_worked_by_hand():
+    # Person 1 at 0° and 80° in one camera, mean 40°. The match is at 45°, somebody else at 10°.
+    labels = ([1, 1], [1, 1], at(45, 10), [1, 2], [2, 2])
+    single = evaluate(at(0, 80), *labels, ranks=(1,))
+    several = evaluate(at(0, 80), *labels, protocol="market1501-multi-query", ranks=(1,))
+    assert (single.queries, single.mAP) == (2, pytest.approx((1 / 2 + 1) / 2))
+    assert (several.queries, several.mAP) == (1, 1.0)

@@ -8,6 +8,7 @@ exact without any state of a generator to save.
 import logging
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -105,18 +106,23 @@ class PKBatchSampler(Sampler[list[tuple[int, int]]]):
     def batch(self, iteration: int) -> list[tuple[int, int]]:
         """This process's (index, seed) pairs of one batch, identity by identity."""
         share = self.identities_per_batch // self.world
-        per_round = len(self.groups) // self.identities_per_batch
-        turn, place = divmod(iteration, per_round)
-        order = np.random.default_rng((self.seed, 0, turn)).permutation(len(self.groups))
-        start = place * self.identities_per_batch + self.rank * share
+        start = self.rank * share
         random = np.random.default_rng((self.seed, 1, iteration, self.rank))
         chosen = [
             index
-            for group in order[start : start + share]
+            for group in self.chosen(iteration)[start : start + share]
             for index in self._draw(self.groups[group], random)
         ]
         seeds = random.integers(0, 2**62, size=len(chosen))
         return [(int(index), int(seed)) for index, seed in zip(chosen, seeds)]
+
+    def chosen(self, iteration: int) -> np.ndarray:
+        """The numbers of one batch's identities (P,), for all processes together."""
+        per_round = len(self.groups) // self.identities_per_batch
+        turn, place = divmod(iteration, per_round)
+        order = np.random.default_rng((self.seed, 0, turn)).permutation(len(self.groups))
+        start = place * self.identities_per_batch
+        return order[start : start + self.identities_per_batch]
 
     def _draw(self, group: list[int], random: np.random.Generator) -> list[int]:
         shuffled = random.permutation(group)
@@ -129,6 +135,47 @@ class PKBatchSampler(Sampler[list[tuple[int, int]]]):
                 seen[camera] += 1
             shuffled = shuffled[np.argsort(turn, kind="stable")]
         return list(np.resize(shuffled, self.pictures_per_identity))
+
+
+class NearestIdentities:
+    """Whom each training identity looks like, by mean feature; empty until it is told.
+
+    Attributes:
+        means: Mean features (identities, D), L2-normalised; all else follows from them.
+        order: Row i: all identities' numbers, i itself first, then from the nearest to the farthest.
+    """
+
+    def __init__(self) -> None:
+        self.means: Tensor | None = None
+        self.order = np.empty((0, 0), dtype=np.int64)
+
+    def update(self, means: Tensor) -> None:
+        """Take new mean features (identities, D), L2-normalised, in the order of the labels."""
+        self.means = means.cpu()
+        similarity = (self.means @ self.means.t()).fill_diagonal_(torch.inf)
+        self.order = similarity.argsort(dim=1, descending=True, stable=True).numpy()
+
+
+class HardIdentityBatchSampler(PKBatchSampler):
+    """PK sampling with global hard identity searching, GHIS (Zhang et al. 2019, as HOReID uses it).
+
+    Each batch is an identity drawn at random and its P − 1 nearest ones: a function of the seed, the batch's
+    number and `nearest`. Everything else is as in `PKBatchSampler`.
+
+    Args:
+        nearest: Kept up to date by the training.
+        arguments: Those of `PKBatchSampler`.
+        options: The same.
+    """
+
+    def __init__(self, nearest: NearestIdentities, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.nearest = nearest
+
+    def chosen(self, iteration: int) -> np.ndarray:
+        """The numbers of one batch's identities (P,): the one drawn, then from the nearest on."""
+        anchor = np.random.default_rng((self.seed, 2, iteration)).integers(len(self.groups))
+        return self.nearest.order[anchor, : self.identities_per_batch]
 
 
 class TrainingPictures(Dataset[tuple[Tensor, int]]):
@@ -160,7 +207,7 @@ class TrainingPictures(Dataset[tuple[Tensor, int]]):
 
     def _image(self, index: int) -> Tensor:
         if self.decoded is None:
-            return to_tensor(open_rgb(self.pictures[index].path))
+            return to_tensor(open_rgb(self.pictures[index]))
         if index not in self.decoded:
-            self.decoded[index] = to_tensor(open_rgb(self.pictures[index].path))
+            self.decoded[index] = to_tensor(open_rgb(self.pictures[index]))
         return self.decoded[index]

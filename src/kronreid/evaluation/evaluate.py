@@ -6,14 +6,12 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Protocol, cast
 
 import numpy as np
 from torch import Tensor
 
-from kronreid.data.images import find_pictures
-from kronreid.data.readers import describe
+from kronreid.data.records import Picture, ReIDDataset
 from kronreid.errors import InputError
 from kronreid.evaluation import metrics
 from kronreid.evaluation import protocols as rules
@@ -250,7 +248,7 @@ def _blocks_of(matrix: Any, queries: int, gallery: int) -> BlockFunction:
 
 def evaluate_dataset(
     embedder: Embeds | None,
-    dataset: Any,
+    dataset: ReIDDataset,
     *,
     protocol: str | rules.Protocol = "market1501",
     matcher: Matches | None = None,
@@ -270,7 +268,7 @@ def evaluate_dataset(
     Args:
         embedder: ranks the gallery. A matcher here, with `matcher` None, ranks by its own pooled features
             and re-scores.
-        dataset: a `ReIDDataset`: `query` and `gallery` hold pictures with `path`, `identity`, `camera`.
+        dataset: its `query` and `gallery` pictures, and for multi-query protocols its `multi_query`.
         protocol: see `evaluate`.
         matcher: re-scores the first `rerank_top` candidates of every query, of those that the protocol does
             not drop. They come first, by its logits; the others keep their order behind them.
@@ -323,41 +321,51 @@ def evaluate_dataset(
     )
 
 
-def _dataset_task(dataset: Any, protocol: str | rules.Protocol) -> tuple[rules.Task, list[Any]]:
-    """The task, and the paths of the pictures it needs, each once; the task's rows count through them."""
+def _dataset_task(dataset: ReIDDataset, protocol: str | rules.Protocol) -> tuple[rules.Task, list[Any]]:
+    """The task, and the pictures it needs, each once; the task's rows count through them.
+
+    A picture is its path, or where it is a part of its file the `Picture` itself.
+    """
     protocol = rules.protocol_named(protocol)
     query = _several_pictures(dataset) if protocol.average_queries else list(dataset.query)
     gallery = list(dataset.gallery)
+    names = [[(picture.path, picture.box) for picture in part] for part in (query, gallery)]
     task = rules.prepare(
         protocol,
         [picture.identity for picture in query],
         [picture.camera for picture in query],
         [picture.identity for picture in gallery],
         [picture.camera for picture in gallery],
-        query_pictures=[picture.path for picture in query],
-        gallery_pictures=[picture.path for picture in gallery],
+        query_pictures=names[0],
+        gallery_pictures=names[1],
     )
-    pictures = query + gallery
+    pictures, keys = query + gallery, names[0] + names[1]
     rows: dict[Any, int] = {}
-    query_rows = [rows.setdefault(pictures[row].path, len(rows)) for row in task.query_rows]
-    gallery_rows = [rows.setdefault(pictures[row].path, len(rows)) for row in task.gallery_rows]
-    return replace(task, query_rows=np.array(query_rows), gallery_rows=np.array(gallery_rows)), list(rows)
+    images: list[Any] = []
+    for row in (*task.query_rows, *task.gallery_rows):
+        if keys[row] not in rows:
+            rows[keys[row]] = len(images)
+            images.append(pictures[row].path if pictures[row].box is None else pictures[row])
+    query_rows, gallery_rows = (
+        np.array([rows[keys[row]] for row in part], np.int64) for part in (task.query_rows, task.gallery_rows)
+    )
+    return replace(task, query_rows=query_rows, gallery_rows=gallery_rows), images
 
 
-def _several_pictures(dataset: Any) -> list[Any]:
-    """The query pictures and, in Market's layout, those of the same person and camera in `gt_bbox`."""
-    query = {picture.path.name: picture for picture in dataset.query}
+def _several_pictures(dataset: ReIDDataset) -> list[Picture]:
+    """The pictures that multi-query averages: of each query's person and camera those in
+    `ReIDDataset.multi_query`, and the query pictures themselves where there are none."""
+    found = {(picture.identity, picture.camera) for picture in dataset.multi_query}
     asked = {(picture.identity, picture.camera) for picture in dataset.query}
-    folder = Path(dataset.root) / "gt_bbox"
-    if folder.is_dir():
-        more = (describe(path) for path in find_pictures(folder))
-        query.update({one.path.name: one for one in more if (one.identity, one.camera) in asked})
-    elif len(asked) == len(query):
+    if not found & asked and len(asked) == len(dataset.query):
         log.warning(
             "%s: one query picture per person and camera, and no gt_bbox folder: multi-query is single query",
             dataset.root,
         )
-    return list(query.values())
+    return [
+        *(one for one in dataset.query if (one.identity, one.camera) not in found),
+        *(one for one in dataset.multi_query if (one.identity, one.camera) in asked),
+    ]
 
 
 def _embed_shared(embedder: Embeds, images: list[Any], batch_size: int, progress: bool) -> np.ndarray:

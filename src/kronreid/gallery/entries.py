@@ -3,13 +3,14 @@
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 from urllib.parse import unquote_to_bytes
 
-from kronreid.errors import InputError
+from kronreid.data.records import Box, format_box, parse_box
 
-#: Left, top, width, height in pixels of the upright picture.
-Box: TypeAlias = tuple[int, int, int, int]
+#: What the database holds where the time of a picture is unknown: long before anything. (A null would do, but
+#: servers before Milvus 2.5 have none.)
+UNKNOWN_TIME = -1e18
 
 
 @dataclass(frozen=True)
@@ -37,13 +38,13 @@ class Entry:
     id: str = ""
 
     def to_row(self) -> dict[str, Any]:
-        """The entry as a row of the database, without its vector; what is unknown is empty text or null."""
+        """The entry as a row of the database, without its vector; empty or `UNKNOWN_TIME` where unknown."""
         return {
             "id": self.id,
             "path": path_to_text(self.path),
             "box": format_box(self.box),
             "camera": self.camera or "",
-            "time": self.time,
+            "time": UNKNOWN_TIME if self.time is None else self.time,
             "identity": self.identity or "",
             "source": self.source or "",
             "attributes": self.attributes,
@@ -56,7 +57,7 @@ class Entry:
             path=text_to_path(row["path"]),
             box=parse_box(row["box"]),
             camera=row["camera"] or None,
-            time=row["time"],
+            time=None if row["time"] in (None, UNKNOWN_TIME) else row["time"],
             identity=row["identity"] or None,
             source=row["source"] or None,
             attributes=row["attributes"] or {},
@@ -79,27 +80,3 @@ def text_to_path(text: str) -> Path:
     if text.startswith("file:///"):
         return Path(os.fsdecode(unquote_to_bytes(text.removeprefix("file://"))))
     return Path(text)
-
-
-def format_box(box: Box | None) -> str:
-    """``x,y,width,height``; empty for none."""
-    return ",".join(map(str, box)) if box else ""
-
-
-def parse_box(text: str) -> Box | None:
-    """The reverse of `format_box`.
-
-    Raises:
-        InputError: Not four whole numbers, or no area.
-    """
-    if not text:
-        return None
-    try:
-        left, top, width, height = (round(float(part)) for part in text.split(","))
-    except (ValueError, OverflowError):
-        raise InputError(
-            f"box {text!r}: four numbers expected, like 10,20,64,128 (x,y,width,height)"
-        ) from None
-    if width <= 0 or height <= 0:
-        raise InputError(f"box {text!r}: width and height must be positive")
-    return left, top, width, height

@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 
+from kronreid.data.images import crop as cut
 from kronreid.data.images import find_pictures, open_rgb
 from kronreid.data.readers import FOLDER_NAME, MARKET_NAME, describe
 from kronreid.data.records import DISTRACTOR, JUNK, NO_CAMERA, UNKNOWN
@@ -150,7 +151,7 @@ def add_entries(
     report = AddReport()
     started = time.perf_counter()
     batches = [entries[start : start + batch_size] for start in range(0, len(entries), batch_size)]
-    known: set[str] = set()  # of the batch in flight, which the database may not have yet
+    known: set[str] = set()  # of this run: the database may not tell yet of the last ones
     bar = tqdm(total=len(entries), unit=" pictures", desc="adding", disable=None if progress else True)
     with bar, ThreadPoolExecutor(workers) as readers, ThreadPoolExecutor(1) as ahead:
 
@@ -161,7 +162,7 @@ def add_entries(
         for number in range(len(batches)):
             assert waiting is not None
             prepared = waiting.result()
-            known = {entry.id for entry in prepared.entries}
+            known.update(entry.id for entry in prepared.entries)
             waiting = ahead.submit(prepare, batches[number + 1]) if number + 1 < len(batches) else None
             if prepared.entries:
                 vectors = unit(embedder.embed(prepared.images, batch_size=batch_size))
@@ -290,13 +291,7 @@ def crop(frame: Image.Image, entry: Entry) -> Image.Image:
     Raises:
         InputError: The box lies outside.
     """
-    image = frame
-    if entry.box is not None:
-        left, top, width, height = entry.box
-        box = (max(left, 0), max(top, 0), min(left + width, frame.width), min(top + height, frame.height))
-        if box[0] >= box[2] or box[1] >= box[3]:
-            raise InputError(f"{entry.path}: the box {entry.box} lies outside the picture {frame.size}")
-        image = frame.crop(box)
+    image = frame if entry.box is None else cut(frame, entry.box, entry.path)
     while image.width * image.height > ENOUGH_PIXELS:
         image = image.reduce(2)
     return image

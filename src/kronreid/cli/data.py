@@ -1,0 +1,131 @@
+"""``kronreid data``: look at a data set on disk, and take CUHK03's pictures out of its file."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kronreid.cli.options import add_command, folder_must_exist, to_json, write
+from kronreid.errors import InputError
+
+if TYPE_CHECKING:
+    from kronreid.cli.options import Commands
+    from kronreid.data.check import Checked
+
+VERDICTS = {
+    "agrees": "agrees with what is published",
+    "less": "a part of it: usable, but its numbers are not those of the whole",
+    "differs": "more than what is published",
+    "own": "nothing is published of it",
+}
+
+
+def add(commands: "Commands") -> None:
+    """Its two actions and their options."""
+    text = "Check a data set on disk, or extract CUHK03."
+    actions = commands.add_parser("data", help=text, description=text).add_subparsers(
+        required=True, metavar="ACTION"
+    )
+    sub = add_command(
+        actions, "check", check, "Say what a folder holds beside what has been published of it."
+    )
+    sub.add_argument("root", metavar="ROOT", help="the data set's folder, or a list (CSV, Parquet)")
+    sub.add_argument("--layout", help="how it is laid out, see docs/datasets.md (looks)")
+    sub.add_argument("--split", type=int, default=0, help="which of CUHK03's 20 divisions (0)")
+    sub.add_argument("--json", type=Path, metavar="FILE", help="write the counts")
+    sub = add_command(actions, "extract", extract, "Write the pictures of cuhk-03.mat as files; resumable.")
+    sub.add_argument("root", type=Path, metavar="ROOT", help="the folder with cuhk-03.mat")
+
+
+def check(options: argparse.Namespace) -> None:
+    """See `kronreid.data.check`."""
+    from kronreid.data.check import check, must_be_usable
+    from kronreid.data.readers import WITH_SPLITS, detect
+
+    if options.json:
+        folder_must_exist(options.json, "--json")
+    layouts = [options.layout] if options.layout else detect(options.root)
+    found, errors = [], []  # of several layouts, some may be incomplete
+    for layout in layouts:
+        try:
+            split = options.split if len(layouts) == 1 or layout in WITH_SPLITS else 0
+            found.append(check(options.root, layout, split))
+        except InputError as error:
+            errors.append(error)
+    if not found:
+        raise errors[0]
+    unmatched = [_unmatched(one) for one in found]
+    if options.json:
+        rows = [{**one.to_json(), "queries_without_match": count} for one, count in zip(found, unmatched)]
+        content = {"root": str(options.root), "layouts": rows, "errors": list(map(str, errors))}
+        write(options.json, to_json(content), "--json")
+    for one, count in zip(found, unmatched):
+        print("\n".join([*_lines(one), *([f"  {count:,} queries have no match"] if count else []), ""]))
+    for line in errors:
+        print(f"not readable: {line}")
+    for one in found:
+        must_be_usable(one)
+
+
+def _unmatched(checked: "Checked") -> int | None:
+    """Queries with nothing to find under the layout's own protocol; None without queries or a gallery.
+
+    Raises:
+        InputError: No query has anything to find.
+    """
+    from kronreid.evaluation import prepare
+
+    data = checked.dataset
+    if not data.query or not data.gallery:
+        return None
+    task = prepare(
+        data.protocol,
+        [one.identity for one in data.query],
+        [one.camera for one in data.query],
+        [one.identity for one in data.gallery],
+        [one.camera for one in data.gallery],
+        query_pictures=[(one.path, one.box) for one in data.query],
+        gallery_pictures=[(one.path, one.box) for one in data.gallery],
+    )
+    matches = [bool(task.specials(row, row + 1)[2].any()) for row in range(task.queries)]
+    if not any(matches):
+        raise InputError(
+            f"{data.root}: none of the {task.queries:,} queries has a match in the gallery under protocol "
+            f"{data.protocol}; do query and gallery belong together?"
+        )
+    return len(matches) - sum(matches)
+
+
+def _lines(checked: "Checked") -> list[str]:
+    names = {"pictures": "pictures", "identities": "people", "cameras": "cameras"}
+    rows = [["", *names.values()]]
+    for part, here in checked.parts.items():
+        if part == "all" and part not in checked.published:
+            continue
+        there: Any = checked.published.get(part)
+        cells = [(getattr(here, name), getattr(there, name, None)) for name in names]
+        rows.append([part, *(f"{a:,}" + ("" if b is None else f" of {b:,}") for a, b in cells)])
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    table = [
+        "  " + "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows
+    ]
+    extra = f"  of the gallery {checked.junk:,} junk and {checked.distractors:,} distractors"
+    return [
+        f"{checked.dataset.name}: {checked.title}, protocol {checked.dataset.protocol}",
+        *table,
+        *([extra] if checked.junk or checked.distractors else []),
+        *(f"  {remark}" for remark in checked.remarks),
+        f"  {VERDICTS[checked.verdict]}",
+    ]
+
+
+def extract(options: argparse.Namespace) -> None:
+    """See `kronreid.data.extract`."""
+    from kronreid.data.extract import KINDS, MAT, extract, picture_folder
+    from kronreid.data.readers.cuhk03 import find
+
+    mat = find(options.root, MAT)
+    if mat is None:
+        raise InputError(f"{options.root}: no {MAT} in it, nor one folder below")
+    done = extract(mat, options.root)
+    folders = " and ".join(str(picture_folder(options.root, kind)) for kind in KINDS)
+    print(f"{done.written:,} pictures written, {done.existing:,} were there: {folders}")

@@ -1,0 +1,192 @@
+"""The pictures of ``cuhk-03.mat`` as files.
+
+MATLAB wrote it as HDF5 (version 7.3), which turns every array around: a cell array of 843 × 10 is a data set
+of 10 × 843 references, and a picture of H × W × 3 one of 3 × W × H. ``labeled`` and ``detected`` refer to one
+cell array for each of five pairs of cameras; a row of it is a person, columns 1 to 5 are one camera, 6 to 10
+the other, and what there is no picture of is an empty cell. ``testsets`` refers to 20 lists of test people,
+as (pair, person) from 1.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from kronreid.errors import InputError
+
+MAT = "cuhk-03.mat"
+#: What is needed of it beside the pictures; written last, so that it says that all are there.
+SPLITS = "cuhk03_splits.json"
+#: 1_001_1_01.png: pair of cameras, person, camera, column of the cell array; the new protocol's file names.
+NAME = re.compile(r"(?P<pair>\d)_(?P<person>\d{3})_(?P<camera>[12])_(?P<column>\d{2})\.png")
+KINDS = ("labeled", "detected")
+CELLS = (*KINDS, "testsets")
+VIEW = 5  # columns of one camera
+
+
+def picture_folder(root: Path, kind: str) -> Path:
+    """Where the pictures of a kind are."""
+    return root / f"images_{kind}"
+
+
+@dataclass(frozen=True)
+class Splits:
+    """CUHK03 without its pictures.
+
+    Attributes:
+        people: How many people each pair of cameras has.
+        pictures: How many pictures of each kind there are.
+        test: For each of the divisions the test people, (pair, person) from 1.
+    """
+
+    people: list[int]
+    pictures: dict[str, int]
+    test: list[list[tuple[int, int]]]
+
+    @classmethod
+    def read(cls, path: Path) -> "Splits":
+        """From the file that `extract` wrote.
+
+        Raises:
+            InputError: It is damaged.
+        """
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            test = [[(int(pair), int(person)) for pair, person in one] for one in content["test"]]
+            pictures = {kind: int(content["pictures"][kind]) for kind in KINDS}
+            return cls([int(count) for count in content["people"]], pictures, test)
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"{path}: damaged ({type(error).__name__}: {error}); remove it and run kronreid data extract"
+            ) from None
+
+
+@dataclass
+class Extraction:
+    """What came of extracting: pictures written now, and those that were there."""
+
+    written: int = 0
+    existing: int = 0
+
+
+def extract(mat: Path, out: Path, progress: bool = True) -> Extraction:
+    """Write every picture of ``cuhk-03.mat`` to ``out/images_labeled`` and ``out/images_detected``.
+
+    It may be stopped at any moment and run again: a file appears whole or not at all, and what is there is
+    not written again. There are 28,193 pictures.
+
+    Args:
+        mat: The file.
+        out: Where to.
+        progress: Show a bar on a terminal.
+
+    Raises:
+        InputError: It is another file, is cut short or damaged, or there is no place to write to.
+    """
+    import h5py  # type: ignore[import-untyped]
+
+    result = Extraction()
+    counts = dict.fromkeys(KINDS, 0)
+    for kind in KINDS:
+        _writing(picture_folder(out, kind), lambda folder: folder.mkdir(parents=True, exist_ok=True))
+    with _errors_of(mat), h5py.File(mat, "r") as file:
+        tables = {kind: [file[pair] for pair in _references(file, mat, kind)] for kind in KINDS}
+        people = [table.shape[1] for table in tables["labeled"]]
+        if [table.shape[1] for table in tables["detected"]] != people:
+            raise InputError(f"{mat}: labeled and detected are not of the same people; another file?")
+        test = [file[one][()].T.astype(int).tolist() for one in _references(file, mat, "testsets")]
+        _check_test_people(mat, test, people)
+        with tqdm(
+            total=2 * sum(people), unit=" people", desc=mat.name, disable=None if progress else True
+        ) as bar:
+            for kind, pair, person, cells in _people(tables):
+                for column, cell in enumerate(cells, start=1):
+                    data = file[cell]
+                    if data.ndim != 3:  # an empty cell
+                        continue
+                    counts[kind] += 1
+                    name = f"{pair}_{person:03d}_{1 if column <= VIEW else 2}_{column:02d}.png"
+                    path = picture_folder(out, kind) / name
+                    if path.is_file():
+                        result.existing += 1
+                    else:
+                        _save(data[()].T, path)
+                        result.written += 1
+                bar.update()
+    splits = json.dumps(asdict(Splits(people, counts, test)))
+    _write(out / SPLITS, lambda new: new.write_text(splits, encoding="utf-8"))
+    return result
+
+
+def _references(file: Any, mat: Path, name: str) -> np.ndarray:
+    """What a cell array of one row or column refers to."""
+    import h5py
+
+    if name not in file or h5py.check_ref_dtype(getattr(file[name], "dtype", None)) is None:
+        found = ", ".join(key for key in file if not key.startswith("#")) or "nothing"
+        raise InputError(f"{mat}: no cell array {name} in it, found {found}; expected {', '.join(CELLS)}")
+    return file[name][()].reshape(-1)
+
+
+def _people(tables: dict[str, list[Any]]) -> Iterator[tuple[str, int, int, np.ndarray]]:
+    """(kind, pair, person, references to the pictures) of everybody; pair and person from 1."""
+    for kind, pairs in tables.items():
+        for pair, table in enumerate(pairs, start=1):
+            for person, cells in enumerate(table[()].T, start=1):
+                yield kind, pair, person, cells
+
+
+def _check_test_people(mat: Path, test: list[list[list[int]]], people: list[int]) -> None:
+    for number, one in enumerate(test):
+        for pair, person in one:
+            if not (1 <= pair <= len(people) and 1 <= person <= people[pair - 1]):
+                raise InputError(
+                    f"{mat}: test set {number} names person {person} of camera pair {pair}, but the pairs "
+                    f"have {', '.join(map(str, people))} people"
+                )
+
+
+def _save(pixels: np.ndarray, path: Path) -> None:
+    """Write (H, W, 3) uint8."""
+    if pixels.dtype != np.uint8 or pixels.shape[2] != 3:
+        raise InputError(f"{path.name}: {pixels.dtype} {pixels.shape} in {MAT}, uint8 (H, W, 3) expected")
+    image = Image.fromarray(np.ascontiguousarray(pixels))
+    _write(path, lambda new: image.save(new, format="PNG"))
+
+
+def _write(path: Path, write: Callable[[Path], object]) -> None:
+    """Write a file whole or not at all. What a killed process left is written over by the next."""
+    new = path.with_name(f".{path.name}.new")
+    _writing(new, write)
+    new.replace(path)
+
+
+def _writing(path: Path, write: Callable[[Path], object]) -> None:
+    try:
+        write(path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror or error})") from None
+
+
+@contextmanager
+def _errors_of(mat: Path) -> Iterator[None]:
+    """HDF5's many ways to fail as one line."""
+    try:
+        yield
+    except InputError:
+        raise
+    except FileNotFoundError:
+        raise InputError(f"{mat}: no such file") from None
+    except (OSError, KeyError, ValueError, RuntimeError, TypeError, AttributeError) as error:
+        what = " ".join(str(error).split())
+        raise InputError(
+            f"{mat}: cannot be read as MATLAB's HDF5 ({what}); is it cut short or another file? "
+            "unpack cuhk03_release.zip again"
+        ) from None

@@ -1,0 +1,120 @@
+"""MSMT17, versions 1 and 2: folders of pictures and lists that divide them."""
+
+import re
+from pathlib import Path
+
+from kronreid.data.readers.names import homes
+from kronreid.data.records import Picture, ReIDDataset
+from kronreid.errors import InputError
+
+#: The lists, and which folder holds their pictures.
+LISTS = {
+    "list_train.txt": "train",
+    "list_val.txt": "train",
+    "list_query.txt": "test",
+    "list_gallery.txt": "test",
+}
+#: The folders of version 1, and of version 2, in which faces are masked.
+FOLDERS = {"train": ("train", "mask_train_v2"), "test": ("test", "mask_test_v2")}
+HOMES = ("MSMT17_V1", "MSMT17_V2", "MSMT17")
+#: 0000_000_01_0303morning_0015_0.jpg: identity, number, camera, day and time of day, frame, box.
+NAME = re.compile(r"(?P<identity>\d+)_\d+_(?P<camera>\d+)_")
+LINE = re.compile(r"(?P<path>\S.*\.\w+)\s+(?P<label>\d+)")
+EXAMPLE = "0000/0000_000_01_0303morning_0015_0.jpg 0"
+
+
+def looks_like(root: Path) -> list[str]:
+    """``msmt17`` if there is any of its lists, or a folder that only version 2 has."""
+    markers = (*LISTS, "mask_train_v2", "mask_test_v2")
+    return ["msmt17"] if homes(root, HOMES, markers) else []
+
+
+def read_msmt17(root: Path) -> ReIDDataset:
+    """MSMT17 (Wei et al., CVPR 2018), as distributed: V1 (``train``, ``test``) or V2 (``mask_train_v2``,
+    ``mask_test_v2``), with ``list_train.txt``, ``list_val.txt``, ``list_query.txt`` and ``list_gallery.txt``.
+
+    Train is train and val together, as published numbers have it: 32,621 pictures of 1,041 people. Both
+    halves number their people from 0; here they are numbered from 1 throughout, those of the test after those
+    of the training. The camera is the third field of a picture's name.
+
+    Args:
+        root: The folder with the lists, or the one that holds ``MSMT17_V1`` or ``MSMT17_V2``.
+
+    Raises:
+        InputError: A list or folder is missing, a line is not one of these lists, a picture that is listed
+            is not there, or labels and names disagree about who is who.
+    """
+    found = homes(root, HOMES, tuple(LISTS))
+    if len(found) > 1:
+        raise InputError(f"{root}: holds {' and '.join(place.name for place in found)}; name one as the root")
+    home = found[0] if found else root
+    missing = [name for name in LISTS if not (home / name).is_file()]
+    if missing:
+        raise InputError(f"{home}: no {' nor '.join(missing)}; MSMT17 has {', '.join(LISTS)}")
+    folders = {half: _folder(home, half) for half in FOLDERS}
+    parts = {name: _read_list(home / name, folders[half]) for name, half in LISTS.items()}
+    train = _renumber(home, ("list_train.txt", "list_val.txt"), parts, 1)
+    after = max(picture.identity for picture in train["list_train.txt"] + train["list_val.txt"]) + 1
+    test = _renumber(home, ("list_query.txt", "list_gallery.txt"), parts, after)
+    return ReIDDataset(
+        "msmt17",
+        "msmt17",
+        root,
+        train["list_train.txt"] + train["list_val.txt"],
+        test["list_query.txt"],
+        test["list_gallery.txt"],
+    )
+
+
+def _folder(home: Path, half: str) -> Path:
+    """``train`` or ``mask_train_v2``, in whatever case."""
+    found = [path for path in home.iterdir() if path.is_dir() and path.name.lower() in FOLDERS[half]]
+    if len(found) == 1:
+        return found[0]
+    names = " nor " if not found else " and "
+    raise InputError(
+        f"{home}: {'no' if not found else 'both'} {names.join(FOLDERS[half])}; MSMT17 V1 has train and test, "
+        "V2 mask_train_v2 and mask_test_v2"
+    )
+
+
+def _read_list(path: Path, folder: Path) -> list[tuple[Path, int, int, int]]:
+    """(picture, label, identity in its name, camera) of every line."""
+    rows = []
+    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
+        if not line.strip():
+            continue
+        row = LINE.fullmatch(line.strip())
+        name = NAME.match(row["path"].rpartition("/")[2]) if row else None
+        if row is None or name is None:
+            raise InputError(f"{path}: line {number}: {line.strip()[:80]!r} found, {EXAMPLE!r} expected")
+        rows.append((folder / row["path"], int(row["label"]), int(name["identity"]), int(name["camera"])))
+    if not rows:
+        raise InputError(f"{path}: the list is empty")
+    absent = [row[0] for row in rows if not row[0].is_file()]
+    if absent:
+        raise InputError(
+            f"{path}: {len(absent):,} of its {len(rows):,} pictures are not in {folder}, first "
+            f"{absent[0].relative_to(folder)}; unpack all of the archive, of the same version as the lists"
+        )
+    return rows
+
+
+def _renumber(
+    home: Path, names: tuple[str, ...], parts: dict[str, list[tuple[Path, int, int, int]]], start: int
+) -> dict[str, tuple[Picture, ...]]:
+    """The pictures of some lists, their people numbered from `start`, once labels agree with the names."""
+    name_of: dict[int, int] = {}
+    label_of: dict[int, int] = {}
+    for name in names:
+        for path, label, identity, _ in parts[name]:
+            named, labelled = name_of.setdefault(label, identity), label_of.setdefault(identity, label)
+            if (named, labelled) != (identity, label):
+                raise InputError(
+                    f"{home / name}: {path.name} is labelled {label}, but in other lines label {label} is "
+                    f"person {named} and person {identity} is labelled {labelled}; lists of one version?"
+                )
+    return {
+        name: tuple(Picture(path, start + label, camera) for path, label, _, camera in parts[name])
+        for name in names
+    }

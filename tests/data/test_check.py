@@ -1,0 +1,115 @@
+"""Counts beside published figures."""
+
+from pathlib import Path
+
+import pytest
+
+from kronreid.data import check as module
+from kronreid.data.check import PUBLISHED, Count, Published, check, must_be_usable
+from kronreid.errors import InputError
+
+from . import miniatures
+from .miniatures import tree
+
+
+def test_counts_of_a_part_and_what_is_missing(tmp_path: Path) -> None:
+    root = miniatures.market(tmp_path)
+    found = check(root)
+    assert found.parts == {
+        "train": Count(4, 2, 4),
+        "query": Count(2, 2, 2),
+        "gallery": Count(5, 2, 3),
+        "all": Count(11, 4, 5),
+    }
+    assert (found.junk, found.distractors, found.verdict) == (1, 1, "less")
+    assert any("2 pictures in gt_bbox" in remark for remark in found.remarks)
+    assert any("market1501+500k" in remark for remark in found.remarks)
+    must_be_usable(found)
+    assert found.to_json()["published"]["query"] == {"pictures": 3368, "identities": 750, "cameras": 6}
+    for path in (root / "gt_bbox").iterdir():
+        path.unlink()
+    (root / "gt_bbox").rmdir()
+    assert any("no pictures of the queries in a folder gt_bbox" in remark for remark in check(root).remarks)
+
+
+def test_verdicts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = miniatures.duke(tmp_path)
+    exact = {"train": Count(4, 2, 4), "query": Count(1, 1, None), "gallery": Count(None, 2, 3)}
+    verdicts = {}
+    for name, parts in (
+        ("agrees", exact),
+        ("less", {**exact, "query": Count(1, 2, None)}),
+        ("differs", {**exact, "query": Count(1, 2, None), "train": Count(3, 2, 4)}),
+    ):
+        monkeypatch.setitem(module.PUBLISHED, "dukemtmc", Published("Duke", parts))
+        verdicts[name] = check(root)
+    assert {name: found.verdict for name, found in verdicts.items()} == {name: name for name in verdicts}
+    assert any("withdrawn" in remark for remark in verdicts["agrees"].remarks)
+    must_be_usable(verdicts["less"])
+    with pytest.raises(InputError, match="has more than Duke"):
+        must_be_usable(verdicts["differs"])
+
+
+def test_own_pictures(tmp_path: Path) -> None:
+    found = check(miniatures.people_list(tmp_path / "people.csv"))
+    assert (found.verdict, found.parts["query"], found.parts["all"]) == (
+        "own",
+        Count(3, 3, 1),
+        Count(10, 5, 2),
+    )
+    must_be_usable(found)
+    tree(tmp_path, "a.jpg")
+    (tmp_path / "one.csv").write_text("path,identity,split\na.jpg,1,train\na.jpg,2,gallery\n")
+    found = check(tmp_path / "one.csv")
+    assert "no query pictures" in found.remarks
+    with pytest.raises(InputError, match="neither two people to train on nor"):
+        must_be_usable(found)
+
+
+def test_official_market1501_lists(shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """File names with the identities and cameras of the official lists, without the 36,036 files."""
+    from scipy.io import loadmat
+
+    folder = shared / "data" / "market1501_labels"
+    if not folder.is_dir():
+        pytest.skip(f"{folder} is not there")
+
+    def column(name: str) -> list[int]:
+        content = loadmat(folder / f"{name}.mat")
+        return next(value for key, value in content.items() if not key.startswith("__")).reshape(-1).tolist()
+
+    files = {}
+    for part, who, where in (
+        ("bounding_box_train", "train_label", "train_cam"),
+        ("query", "queryID", "queryCam"),
+        ("bounding_box_test", "testID", "testCam"),
+    ):
+        (tmp_path / part).mkdir()
+        names: list[Path] = []
+        for number, (identity, camera) in enumerate(zip(column(who), column(where))):
+            # Training labels count from 0 or 1 through the people; which, is nothing to this test.
+            name = identity + 1 if who == "train_label" else identity
+            text = "-1" if name == -1 else f"{name:04d}"
+            names.append(tmp_path / part / f"{text}_c{camera}s1_{number:06d}_00.jpg")
+        names[0].touch()
+        files[tmp_path / part] = names
+    monkeypatch.setattr("kronreid.data.readers.names.find_pictures", files.__getitem__)
+    found = check(tmp_path)
+    assert found.verdict == "agrees"
+    assert (found.junk, found.distractors) == (3819, 2798)
+    must_be_usable(found)
+
+
+def test_every_published_division_adds_up() -> None:
+    assert set(PUBLISHED) <= set(module.read.__globals__["LAYOUTS"])
+    sums = {
+        layout: sum(PUBLISHED[layout].parts[part].pictures or 0 for part in ("train", "query", "gallery"))
+        for layout in ("dukemtmc", "msmt17", "cuhk03-np-labeled", "cuhk03-np-detected")
+    }
+    # As the papers and the archives give them for the whole.
+    assert sums == {
+        "dukemtmc": 36411,
+        "msmt17": 126441,
+        "cuhk03-np-labeled": 14096,
+        "cuhk03-np-detected": 14097,
+    }

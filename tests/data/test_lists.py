@@ -1,0 +1,129 @@
+"""Lists of pictures: what the gallery's tests do not cover, and the layout ``list``."""
+
+import logging
+from pathlib import Path
+
+import pyarrow
+import pytest
+from pyarrow import parquet
+
+from kronreid.data.images import open_rgb
+from kronreid.data.lists import Row, read_rows
+from kronreid.data.readers import read
+from kronreid.data.records import JUNK, NO_CAMERA, Picture
+from kronreid.errors import InputError
+
+from .miniatures import people_list, tree
+
+
+@pytest.mark.parametrize(
+    ("header", "row"),
+    [
+        ("x,y,w,h", "1,2,3,4"),
+        ("x,y,width,height", "1,2,3,4"),
+        ("h,w,y,x", "4.2,3,2,0.9"),
+        ("box,x", '"1,2,3,4",'),
+    ],
+)
+def test_boxes_have_several_spellings(tmp_path: Path, header: str, row: str) -> None:
+    (tmp_path / "list.csv").write_text(f"path,{header},colour\na.jpg,{row},red\n")
+    assert read_rows(tmp_path / "list.csv") == [
+        Row(1, tmp_path / "a.jpg", (1, 2, 3, 4), attributes={"colour": "red"})
+    ]
+
+
+@pytest.mark.parametrize(("header", "row"), [("x,y", "1,2"), ("x,y,w,h", "1,2,3,"), ("w,h", "3,4")])
+def test_half_a_box_is_refused(tmp_path: Path, header: str, row: str) -> None:
+    (tmp_path / "list.csv").write_text(f"path,{header}\na.jpg,{row}\n")
+    with pytest.raises(InputError, match=r"list\.csv: row 1: box: .* given, but not "):
+        read_rows(tmp_path / "list.csv")
+
+
+def test_what_pandas_makes_of_gaps(tmp_path: Path) -> None:
+    """A column of numbers with gaps becomes one of floats with NaN."""
+    table = pyarrow.table(
+        {"path": ["a.jpg", "b.jpg"], "identity": [7.0, float("nan")], "x": [float("nan"), float("nan")]}
+    )
+    parquet.write_table(table, tmp_path / "list.parquet")
+    assert [(row.identity, row.box, row.attributes) for row in read_rows(tmp_path / "list.parquet")] == [
+        ("7", None, {}),
+        (None, None, {}),
+    ]
+
+
+def test_mot_says_how_much_is_visible_and_coco_may_say_who(tmp_path: Path) -> None:
+    tree(tmp_path, "S/img1/", "S/gt/")
+    (tmp_path / "S/gt/gt.txt").write_text("1,5,10,20,30,60,1,1,0.25\n")
+    assert [row.visibility for row in read_rows(tmp_path / "S/gt/gt.txt")] == [0.25]
+    (tmp_path / "c.json").write_text(
+        '{"images": [{"id": 1, "file_name": "f.jpg"}], "annotations": ['
+        '{"id": 8, "image_id": 1, "bbox": [1, 2, 3, 4], "track_id": 12},'
+        '{"id": 9, "image_id": 1, "bbox": [1, 2, 3, 4], "instance_id": 13}]}'
+    )
+    assert [row.identity for row in read_rows(tmp_path / "c.json")] == ["12", "13"]
+
+
+def listed(root: Path, text: str, *files: str) -> Path:
+    tree(root, *files)
+    (root / "list.csv").write_text(text)
+    return root / "list.csv"
+
+
+def test_a_list_is_a_data_set(tmp_path: Path) -> None:
+    path = people_list(tmp_path / "people.csv")
+    data = read(path)
+    assert (data.name, data.protocol, data.root) == ("list", "cross-camera", path)
+    # Names are numbered by their order: ann, bob, cleo, yan, zoe; north, south.
+    frames = tmp_path / "frames"
+    assert data.query == tuple(
+        Picture(frames / "north.png", identity, 1, (x, 5, 20, 40))
+        for identity, x in ((1, 50), (2, 75), (3, 100))
+    )
+    assert [(p.identity, p.camera) for p in data.gallery] == [(1, 2), (2, 2), (3, 2)]
+    assert [(p.identity, p.camera) for p in data.train] == [(5, 1), (4, 1), (5, 2), (4, 2)]
+    crop = open_rgb(data.query[1])
+    assert crop.size == (20, 40)
+    assert crop.getcolors() == [(800, (180, 180, 180))], "bob and nothing else"
+    assert read(path, "list") == data
+    assert str(data.query[0]) == f"{frames / 'north.png'}#50,5,20,40"
+
+
+def test_whole_numbers_stay_what_they_are(tmp_path: Path) -> None:
+    text = "path,identity,camera,split\na.jpg,0012,0,query\nb.jpg,12,3,gallery\nb.jpg,-1,1,gallery\n"
+    data = read(listed(tmp_path, text + "b.jpg,7,,train\na.jpg,-1,1,train\n", "a.jpg", "b.jpg"))
+    assert [(p.identity, p.camera) for p in data.query + data.gallery] == [(12, 0), (12, 3), (JUNK, 1)]
+    assert [(p.identity, p.camera) for p in data.train] == [(7, NO_CAMERA)], "junk trains nothing"
+    # 0 is a person of a list, not a distractor: then all are numbered.
+    data = read(listed(tmp_path, "path,identity,split\na.jpg,0,query\nb.jpg,4,gallery\nb.jpg,-1,gallery\n"))
+    assert [p.identity for p in data.query + data.gallery] == [1, 2, JUNK]
+    assert data.protocol == "no-camera"
+
+
+def test_people_on_both_sides_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        read(listed(tmp_path, "path,identity,split\na.jpg,1,query\na.jpg,1,train\na.jpg,2,train\n", "a.jpg"))
+    assert "1 people are both in train and in query or gallery" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("path,identity,split\n", r"list\.csv: the list is empty"),
+        ("path,identity\na.jpg,1\n", r"list\.csv: row 1: split ''; train, query, gallery expected"),
+        ("path,identity,split\na.jpg,1,train\na.jpg,1,test\n", r"row 2: split 'test'"),
+        ("path,identity,split\na.jpg,,train\n", r"row 1: no identity"),
+        ("file,identity,split\na.jpg,1,train\n", r"row 1: no path"),
+        ("path,identity,split\na.jpg,1,train\nb.jpg,2,train\n", r"1 of its files are missing: b\.jpg"),
+    ],
+)
+def test_a_list_that_is_not_a_data_set(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        read(listed(tmp_path, text, "a.jpg"))
+
+
+def test_the_root_of_layout_list_is_the_list(tmp_path: Path) -> None:
+    people_list(tmp_path / "people.csv")
+    with pytest.raises(InputError, match="name that as the root"):
+        read(tmp_path, "list")
+    with pytest.raises(InputError, match=r"none\.csv: no such list"):
+        read(tmp_path / "none.csv")
