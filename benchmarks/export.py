@@ -1,0 +1,114 @@
+"""An embedder in PyTorch and as an exported ONNX file in onnxruntime: pictures per second and difference.
+
+    python benchmarks/export.py --json export.json
+    python benchmarks/export.py --backbone resnet50.tv_in1k --height 384 --width 128 --parts 256 --images 32
+
+Both get the same decoded pictures and the same number of threads, turn by turn. `torch_per_second` and
+`onnxruntime_per_second` are of `Embedder.embed` as a whole, with scaling and normalisation, the `network`
+figures of the network alone. PyTorch runs the folded network, as `kronreid.load` gives it; random weights.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from kronreid.data.pedestrians import draw
+from kronreid.data.transforms import InputOptions
+from kronreid.export import export_onnx
+from kronreid.models.backbone import BackboneOptions
+from kronreid.models.folding import fold
+from kronreid.models.horeid import HOReID
+from kronreid.models.inference import Embedder
+from kronreid.models.onnx import load_onnx
+
+BATCH = 64
+
+
+def seconds(function: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    function()
+    return time.perf_counter() - start
+
+
+@torch.no_grad()
+def network(embedder: Embedder, batches: list[Tensor]) -> None:
+    """The network alone."""
+    for batch in batches:
+        embedder.descriptors(batch)
+
+
+def batches(embedder: Embedder, pictures: list[np.ndarray]) -> list[Tensor]:
+    """What the network gets of the pictures."""
+    pixels = [embedder.pixels(picture) for picture in pictures]
+    return [embedder.batch(pixels[start : start + BATCH]) for start in range(0, len(pixels), BATCH)]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--json", type=Path, help="write all figures here, flat")
+    parser.add_argument("--backbone", default="mobilenetv2_100", help="a timm model's name")
+    parser.add_argument("--last-stride", type=int, default=1)
+    parser.add_argument("--height", type=int, default=192)
+    parser.add_argument("--width", type=int, default=96)
+    parser.add_argument("--parts", type=int, default=64, help="HOReID's sampled parts")
+    parser.add_argument("--images", type=int, default=256)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--turns", type=int, default=5)
+    options = parser.parse_args()
+
+    torch.set_num_threads(options.threads)
+    torch.manual_seed(0)
+    backbone = BackboneOptions(options.backbone, "none", options.last_stride)
+    model = fold(HOReID(backbone, parts=options.parts, normalise_levels=True))
+    reference = Embedder(model, InputOptions(options.height, options.width))
+    drawn = [np.asarray(draw(person, camera=person % 6, shot=0)) for person in range(min(64, options.images))]
+    pictures = [drawn[i % len(drawn)] for i in range(options.images)]
+    result: dict[str, float | str] = {
+        "backbone": options.backbone,
+        "height": options.height,
+        "width": options.width,
+        "images": options.images,
+        "threads": options.threads,
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "horeid.onnx"
+        result["export_seconds"] = seconds(lambda: export_onnx(reference, file))
+        result["megabytes"] = file.stat().st_size / 1e6
+        tools = {"torch": reference, "onnxruntime": load_onnx(file, device="cpu")}
+        vectors = {name: tool.embed(pictures, BATCH) for name, tool in tools.items()}
+        result["largest_difference"] = float(np.abs(vectors["torch"] - vectors["onnxruntime"]).max())
+        ready = {name: batches(tool, pictures) for name, tool in tools.items()}
+        times: dict[str, list[float]] = {}
+        for _ in tqdm(range(options.turns), disable=None):
+            for name, tool in tools.items():
+                whole = seconds(lambda tool=tool: tool.embed(pictures, BATCH))  # type: ignore[misc]
+                alone = seconds(lambda tool=tool, name=name: network(tool, ready[name]))  # type: ignore[misc]
+                times.setdefault(f"{name}_per_second", []).append(whole)
+                times.setdefault(f"{name}_network_per_second", []).append(alone)
+    result |= {name: options.images / statistics.median(values) for name, values in times.items()}
+    for kind in ("", "network_"):
+        faster = [
+            a / b for a, b in zip(times[f"torch_{kind}per_second"], times[f"onnxruntime_{kind}per_second"])
+        ]
+        result[f"onnxruntime_{kind}speedup"] = statistics.median(faster)
+    for key, value in result.items():
+        print(f"{key:36} {value:.4g}" if isinstance(value, float) else f"{key:36} {value}")
+    if options.json:
+        options.json.write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

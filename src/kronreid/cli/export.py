@@ -1,0 +1,39 @@
+"""``kronreid export``: a model for other runtimes."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kronreid.cli.options import add_command, folder_must_exist, load_model
+
+if TYPE_CHECKING:
+    from kronreid.cli.options import Commands
+
+
+def add(commands: "Commands") -> None:
+    """Its options."""
+    sub = add_command(
+        commands,
+        "export",
+        run,
+        "Write a model as ONNX: plain pictures in, vectors out, nothing else to know.",
+    )
+    sub.add_argument(
+        "model", metavar="MODEL", help="an embedder, or a matcher (two files: encoder and NAME.scorer.onnx)"
+    )
+    sub.add_argument("--format", choices=["onnx"], default="onnx", help="the only one so far")
+    sub.add_argument("--out", required=True, type=Path, metavar="FILE", help="a name ending in .onnx")
+
+
+def run(options: argparse.Namespace) -> None:
+    """See `kronreid.export.export_onnx`."""
+    from kronreid.export import export_onnx
+
+    folder_must_exist(options.out, "--out", ".onnx")
+    report = export_onnx(load_model(options.model, "MODEL"), options.out, progress=True)
+    for file in report.files:
+        print(f"{file}  {file.stat().st_size / 1e6:.1f} MB")
+    print(
+        f"compared with the model on {report.pictures} generated pictures: largest difference "
+        f"{report.difference:.1g}, {report.agreement:.1%} of all places in the rankings agree"
+    )

@@ -1,0 +1,404 @@
+"""Embedders in ONNX files, run by onnxruntime: our own exports, and re-identification networks of others.
+
+An ONNX graph says the size of the picture it takes, but not how that picture is to be normalised. Our own
+files take plain pictures and say everything else in their metadata (`kronreid.export`); for others a sidecar
+file beside ``model.onnx``, ``model.onnx.json``, or `OnnxOptions` does (docs/export.md).
+"""
+
+import dataclasses
+import hashlib
+import importlib
+import json
+import logging
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from kronreid.data.transforms import InputOptions, normalise
+from kronreid.errors import InputError
+from kronreid.models.embedding import Embedding
+from kronreid.models.inference import Embedder
+from kronreid.models.storage import _construct, one_line
+
+_log = logging.getLogger(__name__)
+
+_IMAGENET = InputOptions()
+
+Triple: TypeAlias = tuple[float, float, float]
+
+#: onnxruntime's names of the types that a picture may have.
+_TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(uint8)": np.uint8}
+
+#: In the metadata of our own files: who wrote it, and a hash of all the rest.
+WRITER, SEAL = "kronreid_version", "seal"
+
+
+@dataclasses.dataclass(frozen=True)
+class OnnxOptions:
+    """What a network expects and its graph does not say. The sidecar file has the same names.
+
+    A channel enters the network as (scale · p − mean) / std, where p is the pixel's value in 0…1.
+
+    Attributes:
+        mean: Per channel, in the network's own order of channels. Left out: ImageNet's, or at scale 255 none.
+        std: The same of the standard deviation; both or neither.
+        scale: What white is before mean and std: 1 or 255.
+        colours: The network's order of channels.
+        height: Input height in pixels, where the graph leaves it open.
+        width: Input width in pixels, where the graph leaves it open.
+        output: Name of the output that is the vector, where several could be.
+    """
+
+    mean: Triple | None = None
+    std: Triple | None = None
+    scale: Literal[1, 255] = 1
+    colours: Literal["rgb", "bgr"] = "rgb"
+    height: int | None = None
+    width: int | None = None
+    output: str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.mean is None) != (self.std is None):
+            raise InputError("mean and std go together: give both or neither")
+        if self.mean is not None and self.std is not None:
+            finite = all(map(math.isfinite, (*self.mean, *self.std)))
+            if len(self.mean) != 3 or len(self.std) != 3 or not finite or min(self.std) <= 0:
+                raise InputError(
+                    f"mean {self.mean} and std {self.std}: three finite numbers each, std above 0"
+                )
+        if self.scale not in (1, 255) or self.colours not in ("rgb", "bgr"):
+            raise InputError(f"scale {self.scale} and colours {self.colours!r}: 1 or 255, 'rgb' or 'bgr'")
+
+
+class OnnxNetwork(nn.Module):
+    """A graph in onnxruntime, called as a network of torch is.
+
+    Args:
+        path: The file, for messages.
+        session: An ``onnxruntime.InferenceSession``.
+        batch: Pictures per run where the graph fixes it, None where it does not.
+        output: Which output is the vector.
+        dimension: Its length.
+        reverse: Give it BGR.
+    """
+
+    def __init__(
+        self, path: Path, session: Any, batch: int | None, output: str, dimension: int, reverse: bool
+    ) -> None:
+        super().__init__()
+        self.path, self.session = path, session
+        self.batch, self.output, self.dimension = batch, output, dimension
+        self.reverse = reverse
+        self.input = session.get_inputs()[0].name
+        self.dtype = _TYPES[session.get_inputs()[0].type]
+
+    def forward(self, images: Tensor) -> Embedding:
+        """RGB pictures (N, 3, H, W), uint8 or normalised as the graph wants them, to vectors (N, dimension).
+
+        Raises:
+            InputError: A vector is not finite.
+        """
+        if self.reverse:
+            images = images.flip(1)
+        pixels = np.ascontiguousarray(images.numpy(), dtype=self.dtype)
+        size = self.batch or max(len(pixels), 1)
+        parts = [self._run(pixels[start : start + size]) for start in range(0, len(pixels), size)]
+        vectors = np.concatenate(parts) if parts else np.empty((0, self.dimension), np.float32)
+        bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+        if len(bad):
+            raise InputError(
+                f"{self.path}: output {self.output} holds NaN or infinity for {len(bad)} of {len(vectors)} "
+                "pictures; the network is damaged, or expects another mean, std or scale"
+            )
+        return Embedding(torch.from_numpy(vectors), {})
+
+    def _run(self, pixels: np.ndarray) -> np.ndarray:
+        """One run; a graph with a larger fixed batch gets empty pictures beside."""
+        wanted = len(pixels)
+        if self.batch is not None and wanted < self.batch:
+            empty = np.zeros((self.batch - wanted, *pixels.shape[1:]), pixels.dtype)
+            pixels = np.concatenate([pixels, empty])
+        vectors = self.session.run([self.output], {self.input: pixels})[0]
+        return vectors.reshape(len(pixels), -1)[:wanted].astype(np.float32)
+
+
+class OnnxEmbedder(Embedder):
+    """An `Embedder` whose network is an ONNX graph. The GPU, if it uses one, is onnxruntime's affair."""
+
+    model: OnnxNetwork
+
+    @property
+    def device(self) -> torch.device:
+        return torch.device("cpu")
+
+    def batch(self, pixels: Sequence[Tensor]) -> Tensor:
+        """Pictures as `pixels` gives them to one batch (N, 3, H, W): uint8 if the graph normalises itself."""
+        stacked = torch.stack(list(pixels))
+        return stacked if self.model.dtype == np.uint8 else normalise(stacked, self.input)
+
+
+def load_onnx(path: Path, options: OnnxOptions | None = None, device: str | None = None) -> OnnxEmbedder:
+    """Open an ONNX file as an embedder; see `kronreid.load`.
+
+    Args:
+        path: The file.
+        options: What its graph does not say; None reads the sidecar file, if there is one.
+        device: ``cpu`` or ``cuda``; None takes the GPU if onnxruntime can.
+
+    Raises:
+        InputError: onnxruntime is not installed; the file or its sidecar is damaged; the graph takes
+            no picture, or it is not clear which output is the vector.
+    """
+    onnx, runtime = _modules(path)
+    content = _read(path)
+    proto = _parse(onnx, content, path)
+    data = external_files(onnx, proto, path)
+    card = {entry.key: entry.value for entry in proto.metadata_props}
+    own = WRITER in card
+    sidecar = path.with_name(path.name + ".json")
+    source = "the options" if options is not None else sidecar.name
+    if options is None and sidecar.is_file():
+        options = read_sidecar(sidecar)
+    if own:
+        if options is not None:
+            raise InputError(f"{path}: kronreid's own file says all by itself; leave {source} away")
+        if card.get("kind") == "scorer":
+            raise InputError(
+                f"{path}: scores pairs of maps, not pictures; load the file it was exported with"
+            )
+        options = OnnxOptions(output=card.get("output"))
+    options = options or OnnxOptions()
+    session = _session(runtime, path, device)
+    size = _size(session, path, sidecar, options)
+    raw = session.get_inputs()[0].type == "tensor(uint8)"
+    if own and not raw:
+        raise InputError(f"{path}: was changed since kronreid wrote it and no longer takes uint8 pictures")
+    try:
+        input_options = InputOptions(*size, *_normalisation(path, options, raw))
+    except InputError as error:
+        raise InputError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from None
+    network = _network(session, path, sidecar, size, options)
+    if not raw and options.mean is None and options.scale == 1:
+        _log.info(
+            "%s: no mean and std are given: ImageNet's are taken, and %s; %s can say otherwise",
+            path.name,
+            options.colours.upper(),
+            sidecar.name,
+        )
+    digest = hashlib.sha256(content)
+    for file in data:
+        digest.update(_read(file))
+    digest.update(repr((input_options, options.colours, network.output)).encode())
+    fingerprint = digest.hexdigest()
+    if own and card.get("fingerprint") and card.get(SEAL) == seal(proto):
+        fingerprint = card["fingerprint"]  # the model's own: the graph gives the same vectors
+    embedder = OnnxEmbedder(network, input_options, fingerprint)
+    embedder.path = path.resolve()
+    return embedder
+
+
+def seal(proto: Any) -> str:
+    """A hash of a ModelProto with its metadata, but for the seal itself.
+
+    A file that still carries its seal gives the vectors of the model that it was made from, and may so share
+    its fingerprint; one that was quantised or edited may not.
+    """
+    bare = type(proto)()
+    bare.CopyFrom(proto)
+    card = {entry.key: entry.value for entry in bare.metadata_props if entry.key != SEAL}
+    del bare.metadata_props[:]
+    text = json.dumps(card, sort_keys=True).encode()
+    return hashlib.sha256(bare.SerializeToString(deterministic=True) + text).hexdigest()
+
+
+def read_sidecar(path: Path) -> OnnxOptions:
+    """``model.onnx.json``: an object with the names of `OnnxOptions`.
+
+    Raises:
+        InputError: It is no JSON object, or a name or value is not one of them.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: no JSON ({one_line(error)})") from None
+    names = [field.name for field in dataclasses.fields(OnnxOptions)]
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: an object with some of {', '.join(names)} is expected")
+    if unknown := sorted(values.keys() - set(names)):
+        raise InputError(f"{path}: {unknown[0]!r} is unknown; one of {', '.join(names)}")
+    try:
+        return _construct(OnnxOptions, values, str(path))
+    except InputError as error:
+        raise InputError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from None
+
+
+def external_files(onnx: Any, proto: Any, path: Path) -> list[Path]:
+    """The files beside a model that hold its large tensors.
+
+    Raises:
+        InputError: One is missing, or lies outside the model's folder: such a file is not opened.
+    """
+    folder, files = path.resolve().parent, set()
+    for tensor in _tensors(onnx, proto):
+        if tensor.data_location != onnx.TensorProto.EXTERNAL:
+            continue
+        location = next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
+        file = folder / location
+        if not location or Path(location).name != location or file.resolve().parent != folder:
+            raise InputError(
+                f"{path}: refers to the file {location!r}; only files of its own folder are read"
+            )
+        if not file.is_file():
+            raise InputError(f"{path}: its weights are in {location}, which is not beside it")
+        files.add(file)
+    return sorted(files)
+
+
+def _tensors(onnx: Any, message: Any) -> Iterator[Any]:
+    """Every tensor anywhere in a model: of subgraphs, attributes and functions as well."""
+    if isinstance(message, onnx.TensorProto):
+        yield message
+        return
+    for field, value in message.ListFields():
+        if field.message_type is not None:
+            for inner in [value] if hasattr(value, "ListFields") else value:
+                yield from _tensors(onnx, inner)
+
+
+def _modules(path: Path) -> tuple[Any, Any]:
+    """The packages onnx and onnxruntime."""
+    try:
+        return importlib.import_module("onnx"), importlib.import_module("onnxruntime")
+    except ImportError as error:
+        raise InputError(f"{path}: needs the package {error.name}: pip install 'kronreid[export]'") from None
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def _parse(onnx: Any, content: bytes, path: Path) -> Any:
+    try:
+        proto = onnx.load_model_from_string(content)
+    except Exception:  # protobuf raises different errors in its different implementations
+        proto = None
+    if proto is None or not proto.graph.node:
+        raise InputError(f"{path}: not an ONNX file, or a damaged one")
+    return proto
+
+
+def _session(runtime: Any, path: Path, device: str | None) -> Any:
+    """Open the file in onnxruntime, with as many threads as torch has."""
+    cuda = "CUDAExecutionProvider"
+    if device is None:
+        device = "cuda" if cuda in runtime.get_available_providers() else "cpu"
+    elif device != "cpu" and (device != "cuda" or cuda not in runtime.get_available_providers()):
+        raise InputError(f"{path}: device {device!r}; 'cpu', or with onnxruntime-gpu installed 'cuda'")
+    options = runtime.SessionOptions()
+    options.log_severity_level = 4  # what goes wrong is raised as well
+    options.intra_op_num_threads = torch.get_num_threads()
+    # Threads that wait for work by spinning would take the cores from those that decode pictures.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    providers = [cuda, "CPUExecutionProvider"] if device == "cuda" else ["CPUExecutionProvider"]
+    try:
+        return runtime.InferenceSession(str(path), options, providers=providers)
+    except Exception as error:  # onnxruntime's exceptions have no common ancestor
+        raise InputError(f"{path}: onnxruntime cannot run it ({_first_line(error)})") from None
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0][:300]
+
+
+def _size(session: Any, path: Path, sidecar: Path, options: OnnxOptions) -> tuple[int, int]:
+    """Height and width of the picture that the graph takes."""
+    inputs = session.get_inputs()
+    shape = inputs[0].shape if len(inputs) == 1 and inputs[0].type in _TYPES else []
+    if len(shape) != 4 or (isinstance(shape[1], int) and shape[1] != 3):
+        told = ", ".join(f"{one.name} {one.type} {_shape(one.shape)}" for one in inputs) or "nothing"
+        raise InputError(f"{path}: takes {told}; one picture input (N, 3, height, width) is expected")
+    size = []
+    for name, known, given in (("height", shape[2], options.height), ("width", shape[3], options.width)):
+        if isinstance(known, int) and given not in (None, known):
+            raise InputError(
+                f"{path}: its {name} is {known}, not {given} as {sidecar.name} or the options say"
+            )
+        number = known if isinstance(known, int) else given
+        if number is None:
+            raise InputError(f"{path}: its graph leaves the {name} open; say it in {sidecar.name}")
+        size.append(number)
+    return size[0], size[1]
+
+
+def _normalisation(path: Path, options: OnnxOptions, raw: bool) -> tuple[Triple, Triple]:
+    """Mean and std of RGB in 0…1; what they are does not matter to a graph that takes raw bytes."""
+    if raw and (options.mean is not None or options.scale != 1):
+        raise InputError(f"{path}: takes uint8 pictures: mean, std and scale have no say; leave them out")
+    if options.mean is not None and options.std is not None:
+        mean, std = options.mean, options.std
+    elif raw or options.scale == 255:
+        mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+    else:
+        return _IMAGENET.mean, _IMAGENET.std
+    order = (2, 1, 0) if options.colours == "bgr" else (0, 1, 2)
+    in_rgb = [tuple(values[channel] / options.scale for channel in order) for values in (mean, std)]
+    return cast(tuple[Triple, Triple], tuple(in_rgb))
+
+
+def _shape(shape: Sequence[int | str | None]) -> str:
+    return "(" + ", ".join("?" if size is None else str(size) for size in shape) + ")"
+
+
+def _network(
+    session: Any, path: Path, sidecar: Path, size: tuple[int, int], options: OnnxOptions
+) -> OnnxNetwork:
+    """Run noise through the graph: what comes out tells which output is the vector, and how long it is."""
+    one = session.get_inputs()[0]
+    fixed = one.shape[0] if isinstance(one.shape[0], int) else None
+    names = [output.name for output in session.get_outputs()]
+    outputs: list[Any] = []
+    failure = ""
+    # Two pictures where it may be any number: in some graphs that promise it, a batch of one is built in.
+    for batch in (fixed,) if fixed else (2, 1):
+        noise = np.random.default_rng(0).integers(0, 256, (batch, 3, *size))
+        try:
+            outputs = session.run(names, {one.name: noise.astype(_TYPES[one.type])})
+        except Exception as error:  # onnxruntime's exceptions have no common ancestor
+            failure = failure or _first_line(error)
+            continue
+        break
+    else:
+        raise InputError(f"{path}: onnxruntime cannot run it ({failure})")
+    if failure:
+        _log.info("%s: takes one picture at a time, though it promises any number", path.name)
+        fixed = 1
+    shapes: dict[str, tuple[int, ...]] = {
+        name: getattr(value, "shape", ()) for name, value in zip(names, outputs)
+    }
+    vectors = {
+        name: shape[1]
+        for name, shape in shapes.items()
+        if len(shape) >= 2 and shape[0] == batch and math.prod(shape[1:]) == shape[1] > 0
+    }
+    told = ", ".join(f"{name} {_shape(shape)}" for name, shape in shapes.items())
+    if options.output is not None and options.output not in names:
+        raise InputError(f"{path}: has no output {options.output!r}; there are {told}")
+    if options.output is not None and options.output not in vectors:
+        raise InputError(f"{path}: output {options.output!r} is no vector (N, D); there are {told}")
+    if not vectors:
+        raise InputError(f"{path}: gives {told}, and no vector (N, D): it is no embedder")
+    if options.output is None and len(vectors) > 1:
+        raise InputError(
+            f'{path}: several outputs could be the vector: {told}; say which as "output" in {sidecar.name}'
+        )
+    output = options.output or next(iter(vectors))
+    reverse = options.colours == "bgr"
+    return OnnxNetwork(path, session, fixed, output, int(vectors[output]), reverse)
