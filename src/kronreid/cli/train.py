@@ -30,4 +30,4 @@ def run(options: argparse.Namespace) -> None:
     changes = [*options.set, *([f"data.root={json.dumps(options.data)}"] if options.data else [])]
     config = read_config(options.config, changes)
     out = options.out or Path("runs") / options.config.stem
-    print(f"run: {train(config, out, options.resume)}")
+    print(f"run: {train(config, out, options.resume, options.config)}")

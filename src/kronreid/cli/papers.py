@@ -1,0 +1,49 @@
+"""``kronreid papers``: the papers' tables beside what has been measured here."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kronreid.cli.options import add_command, folder_must_exist, to_json, write
+
+if TYPE_CHECKING:
+    from kronreid.cli.options import Commands
+
+
+def add(commands: "Commands") -> None:
+    """Its options."""
+    sub = add_command(commands, "papers", run, "Print the papers' tables beside what has been measured here.")
+    sub.add_argument("paper", nargs="?", choices=("horeid", "kpm"), help="one of them only")
+    sub.add_argument(
+        "--runs", nargs="+", type=Path, default=[], metavar="DIR", help="run folders, or folders of them"
+    )
+    sub.add_argument(
+        "--configs",
+        type=Path,
+        default=Path("configs"),
+        metavar="DIR",
+        help="the rows' configs, for runs whose folder does not name their row (configs, if it is there)",
+    )
+    sub.add_argument("--format", choices=("text", "markdown", "json"), default="text", help="(text)")
+    sub.add_argument("--json", type=Path, metavar="FILE", help="write the same as JSON")
+
+
+def run(options: argparse.Namespace) -> None:
+    """See `kronreid.papers`."""
+    from kronreid.papers import papers, to_text, to_values
+
+    if options.json:
+        folder_must_exist(options.json, "--json")
+    chosen = [paper for key, paper in papers().items() if options.paper in (None, key)]
+    runs = []
+    if options.runs:
+        from kronreid.training.rows import read_runs
+
+        runs = read_runs(options.runs, options.configs if options.configs.is_dir() else None)
+    if options.json:
+        write(options.json, to_json(to_values(chosen, runs)), "--json")
+    if options.format == "json":
+        sys.stdout.write(to_json(to_values(chosen, runs)))
+    else:
+        sys.stdout.write(to_text(chosen, runs, markdown=options.format == "markdown"))

@@ -1,0 +1,239 @@
+"""The papers' figures from trained runs: which figures a run can give, and what they show in numbers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from kronreid.data.images import ImageLike
+from kronreid.data.records import Picture, ReIDDataset, identities
+from kronreid.errors import InputError
+from kronreid.explain import figures, parts
+from kronreid.explain.figures import Orders, save_figure
+from kronreid.explain.parts import Insight, Point
+from kronreid.models.horeid import HOReID
+from kronreid.models.inference import Explanation, Matcher, load
+
+#: The maps that HOReID's Figure 6 shows.
+PAPER_CHANNELS = (2, 3, 5, 8, 10, 13, 24, 32, 39, 45, 53, 60)
+#: Chest, hip and shin of somebody who stands upright in the middle.
+BODY = ((0.5, 0.25), (0.5, 0.5), (0.5, 0.8))
+
+NUMBERS = "numbers.json"
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A figure that was written.
+
+    Attributes:
+        name: Of its files, without `.png` and `.svg`.
+        shows: Which figure of which paper it is.
+        finding: What is seen in it, a sentence with numbers.
+        numbers: The same for programs.
+    """
+
+    name: str
+    shows: str
+    finding: str
+    numbers: dict[str, Any]
+
+
+def pairs_of(dataset: ReIDDataset, count: int = 3) -> list[Picture]:
+    """Pictures 2i and 2i+1 of one person from two cameras: a query and a gallery picture, for `count` people.
+
+    The people are spread evenly over the query identities, so that the choice never changes.
+
+    Raises:
+        InputError: No query has a gallery picture of another camera.
+    """
+    pairs = []
+    for identity in identities(dataset.query):
+        query = next(picture for picture in dataset.query if picture.identity == identity)
+        others = (p for p in dataset.gallery if p.identity == identity and p.camera != query.camera)
+        if found := next(others, None):
+            pairs.append((query, found))
+    if not pairs:
+        raise InputError(f"{dataset.root}: no query has a gallery picture of another camera; name --pictures")
+    count = min(count, len(pairs))
+    return [picture for number in range(count) for picture in pairs[number * len(pairs) // count]]
+
+
+def draw_figures(
+    runs: Sequence[Path], pictures: Sequence[ImageLike], out: Path, points: Sequence[Point] = BODY
+) -> list[Drawn]:
+    """All figures that the runs can give, as PNG and SVG in `out`, and their numbers in ``numbers.json``.
+
+    HOReID: similarities by order (Figure 2), feature maps as colours (Figure 4), parts (Figure 6). Runs with
+    parts share one figure, so that one without DSR stands below one with it; runs of different orders share
+    one of similarities, too. KPM: attention and matching (Figure 6).
+
+    Args:
+        runs: Model folders.
+        pictures: Pictures 2i and 2i+1 show one person.
+        out: The folder to write to; made if it is missing.
+        points: (x, y) of the places whose matching is shown, as fractions of the first picture of each pair.
+
+    Raises:
+        InputError: A run has nothing to show, or the pictures make no pairs.
+    """
+    if not pictures or len(pictures) % 2:
+        raise InputError(f"--pictures: {len(pictures)} given; pairs of pictures of one person are needed")
+    names = _short_names(runs)
+    tools = [load(run, folded=False) for run in runs]
+    for run, tool in zip(runs, tools):
+        if not (tool.model.match if isinstance(tool, Matcher) else isinstance(tool.model, HOReID)):
+            raise InputError(f"{run}: a model without high orders or matching has nothing of this to show")
+    out.mkdir(parents=True, exist_ok=True)
+    drawn: list[Drawn] = []
+    insights: dict[str, Insight] = {}
+    for name, tool in zip(names, tools):
+        if isinstance(tool, Matcher):
+            pairs = zip(pictures[::2], pictures[1::2])
+            drawn += _matcher_figures(out, name, [tool.explain(a, b) for a, b in pairs], points)
+        else:
+            insights[name] = parts.look_inside(tool, pictures)
+    own: dict[str, np.ndarray] = {}
+    for name, insight in insights.items():
+        if insight.products:
+            drawn += _level_figures(out, name, insight)
+            own[f"n = {len(insight.products)}"] = insight.products[-1]
+    if len(own) > 1:
+        first = next(iter(insights.values()))
+        drawn.append(_similarities(out, "orders-similarity", sorted(own.items()), first.pictures, "models"))
+    if sampled := {name: insight for name, insight in insights.items() if insight.part_maps is not None}:
+        regularised = {name: _regulariser(run) for name, run in zip(names, runs)}
+        drawn.append(_part_figure(out, sampled, regularised))
+    (out / NUMBERS).write_text(json.dumps([asdict(each) for each in drawn], indent=2) + "\n")
+    return drawn
+
+
+def _level_figures(out: Path, name: str, insight: Insight) -> list[Drawn]:
+    orders = [(f"n = {order}", maps) for order, maps in enumerate(insight.products, start=1)]
+    similarities = _similarities(out, f"{name}-similarity", orders, insight.pictures, "levels of one model")
+    save_figure(figures.colour_figure(insight), out / f"{name}-colours")
+    finding = "alike colours are alike features; lightness, blue to yellow, green to red by falling variance"
+    return [similarities, Drawn(f"{name}-colours", "HOReID, Fig. 4: feature maps as colours", finding, {})]
+
+
+def _similarities(out: Path, stem: str, orders: Orders, pictures: np.ndarray, what: str) -> Drawn:
+    save_figure(figures.similarity_figure(orders, pictures), out / stem)
+    numbers = similarity_numbers(orders)
+    low, high = numbers[orders[0][0]], numbers[orders[-1][0]]
+    finding = (
+        f"from {orders[0][0]} to {orders[-1][0]} the strongest 1 % of the pairs give "
+        f"{100 * low['strongest']:.0f} → {100 * high['strongest']:.0f} % of the similarity, "
+        f"the highest is {low['max']:.1f} → {high['max']:.1f}, "
+        f"the lowest {low['min']:.1f} → {high['min']:.1f}"
+    )
+    return Drawn(stem, f"HOReID, Fig. 2: similarities of places by order ({what})", finding, numbers)
+
+
+def similarity_numbers(orders: Orders) -> dict[str, dict[str, float]]:
+    """Per order the highest, lowest and mean similarity and the strongest 1 %'s share, means over pairs."""
+    found = {}
+    for name, maps in orders:
+        values = [parts.place_similarities(maps[i], maps[i + 1]) for i in range(0, len(maps), 2)]
+        found[name] = {
+            "max": float(np.mean([each.max() for each in values])),
+            "min": float(np.mean([each.min() for each in values])),
+            "mean": float(np.mean([each.mean() for each in values])),
+            "strongest": float(np.mean([parts.share_of_strongest(each) for each in values])),
+        }
+    return found
+
+
+def _part_figure(out: Path, sampled: dict[str, Insight], regularised: dict[str, str]) -> Drawn:
+    fewest = min(insight.part_maps.shape[1] for insight in sampled.values() if insight.part_maps is not None)
+    channels = parts.spread_channels(fewest, PAPER_CHANNELS)
+    named = [(name + regularised[name], insight) for name, insight in sampled.items()]
+    alone = len(named) == 1
+    stem = f"{next(iter(sampled))}-parts" if alone else "parts"
+    # Several runs fill a page with one picture of each pair.
+    shown = range(0, len(named[0][1].pictures), 1 if alone else 2)
+    save_figure(figures.part_figure(named, shown, channels), out / stem)
+    numbers = {name: part_numbers(insight) for name, insight in named}
+    findings = [
+        f"{name}: {each['parts']:.0f} parts cover {each['covered']:.1f} of {each['places']:.0f} places each, "
+        f"peak at {each['different']:.0f} different ones, {100 * each['rim']:.0f} % at the rim, "
+        f"mean cosine of two parts {each['alikeness']:.2f}"
+        for name, each in numbers.items()
+    ]
+    return Drawn(stem, "HOReID, Fig. 6: where parts are sampled", "; ".join(findings), numbers)
+
+
+def part_numbers(insight: Insight) -> dict[str, float]:
+    """How many places a part covers, where the parts peak, how much lies at the rim, how alike they are."""
+    maps = insight.part_maps
+    assert maps is not None
+    return {
+        "parts": maps.shape[1],
+        "places": maps.shape[2] * maps.shape[3],
+        "covered": float(parts.places_covered(maps).mean()),
+        "different": float(parts.places_sampled(maps).mean()),
+        "rim": float(parts.share_at_rim(maps).mean()),
+        "alikeness": float(np.mean([parts.part_alikeness(level) for level in insight.parts])),
+    }
+
+
+def _matcher_figures(
+    out: Path, name: str, explanations: list[Explanation], points: Sequence[Point]
+) -> list[Drawn]:
+    drawn = []
+    scales = range(len(explanations[0].scales))
+    if any(np.ptp(scale.attention_a) > 0 for scale in explanations[0].scales):
+        save_figure(figures.attention_maps_figure(explanations), out / f"{name}-attention")
+        covered = {}
+        for number in scales:
+            maps = [
+                m for e in explanations for m in (e.scales[number].attention_a, e.scales[number].attention_b)
+            ]
+            mean = float(np.mean([parts.places_covered(each) for each in maps]))
+            covered[f"scale-{number + 1}"] = {"covered": mean, "places": maps[0].size}
+        told = [
+            f"{scale} {each['covered']:.1f} of {each['places']:.0f} places"
+            + (" (collapsed onto single places)" if each["covered"] < min(2, each["places"] / 4) else "")
+            for scale, each in covered.items()
+        ]
+        shows = "KPM, Fig. 6: attention by scale"
+        drawn.append(Drawn(f"{name}-attention", shows, "attention covers: " + ", ".join(told), covered))
+    save_figure(figures.matching_figure(explanations, points), out / f"{name}-matching")
+    confidence = {}
+    for number in scales:
+        maps = [parts.matching_map(e.scales[number], point) for e in explanations for point in points]
+        confidence[f"scale-{number + 1}"] = {
+            "highest": float(np.mean([each.max() for each in maps])),
+            "covered": float(np.mean([parts.places_covered(each) for each in maps])),
+        }
+    told = [
+        f"{scale} {100 * each['highest']:.0f} %, {each['covered']:.1f} places"
+        for scale, each in confidence.items()
+    ]
+    shows = "KPM, Fig. 6: where chosen places look"
+    finding = "highest confidence and places covered: " + ", ".join(told)
+    return [*drawn, Drawn(f"{name}-matching", shows, finding, confidence)]
+
+
+def _regulariser(run: Path) -> str:
+    """Whether a run was trained with DSR, as words behind its name; nothing where its folder does not say."""
+    config = run / "config.yaml"
+    if not config.is_file():
+        return ""
+    weight = ((yaml.safe_load(config.read_text()) or {}).get("loss") or {}).get("regulariser")
+    return "" if weight is None else ", with DSR" if weight > 0 else ", without DSR"
+
+
+def _short_names(runs: Sequence[Path]) -> list[str]:
+    """The last parts of the folders' names, as many as tell them apart."""
+    whole = [run.resolve().parts for run in runs]
+    for count in range(1, max(map(len, whole), default=0) + 1):
+        names = ["-".join(each[-count:]).strip("/") for each in whole]
+        if len(set(names)) == len(names):
+            return names
+    raise InputError(f"RUN: {runs[0]} is named twice" if runs else "RUN: name one at least")

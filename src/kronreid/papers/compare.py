@@ -1,0 +1,213 @@
+"""What has been measured here beside what the papers say: which run belongs to which row and column.
+
+A run stands in a paper's column only if it is that row's config unchanged, trained to its end, on the whole
+published data set (by count), and evaluated by the column's protocol. Every other run of a row of that name
+is listed apart, with its data, its protocol and its changes named.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from kronreid.papers.tables import Column, Paper, Row, Table
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A finished or unfinished run, as its folder describes it.
+
+    Attributes:
+        folder: Where it lies.
+        config: The row's config, like ``horeid/market1501/gap``; None for a run of no row.
+        layout: Of its data; None if that was not recorded.
+        data: Its data in words.
+        official: Whether the data are, by count, all of the published data set.
+        changed: Options that differ from the row's: the row's value and the run's.
+        remaining: Iterations that it has not come to.
+        results: By protocol: metrics as fractions.
+    """
+
+    folder: str
+    config: str | None
+    layout: str | None
+    data: str
+    official: bool
+    changed: dict[str, tuple[Any, Any]] = field(default_factory=dict)
+    remaining: int = 0
+    results: dict[str, dict[str, float]] = field(default_factory=dict)
+
+    @property
+    def paper(self) -> str | None:
+        """``horeid`` or ``kpm``."""
+        return self.config.split("/")[0] if self.config else None
+
+    @property
+    def row(self) -> str | None:
+        """The row's name."""
+        return self.config.split("/")[-1] if self.config else None
+
+    @property
+    def unlike_its_row(self) -> list[str]:
+        """What keeps it from being its row: changed options, missing iterations."""
+        reasons = []
+        if self.changed:
+            options = ", ".join(f"{key} {old} → {new}" for key, (old, new) in self.changed.items())
+            reasons.append(f"modified: {options}")
+        if self.remaining:
+            reasons.append(f"unfinished: {self.remaining:,} iterations to go")
+        return reasons
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A row's result in a column.
+
+    Attributes:
+        config: The row's config.
+        paper: Per cent, by metric; empty where the paper has no number.
+        here: The same, the mean of the runs; empty without any.
+        spread: Sample standard deviation over the runs, by metric; empty with fewer than two.
+        runs: Their folders.
+    """
+
+    config: str
+    paper: dict[str, float]
+    here: dict[str, float] = field(default_factory=dict)
+    spread: dict[str, float] = field(default_factory=dict)
+    runs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """A run of a row's name that is no measurement of a paper's column.
+
+    Attributes:
+        row: The row.
+        run: The run.
+        protocol: By which it was evaluated; empty if it was not.
+        here: Per cent, by metric.
+        gain: mAP above the table's baseline on the same data by the same protocol, if both are unmodified.
+        paper_gain: The same in the paper, in the table's first column that has both.
+    """
+
+    row: Row
+    run: Measured
+    protocol: str
+    here: dict[str, float]
+    gain: float | None
+    paper_gain: float | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A table beside what was measured.
+
+    Attributes:
+        table: The paper's.
+        cells: By row (in order) and column key.
+        elsewhere: Runs of its rows' names that stand in no column, in the rows' order.
+    """
+
+    table: Table
+    cells: tuple[dict[str, Cell], ...]
+    elsewhere: tuple[Elsewhere, ...]
+
+
+def compare(paper: Paper, runs: Sequence[Measured]) -> list[Comparison]:
+    """A paper's tables beside the runs."""
+    own = [run for run in runs if run.paper == paper.key]
+    return [_compare_table(paper, table, own) for table in paper.tables]
+
+
+def without_row(papers: Sequence[Paper], runs: Sequence[Measured]) -> list[Measured]:
+    """Runs of which none of the papers has a row of that name."""
+    names = {(paper.key, row.name) for paper in papers for table in paper.tables for row in table.rows}
+    return [run for run in runs if (run.paper, run.row) not in names]
+
+
+def fits(run: Measured, paper: Paper, row: Row, column: Column) -> bool:
+    """Whether a run measures this row in this column."""
+    return (
+        run.config == f"{paper.key}/{column.data}/{row.name}"
+        and run.layout == column.layout
+        and run.official
+        and not run.unlike_its_row
+        and bool(_in_column(run, column))
+    )
+
+
+def _in_column(run: Measured, column: Column) -> dict[str, float]:
+    """A run's metrics, each by the rules that the column has for it."""
+    found = {metric: run.results.get(column.protocol_of(metric), {}).get(metric) for metric in column.metrics}
+    return {metric: value for metric, value in found.items() if value is not None}
+
+
+def _compare_table(paper: Paper, table: Table, runs: list[Measured]) -> Comparison:
+    cells = []
+    placed: set[tuple[str, str]] = set()  # folder and protocol
+    for row in table.rows:
+        line = {}
+        for column in table.columns:
+            fitting = [run for run in runs if fits(run, paper, row, column)]
+            placed |= {(run.folder, column.protocol_of(m)) for run in fitting for m in column.metrics}
+            line[column.key] = _cell(paper, row, column, fitting)
+        cells.append(line)
+    elsewhere = [
+        _elsewhere(table, row, run, protocol, runs)
+        for row in table.rows
+        for run in runs
+        if run.row == row.name
+        for protocol in (run.results or {"": {}})
+        if (run.folder, protocol) not in placed
+    ]
+    return Comparison(table, tuple(cells), tuple(elsewhere))
+
+
+def _cell(paper: Paper, row: Row, column: Column, runs: list[Measured]) -> Cell:
+    each = [_in_column(run, column) for run in runs]
+    metrics = [metric for metric in column.metrics if each and all(metric in one for one in each)]
+    values = {metric: [100 * one[metric] for one in each] for metric in metrics}
+    return Cell(
+        f"{paper.key}/{column.data}/{row.name}",
+        row.results.get(column.key, {}),
+        {metric: statistics.fmean(numbers) for metric, numbers in values.items()},
+        {metric: statistics.stdev(numbers) for metric, numbers in values.items() if len(numbers) > 1},
+        tuple(run.folder for run in runs),
+    )
+
+
+def _elsewhere(table: Table, row: Row, run: Measured, protocol: str, runs: list[Measured]) -> Elsewhere:
+    here = {metric: 100 * value for metric, value in run.results.get(protocol, {}).items()}
+    gain = paper_gain = None
+    if table.baseline is not None and row.name != table.baseline:
+        gain = _gain(table.baseline, run, protocol, runs)
+        paper_gain = _paper_gain(table, row)
+    return Elsewhere(row, run, protocol, here, gain, paper_gain)
+
+
+def _gain(baseline: str, run: Measured, protocol: str, runs: list[Measured]) -> float | None:
+    """mAP of a run above that of the baseline runs of the same folder of configs, data and protocol."""
+    if run.unlike_its_row or "mAP" not in run.results.get(protocol, {}):
+        return None
+    config = f"{str(run.config).rpartition('/')[0]}/{baseline}"
+    others = [
+        other.results[protocol]["mAP"]
+        for other in runs
+        if other.config == config
+        and other.data == run.data
+        and not other.unlike_its_row
+        and "mAP" in other.results.get(protocol, {})
+    ]
+    return 100 * (run.results[protocol]["mAP"] - statistics.fmean(others)) if others else None
+
+
+def _paper_gain(table: Table, row: Row) -> float | None:
+    start = next(each for each in table.rows if each.name == table.baseline)
+    for column in table.columns:
+        both = [each.results.get(column.key, {}).get("mAP") for each in (row, start)]
+        if both[0] is not None and both[1] is not None:
+            return both[0] - both[1]
+    return None

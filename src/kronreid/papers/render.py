@@ -1,0 +1,211 @@
+"""The comparison with the papers as text, Markdown and plain values for JSON."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from kronreid.papers.compare import Cell, Comparison, Elsewhere, Measured, compare, without_row
+from kronreid.papers.tables import COSTS, METRICS, Column, Paper
+
+NONE = "–"
+
+
+def to_text(papers: Sequence[Paper], runs: Sequence[Measured], markdown: bool = False) -> str:
+    """Every table of the papers beside the runs, for people.
+
+    Args:
+        papers: Which.
+        runs: What was measured.
+        markdown: Markdown instead of aligned columns.
+    """
+    parts = []
+    for paper in papers:
+        parts.append(_heading(paper.title, 1, markdown) + f"\n{paper.authors}. Per cent.")
+        shown: set[str] = set()
+        for comparison in compare(paper, runs):
+            table = comparison.table
+            parts.append(_heading(f"{table.name}: {table.title}", 2, markdown))
+            parts.append(_grid(*_main(paper, comparison), markdown))
+            if notes := _notes(comparison):
+                parts.append("\n".join(f"{'-' if markdown else '*'} {note}" for note in notes))
+            others = comparison.elsewhere
+            # The same lonely row below every table that has it would say nothing new.
+            if len({each.row.name for each in others}) > 1 or any(
+                each.run.folder not in shown for each in others
+            ):
+                shown |= {each.run.folder for each in others}
+                parts.append(
+                    "Measured here otherwise than in the paper's columns: other pictures, another protocol, "
+                    "or a changed config. Configs for other data have a recipe of their own."
+                )
+                parts.append(_grid(*_others(paper, comparison), markdown))
+    if rest := without_row(papers, _of(papers, runs)):
+        parts.append(_heading("Runs of no row of the papers", 2, markdown))
+        parts.append(
+            _grid(["run", "config", "data", "protocol", "rank-1", "mAP", "remarks"], _rest(rest), markdown)
+        )
+    return "\n\n".join(parts) + "\n"
+
+
+def to_values(papers: Sequence[Paper], runs: Sequence[Measured]) -> dict[str, Any]:
+    """The same for programs: plain values, ready for JSON; per cent as the papers have it."""
+    return {
+        "papers": {
+            paper.key: {
+                "title": paper.title,
+                "tables": [_table_values(comparison) for comparison in compare(paper, runs)],
+            }
+            for paper in papers
+        },
+        "without_row": [_run_values(run) for run in without_row(papers, _of(papers, runs))],
+    }
+
+
+def _of(papers: Sequence[Paper], runs: Sequence[Measured]) -> list[Measured]:
+    """Without the runs of a paper that was not asked for."""
+    keys = {paper.key for paper in papers}
+    return [run for run in runs if run.paper is None or run.paper in keys or len(keys) > 1]
+
+
+def _main(paper: Paper, comparison: Comparison) -> tuple[list[str], list[list[str]]]:
+    table = comparison.table
+    costs = [kind for kind in COSTS if any(kind in row.cost for row in table.rows)]
+    measured = {key for line in comparison.cells for key, cell in line.items() if cell.here}
+    header = ["row", "", *(COSTS[kind] for kind in costs)]
+    for column in table.columns:
+        metrics = " / ".join(METRICS[metric] for metric in column.metrics)
+        header.append(f"{column.title} {metrics}")
+        header += [f"measured here ({column.title})"] if column.key in measured else []
+    rows = []
+    for row, line in zip(table.rows, comparison.cells):
+        values = [f"{row.cost[kind]:.2f}" if kind in row.cost else NONE for kind in costs]
+        for column in table.columns:
+            cell = line[column.key]
+            values.append(_metrics(cell.paper, column, paper.digits, "~" if row.derived else ""))
+            values += [_here(cell, column, paper.digits)] if column.key in measured else []
+        rows.append([row.name, row.title, *values])
+    return header, rows
+
+
+def _metrics(values: dict[str, float], column: Column, digits: int, sign: str = "") -> str:
+    if not values:
+        return NONE
+    return " / ".join(f"{sign}{values[m]:.{digits}f}" if m in values else NONE for m in column.metrics)
+
+
+def _here(cell: Cell, column: Column, digits: int) -> str:
+    if not cell.here:
+        return NONE
+    spread = [f"{cell.spread[m]:.{digits}f}" for m in column.metrics if m in cell.spread]
+    runs = f" (± {' / '.join(spread)}, {len(cell.runs)} runs)" if spread else ""
+    return _metrics(cell.here, column, digits) + runs
+
+
+def _notes(comparison: Comparison) -> list[str]:
+    derived = dict.fromkeys(row.derived for row in comparison.table.rows if row.derived)
+    return [*(f"~ computed: {how}." for how in derived), *comparison.table.notes]
+
+
+def _others(paper: Paper, comparison: Comparison) -> tuple[list[str], list[list[str]]]:
+    baseline = comparison.table.baseline
+    gains = any(each.gain is not None for each in comparison.elsewhere)
+    header = ["config", "data", "protocol", "rank-1", "mAP"]
+    if gains:
+        header += [f"mAP over {baseline}", f"paper ({comparison.table.columns[0].title})"]
+    rows = []
+    for each in comparison.elsewhere:
+        values = [each.run.config or NONE, each.run.data, each.protocol or "not evaluated"]
+        values += [_number(each.here.get(metric), paper.digits) for metric in ("rank1", "mAP")]
+        if gains:
+            values += [_number(gain, paper.digits, signed=True) for gain in (each.gain, each.paper_gain)]
+        rows.append([*values, "; ".join(each.run.unlike_its_row), each.run.folder])
+    return [*header, "remarks", "run"], rows
+
+
+def _rest(runs: Sequence[Measured]) -> list[list[str]]:
+    rows = []
+    for run in runs:
+        for protocol, metrics in (run.results or {"not evaluated": {}}).items():
+            values = [_number(100 * metrics[m] if m in metrics else None, 1) for m in ("rank1", "mAP")]
+            remarks = "; ".join(run.unlike_its_row)
+            rows.append([run.folder, run.config or NONE, run.data, protocol, *values, remarks])
+    return rows
+
+
+def _number(value: float | None, digits: int, signed: bool = False) -> str:
+    return NONE if value is None else f"{value:{'+' if signed else ''}.{digits}f}".replace("-", "−")
+
+
+def _table_values(comparison: Comparison) -> dict[str, Any]:
+    table = comparison.table
+    return {
+        "name": table.name,
+        "title": table.title,
+        "baseline": table.baseline,
+        "notes": list(table.notes),
+        "rows": [
+            {
+                "row": row.name,
+                "title": row.title,
+                "cost": row.cost,
+                "derived": row.derived or None,
+                "columns": {
+                    column.key: {
+                        **asdict(line[column.key]),
+                        "protocols": {metric: column.protocol_of(metric) for metric in column.metrics},
+                    }
+                    for column in table.columns
+                },
+            }
+            for row, line in zip(table.rows, comparison.cells)
+        ],
+        "elsewhere": [_elsewhere_values(each) for each in comparison.elsewhere],
+    }
+
+
+def _elsewhere_values(each: Elsewhere) -> dict[str, Any]:
+    return {
+        "row": each.row.name,
+        "run": _run_values(each.run),
+        "protocol": each.protocol or None,
+        "here": each.here,
+        "gain": each.gain,
+        "paper_gain": each.paper_gain,
+    }
+
+
+def _run_values(run: Measured) -> dict[str, Any]:
+    return {**asdict(run), "modified": bool(run.changed)}
+
+
+def _heading(text: str, level: int, markdown: bool) -> str:
+    if markdown:
+        return f"{'#' * level} {text}"
+    return f"{text}\n{('=' if level == 1 else '-') * len(text)}"
+
+
+def _grid(header: list[str], rows: list[list[str]], markdown: bool) -> str:
+    """A table; empty columns are left out. Columns of numbers are aligned to the right."""
+    kept = [i for i, name in enumerate(header) if name or any(row[i] for row in rows)]
+    kept = [i for i in kept if header[i] != "remarks" or any(row[i] for row in rows)]
+    header, rows = [header[i] for i in kept], [[row[i] for i in kept] for row in rows]
+    right = [all(_numeric(row[i]) for row in rows) for i in range(len(header))]
+    if markdown:
+        lines = [header, ["--:" if each else "---" for each in right], *rows]
+        return "\n".join(
+            "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines
+        )
+    widths = [max(len(line[i]) for line in (header, *rows)) for i in range(len(header))]
+
+    def laid(line: list[str]) -> str:
+        cells = (c.rjust(w) if r else c.ljust(w) for c, w, r in zip(line, widths, right))
+        return "  ".join(cells).rstrip()
+
+    return "\n".join([laid(header), "  ".join("-" * width for width in widths), *map(laid, rows)])
+
+
+def _numeric(text: str) -> bool:
+    return re.fullmatch(r"[\d.,/~+−–±()\s]*( runs\))?", text) is not None

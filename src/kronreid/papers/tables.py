@@ -1,0 +1,138 @@
+"""The papers' tables, read from `papers.yaml` beside this file, the one place where their numbers are."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+
+PAPERS = Path(__file__).with_name("papers.yaml")
+
+#: Metrics in per cent, and costs with their units.
+METRICS = {"rank1": "rank-1", "rank5": "rank-5", "rank10": "rank-10", "mAP": "mAP"}
+COSTS = {"parameters": "M params", "multiply_adds": "G mult-adds", "fps": "pictures/s", "milliseconds": "ms"}
+
+
+@dataclass(frozen=True)
+class Column:
+    """A data set with the rules by which a paper measured on it.
+
+    Attributes:
+        key: Its name in the data file.
+        title: As people call it.
+        data: The folder of its configs.
+        layout: The layout of its pictures.
+        protocol: The rules (docs/protocols.md).
+        rank_protocol: The rules of rank-k where they are others.
+        metrics: What is given, in order.
+    """
+
+    key: str
+    title: str
+    data: str
+    layout: str
+    protocol: str
+    rank_protocol: str | None = None
+    metrics: tuple[str, ...] = ("rank1", "mAP")
+
+    def protocol_of(self, metric: str) -> str:
+        """The rules by which a metric was measured."""
+        return self.rank_protocol or self.protocol if metric.startswith("rank") else self.protocol
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of a table, or a point of a figure.
+
+    Attributes:
+        name: Of its configs.
+        title: As the paper calls it, or nearly.
+        results: Per cent, by column and metric; empty where the paper has no number.
+        cost: By kind, see `COSTS`.
+        derived: How the results were computed where the paper gives differences only.
+    """
+
+    name: str
+    title: str
+    results: dict[str, dict[str, float]] = field(default_factory=dict)
+    cost: dict[str, float] = field(default_factory=dict)
+    derived: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table or a figure of a paper.
+
+    Attributes:
+        name: Its number.
+        title: What it compares.
+        columns: Where it measures.
+        rows: In the paper's order.
+        baseline: The row that gains are counted from, if any.
+        notes: What one must know to read it, slips of the paper among it.
+    """
+
+    name: str
+    title: str
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+    baseline: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Paper:
+    """A paper.
+
+    Attributes:
+        key: The folder of its configs.
+        title: Its title.
+        authors: Who wrote it.
+        digits: Digits after the point of its numbers.
+        tables: In the paper's order.
+    """
+
+    key: str
+    title: str
+    authors: str
+    digits: int
+    tables: tuple[Table, ...]
+
+
+@functools.cache
+def papers() -> dict[str, Paper]:
+    """Both papers by key, ``horeid`` and ``kpm``."""
+    return {
+        key: _paper(key, values) for key, values in yaml.safe_load(PAPERS.read_text(encoding="utf-8")).items()
+    }
+
+
+def _paper(key: str, values: dict) -> Paper:
+    columns = {
+        name: Column(name, **{**each, "metrics": tuple(each.get("metrics", Column.metrics))})
+        for name, each in values["columns"].items()
+    }
+    tables = tuple(_table(each, columns) for each in values["tables"])
+    return Paper(key, values["title"], values["authors"], values["digits"], tables)
+
+
+def _table(values: dict, columns: dict[str, Column]) -> Table:
+    chosen = [columns[name] for name in values["columns"]]
+    if metrics := values.get("metrics"):
+        chosen = [Column(**{**vars(column), "metrics": tuple(metrics)}) for column in chosen]
+    return Table(
+        name=values["name"],
+        title=values["title"],
+        columns=tuple(chosen),
+        rows=tuple(_row(each, values["columns"]) for each in values["rows"]),
+        baseline=values.get("baseline"),
+        notes=tuple(values.get("notes", ())),
+    )
+
+
+def _row(values: dict, columns: list[str]) -> Row:
+    values = dict(values)
+    results = {name: values.pop(name) for name in columns if name in values}
+    return Row(values.pop("row"), values.pop("title"), results, **values)

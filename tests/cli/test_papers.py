@@ -1,0 +1,97 @@
+"""`kronreid papers`: its formats, and a run trained here beside the paper's numbers."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from kronreid.cli import main
+from kronreid.data.pedestrians import write_market1501
+
+CONFIG = """
+model: {name: pooled, backbone: {name: test_resnet, weights: none}, channels: 8}
+input: {height: 64, width: 32}
+batch: {identities: 4, pictures: 2}
+training: {iterations: 4, epoch: 2, evaluate_every: 2, accelerator: cpu}
+data: {layout: market1501, workers: 0}
+"""
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A row of a split, trained as it is and with a change."""
+    home = tmp_path_factory.mktemp("home")
+    write_market1501(
+        home / "own-split",
+        train_identities=5,
+        test_identities=4,
+        cameras=2,
+        pictures_per_camera=2,
+        distractors=2,
+        junk=1,
+        progress=False,
+    )
+    config = home / "configs" / "horeid" / "market1501" / "gap.yaml"
+    config.parent.mkdir(parents=True)
+    config.write_text(CONFIG)
+    arguments = ["train", str(config), "--data", str(home / "own-split")]
+    assert main([*arguments, "--out", str(home / "runs" / "same")]) == 0
+    assert main([*arguments, "--out", str(home / "runs" / "other"), "--set", "loss.margin=0.5"]) == 0
+    return home
+
+
+def test_without_runs_it_prints_the_papers(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["papers"]) == 0
+    both = capsys.readouterr().out
+    assert main(["papers", "kpm"]) == 0
+    one = capsys.readouterr().out
+    assert "95.74 / 88.78" in both
+    assert "90.1 / 75.3" in both
+    assert "95.74 / 88.78" not in one
+    assert "90.1 / 75.3" in one
+
+
+def test_a_run_on_other_pictures_is_not_market_1501(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = home / "papers.json"
+    assert (
+        main(["papers", "horeid", "--runs", str(home / "runs"), "--format", "json", "--json", str(out)]) == 0
+    )
+    printed = json.loads(capsys.readouterr().out)
+    assert printed == json.loads(out.read_text())
+    table = next(one for one in printed["papers"]["horeid"]["tables"] if one["name"] == "Table II")
+    assert all(not cell["here"] for row in table["rows"] for cell in row["columns"].values())
+    runs = {Path(one["run"]["folder"]).name: one["run"] for one in table["elsewhere"]}
+    assert runs["same"]["config"] == runs["other"]["config"] == "horeid/market1501/gap"
+    assert not runs["same"]["modified"]
+    assert runs["other"]["changed"] == {"loss.margin": [0.2, 0.5]}
+    assert runs["same"]["data"].startswith("own-split: 20 pictures of 5 people")
+    assert runs["same"]["remaining"] == 0
+    history = (home / "runs" / "same" / "history.csv").read_text().splitlines()
+    last = dict(zip(history[0].split(","), history[-1].split(",")))
+    assert runs["same"]["results"]["market1501"]["mAP"] == pytest.approx(float(last["mAP"]))
+
+
+def test_markdown_names_the_data_and_the_change(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["papers", "horeid", "--runs", str(home / "runs"), "--format", "markdown"]) == 0
+    text = capsys.readouterr().out
+    assert "## Table II" in text
+    assert "modified: loss.margin 0.2 → 0.5" in text
+    assert "own-split: 20 pictures" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["papers", "--runs", "nowhere"], "--runs nowhere: no such folder"),
+        (["papers", "hacnn"], "invalid choice: 'hacnn'"),
+        (["papers", "--json", "nowhere/x.json"], "--json nowhere/x.json: there is no folder"),
+    ],
+)
+def test_bad_input_is_one_line(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
