@@ -1,4 +1,5 @@
-"""What HOReID's poolings cost beside average pooling: forward passes of ResNet-50, unfolded and folded.
+"""What HOReID's poolings, and concatenated levels, cost beside average pooling: forward passes of ResNet-50,
+unfolded and folded.
 
     python benchmarks/pooling.py --json pooling.json
 
@@ -20,17 +21,21 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from kronreid.models.backbone import BackboneOptions
-from kronreid.models.baselines import Pooled
+from kronreid.models.baselines import Concatenated, Pooled
 from kronreid.models.folding import fold
 from kronreid.models.horeid import HOReID
 
-POOLINGS = ("gap", "ghp", "ghp_lhp")
+POOLINGS = ("gap", "cat", "ghp", "ghp_lhp")
+#: Each pooling's cost beside average pooling, by the name of its figure.
+RATIOS = {"cat": "cat_over_gap", "ghp": "ghp_over_gap", "ghp_lhp": "over_gap"}
 
 
 def network(pooling: str, backbone: BackboneOptions, order: int) -> nn.Module:
     torch.manual_seed(0)
     if pooling == "gap":
         return Pooled(backbone).eval()
+    if pooling == "cat":
+        return Concatenated(backbone, order=order, parts=0).eval()
     return HOReID(backbone, order=order, parts=0 if pooling == "ghp" else 256).eval()
 
 
@@ -81,9 +86,9 @@ def main() -> None:
     }
     result |= {f"{name}_seconds": statistics.median(values) for name, values in times.items()}
     for form in ("unfolded", "folded"):
-        for pooling, key in (("ghp", f"{form}_ghp_over_gap"), ("ghp_lhp", f"{form}_over_gap")):
+        for pooling, key in RATIOS.items():
             pairs = zip(times[f"{form}_{pooling}"], times[f"{form}_gap"])
-            result[key] = statistics.median(dear / plain for dear, plain in pairs)
+            result[f"{form}_{key}"] = statistics.median(dear / plain for dear, plain in pairs)
     for pooling in POOLINGS:
         difference = descriptors[f"folded_{pooling}"] - descriptors[f"unfolded_{pooling}"]
         result[f"{pooling}_largest_difference"] = float(difference.norm(dim=1).max())

@@ -4,12 +4,14 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+import kronreid.evaluation
 from kronreid.cli import main
 from kronreid.data.pedestrians import write_market1501
 from kronreid.data.transforms import InputOptions
@@ -82,6 +84,28 @@ def test_a_matcher_is_evaluated_alone(home: Path, tmp_path: Path) -> None:
     assert run("evaluate", home / "kpm", "--data", home / "data", "--html", html, "--png", png) == 0
     assert "mAP" in html.read_text()
     assert Image.open(png).width > 500
+
+
+@pytest.mark.parametrize("precision", ["bf16-matching", "bf16"])
+def test_evaluate_in_bfloat16(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str
+) -> None:
+    """The option reaches both models; only bf16 touches the networks."""
+    used: dict[str, tuple[bool, torch.dtype | None]] = {}
+    evaluated = kronreid.evaluation.evaluate_dataset
+
+    def watched(model: Any, *arguments: Any, matcher: Any, **options: Any) -> Any:
+        for tool in (model, matcher):
+            used[type(tool).__name__] = tool.autocast, getattr(tool, "matching", None)
+        return evaluated(model, *arguments, matcher=matcher, **options)
+
+    monkeypatch.setattr(kronreid.evaluation, "evaluate_dataset", watched)
+    file = tmp_path / "a.json"
+    models = home / "horeid", "--matcher", home / "kpm"
+    assert run("evaluate", *models, "--data", home / "data", "--precision", precision, "--json", file) == 0
+    networks = precision == "bf16"
+    assert used == {"Embedder": (networks, None), "Matcher": (networks, torch.bfloat16)}
+    assert 0 <= json.loads(file.read_text())["mAP"] <= 1
 
 
 def test_index_search_and_gallery(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -170,6 +194,10 @@ def bad(home: Path, tmp: Path) -> dict[str, tuple[list[object], str]]:
             ["evaluate", home / "horeid", "--data", data, "--protocol", "maket"],
             "maket",
         ),
+        "bf16 matching of nothing": (
+            ["evaluate", home / "horeid", "--data", data, "--precision", "bf16-matching"],
+            "--precision bf16-matching",
+        ),
         "no model": (["evaluate", tmp / "nowhere", "--data", data], "nowhere"),
         "a model without weights": (["evaluate", weightless, "--data", data], "model.safetensors"),
         "weights of another model": (["evaluate", other, "--data", data], "model.safetensors"),
@@ -196,6 +224,7 @@ CASES = [
     "names that do not parse",
     "half a layout",
     "an unknown protocol",
+    "bf16 matching of nothing",
     "no model",
     "a model without weights",
     "weights of another model",

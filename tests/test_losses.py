@@ -10,7 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from kronreid.losses import in_batch_pairs, sampler_regulariser, triplet_loss, verification_loss
+from kronreid.losses import (
+    OIM,
+    IdentityLoss,
+    batch_hard_triplet_loss,
+    in_batch_pairs,
+    sampler_regulariser,
+    triplet_loss,
+    verification_loss,
+)
 
 
 def unit_vectors(count: int, dimension: int = 5, seed: int = 0) -> Tensor:
@@ -85,6 +93,117 @@ def test_triplet_loss_pulls_and_pushes() -> None:
     assert triplet_loss(better, labels) < loss.detach()
     half = triplet_loss(vectors.detach().bfloat16(), labels)
     assert half.dtype == torch.float32
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    labels=st.lists(st.integers(0, 3), min_size=1, max_size=8),
+    margin=st.floats(0, 1),
+    seed=st.integers(0, 99),
+)
+def test_batch_hard_triplet_loss(labels: list[int], margin: float, seed: int) -> None:
+    """Hermans et al. 2017, Eq. 5: each picture's farthest positive and nearest negative."""
+    vectors = unit_vectors(len(labels), seed=seed)
+
+    def distance(a: int, b: int) -> float:
+        return math.sqrt(sum((float(x) - float(y)) ** 2 for x, y in zip(vectors[a], vectors[b])))
+
+    terms = []
+    for a, label in enumerate(labels):
+        positives = [distance(a, p) for p, other in enumerate(labels) if other == label and p != a]
+        negatives = [distance(a, n) for n, other in enumerate(labels) if other != label]
+        if positives and negatives:
+            terms.append(max(0.0, margin + max(positives) - min(negatives)))
+    expected = sum(terms) / max(len(terms), 1)
+    loss = batch_hard_triplet_loss(vectors, torch.tensor(labels), margin)
+    assert float(loss) == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("labels", [[1, 1, 1], [1, 2, 3], [1]], ids=str)
+def test_batch_hard_triplet_loss_of_nothing_is_zero_with_gradient_zero(labels: list[int]) -> None:
+    vectors = unit_vectors(len(labels)).requires_grad_()
+    loss = batch_hard_triplet_loss(vectors, torch.tensor(labels))
+    loss.backward()
+    assert loss.detach() == 0
+    assert vectors.grad is not None
+    assert torch.equal(vectors.grad, torch.zeros_like(vectors))
+
+
+def test_batch_hard_triplet_loss_pulls_and_pushes() -> None:
+    """Also where two pictures of an identity have the same vector: their distance has no slope."""
+    vectors = unit_vectors(12, seed=3)
+    vectors[1] = vectors[0]
+    vectors.requires_grad_()
+    labels = torch.arange(4).repeat_interleave(3)
+    loss = batch_hard_triplet_loss(vectors, labels, 0.5)
+    loss.backward()
+    assert vectors.grad is not None
+    assert vectors.grad.isfinite().all()
+    better = F.normalize(vectors.detach() - 0.1 * vectors.grad)
+    assert batch_hard_triplet_loss(better, labels, 0.5) < loss.detach()
+    assert batch_hard_triplet_loss(vectors.detach().bfloat16(), labels).dtype == torch.float32
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_identity_loss(smoothing: float) -> None:
+    """Softmax and cross-entropy of normalised batches, with a share of the target spread over all."""
+    torch.manual_seed(0)
+    loss = IdentityLoss(5, identities=3, smoothing=smoothing)
+    torch.nn.init.normal_(loss.classifier.weight)
+    vectors, labels = unit_vectors(4), torch.tensor([0, 2, 2, 1])
+    centred = (vectors - vectors.mean(0)) / torch.sqrt(vectors.var(0, unbiased=False) + 1e-5)
+    total = 0.0
+    for vector, label in zip(centred, labels):
+        logits = [float(vector @ weight) for weight in loss.classifier.weight.detach()]
+        logs = [logit - math.log(sum(map(math.exp, logits))) for logit in logits]
+        target = [smoothing / 3 + (1 - smoothing) * (number == int(label)) for number in range(3)]
+        total -= sum(share * log for share, log in zip(target, logs))
+    result = loss(vectors, labels)
+    assert float(result.detach()) == pytest.approx(total / 4, abs=1e-5)
+    result.backward()
+    assert loss.neck.bias.grad is None
+    assert loss.classifier.weight.grad is not None
+
+
+def test_oim_follows_the_features() -> None:
+    """Xiao et al. 2017: p_i = exp(v_i · x / τ) / Σ_j …, and v_t ← η v_t + (1 − η) x, picture by picture."""
+    torch.manual_seed(0)
+    oim = OIM(5, identities=4, temperature=0.2, momentum=0.3)
+    table = [[0.0] * 5 for _ in range(4)]
+    for seed, labels in enumerate(([0, 2, 2, 1], [2, 2, 0, 2], [1, 1, 1, 1])):
+        vectors = unit_vectors(4, seed=seed)
+        total = 0.0
+        for vector, label in zip(vectors.tolist(), labels):
+            logits = [sum(v * x for v, x in zip(row, vector)) / 0.2 for row in table]
+            total -= logits[label] - math.log(sum(map(math.exp, logits)))
+        numbers = torch.tensor(labels)
+        assert float(oim(vectors, numbers)) == pytest.approx(total / 4, abs=1e-5)
+        oim.update(vectors, numbers)
+        for vector, label in zip(vectors.tolist(), labels):
+            row = [0.3 * v + 0.7 * x for v, x in zip(table[label], vector)]
+            length = math.sqrt(sum(v * v for v in row))
+            table[label] = [v / length for v in row]
+        torch.testing.assert_close(oim.table, torch.tensor(table))
+    assert not oim.table[3].any(), "nobody has seen the fourth"
+
+
+def test_oim_trains_the_features_alone() -> None:
+    """The gradient is that of the table before the update; the table itself is saved, not trained."""
+    oim = OIM(5, identities=3, temperature=0.5)
+    labels = torch.tensor([0, 1, 2, 1])
+    oim.update(unit_vectors(4, seed=1), labels)
+    before = oim.table.clone()
+    vectors = unit_vectors(4, seed=2).requires_grad_()
+    loss = oim(vectors, labels)
+    oim.update(vectors, labels)
+    assert not torch.equal(oim.table, before)
+    loss.backward()
+    shares = (vectors.detach() @ before.t() / 0.5).softmax(1)
+    expected = (shares - F.one_hot(labels, 3)) @ before / 0.5 / 4
+    torch.testing.assert_close(vectors.grad, expected)
+    assert list(oim.parameters()) == []
+    assert list(oim.state_dict()) == ["table"]
+    assert not oim.table.requires_grad
 
 
 def test_sampler_regulariser_eq_13() -> None:

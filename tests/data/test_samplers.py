@@ -1,5 +1,6 @@
 """PK batches and training pictures: functions of the seed and the batch's number, and of nothing else."""
 
+import itertools
 import logging
 import random
 from collections import Counter
@@ -143,9 +144,9 @@ def test_across_cameras(cameras: Any, k: int, seed: int) -> None:
                 taken[picture.camera] += 1
 
 
-def on_a_circle(count: int, turn: float = 0.0) -> NearestIdentities:
-    """Identity n looks at angle n: its neighbours by number are its neighbours, the nearest a little ahead."""
-    angles = torch.arange(count) * (2 * torch.pi / count) * (1 + turn)
+def on_a_circle(count: int) -> NearestIdentities:
+    """Identity n looks at angle n: the nearest are those of the next numbers."""
+    angles = torch.arange(count) * (2 * torch.pi / count)
     nearest = NearestIdentities()
     nearest.update(torch.stack([angles.cos(), angles.sin()], dim=1))
     return nearest
@@ -154,7 +155,7 @@ def on_a_circle(count: int, turn: float = 0.0) -> NearestIdentities:
 @settings(max_examples=40, deadline=None)
 @given(count=st.integers(2, 9), p=st.integers(2, 9), dimension=st.integers(1, 4), seed=st.integers(0, 99))
 def test_nearest_identities(count: int, p: int, dimension: int, seed: int) -> None:
-    """Each identity first, then all others from the most similar on; batches are one drawn and its nearest."""
+    """Itself, then all others from the most similar on; a batch is one drawn and the first of its list."""
     assume(p <= count)
     generator = torch.Generator().manual_seed(seed)
     means = torch.nn.functional.normalize(torch.randn(count, dimension, generator=generator))
@@ -164,7 +165,7 @@ def test_nearest_identities(count: int, p: int, dimension: int, seed: int) -> No
         assert order[0] == identity
         assert sorted(order) == list(range(count))
         similar = [float(means[identity] @ means[other]) for other in order[1:]]
-        assert all(a >= b - 1e-6 for a, b in zip(similar, similar[1:]))
+        assert all(a >= b - 1e-6 for a, b in itertools.pairwise(similar))
     pictures = people(*[[1, 2]] * count)
     sampler = HardIdentityBatchSampler(nearest, pictures, p, 2, 6, seed)
     for batch in sampler:

@@ -74,13 +74,15 @@ def make_kpm(images: Tensor, small, settle) -> Callable[..., KPM]:
     def make(**options: object) -> KPM:
         torch.manual_seed(1)
         model = KPM(small(2), **options)  # type: ignore[arg-type]
-        nn.init.normal_(model.classifier.weight, 0, 0.1)
-        nn.init.normal_(model.classifier.bias, 0, 0.1)
+        for layer in model.classifier.modules():
+            if isinstance(layer, nn.Linear):
+                nn.init.normal_(layer.weight, 0, 0.1)
+                nn.init.normal_(layer.bias, 0, 0.1)
 
         def forward() -> None:
             scales: list[ScaleMaps] = model.encode(images)[1]
             first, second = torch.triu_indices(7, 7, 1)
-            model([s.take(first) for s in scales], [s.take(second) for s in scales])
+            model(scales, first, second)
 
         settle(model, forward)
         return model

@@ -17,6 +17,7 @@ from timm.layers import BatchNormAct2d  # isort: skip
 from kronreid.data.transforms import InputOptions
 from kronreid.errors import InputError
 from kronreid.models.backbone import Backbone, BackboneOptions
+from kronreid.models.baselines import Concatenated
 from kronreid.models.folding import FoldedGlobalPooling, FoldedLocalPooling, fold, fold_batchnorm
 from kronreid.models.horeid import GlobalHierarchicalPooling, HOReID, LocalHierarchicalPooling
 from kronreid.models.inference import Embedder, load
@@ -84,6 +85,21 @@ def test_poolings(order: int, dimension: int) -> None:
         assert torch.equal(folded.maps(levels), lhp.maps(levels))
 
 
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("relu", [True, False])
+def test_poolings_of_table_1(relu: bool, shared: bool) -> None:
+    """Exact in float64; with a ReLU the convolutions before it stay as they are."""
+    levels = [torch.randn(3, 12, 6, 4).double() for _ in range(3)]
+    ghp = GlobalHierarchicalPooling(3, 12, 32, relu).double()
+    lhp = LocalHierarchicalPooling(3, 12, 32, 5, relu, shared).double()
+    with torch.no_grad():
+        assert distance(FoldedGlobalPooling(ghp)(levels), ghp(levels)) < 1e-12
+        folded = FoldedLocalPooling(lhp)
+        # The maps are averaged in float32.
+        assert distance(folded(levels, levels)[0], lhp(levels, levels)[0]) < 1e-5
+        assert torch.equal(folded.maps(levels), lhp.maps(levels))
+
+
 @pytest.mark.parametrize(
     ("backbone", "options"),
     [
@@ -113,6 +129,42 @@ def test_horeid(images: Tensor, backbone: str, options: dict[str, Any]) -> None:
     after = model.state_dict()
     assert before.keys() == after.keys()
     assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"order": 5, "parts": 8},
+        {"kernel": 3, "shared_sampler": False},
+        {"relu": True},
+        {"relu": True, "shared_sampler": False},
+        {"hierarchical": False},
+        {"ghp": False},
+        {"ghp": False, "relu": True, "order": 2},
+    ],
+    ids=str,
+)
+def test_variants_of_horeid(images: Tensor, options: dict[str, Any]) -> None:
+    """In float64 but for the sampler's maps: a sampler of random weights magnifies its input's rounding."""
+    options = {"order": 3, "channels": 24, "dimension": 32, "parts": 5, **options}
+    model = shaken(HOReID(BACKBONES["resnet"], **options)).double()
+    folded = fold(model)
+    with torch.no_grad():
+        expected, result = model(images.double()), folded(images.double())
+    assert list(result.branches) == list(expected.branches)
+    for name, branch in result.branches.items():
+        assert distance(branch, expected.branches[name]) < 1e-5
+    assert norms(folded) == 0
+
+
+@pytest.mark.parametrize("parts", [0, 5])
+def test_concatenated(images: Tensor, parts: int) -> None:
+    model = shaken(Concatenated(BACKBONES["resnet"], order=3, channels=24, dimension=12, parts=parts))
+    folded = fold(model)
+    with torch.no_grad():
+        expected, result = model(images), folded(images)
+    assert distance(result.descriptor, expected.descriptor) < 1e-5
+    assert norms(folded) == 0 < norms(model)
 
 
 def test_different_pictures_stay_different(horeid: HOReID, images: Tensor) -> None:
@@ -157,6 +209,10 @@ def test_there_is_no_fft_left(horeid: HOReID, images: Tensor) -> None:
 
     assert transforms(horeid)
     assert not transforms(fold(horeid))
+    options: dict[str, Any] = {"relu": True, "shared_sampler": False}
+    table_1 = HOReID(BACKBONES["resnet"], order=2, channels=8, dimension=16, parts=3, **options).eval()
+    assert transforms(table_1)
+    assert not transforms(fold(table_1))
 
 
 def test_kpm(images: Tensor) -> None:
@@ -176,8 +232,8 @@ def test_kpm(images: Tensor) -> None:
     assert norms(folded) == 0
     index = torch.tensor([0, 1, 2]), torch.tensor([3, 4, 5])
     with torch.no_grad():
-        logits = kpm(*([scale.take(i) for scale in scales] for i in index))
-        folded_logits = folded(*([scale.take(i) for scale in folded_scales] for i in index))
+        logits = kpm(scales, *index)
+        folded_logits = folded(folded_scales, *index)
     assert logits.std() > 1e-3
     torch.testing.assert_close(folded_logits, logits, rtol=1e-3, atol=1e-3)
 
@@ -256,11 +312,12 @@ def test_fold_batchnorm(name: str) -> None:
     assert bool(norms(module)) == (name in UNFOLDABLE)
 
 
-@pytest.mark.parametrize("name", ["horeid", "pooled", "kpm"])
+@pytest.mark.parametrize("name", ["horeid", "concatenated", "pooled", "kpm"])
 def test_load_folds(name: str, paths: list[Path], input_options: InputOptions, tmp_path: Path) -> None:
     backbone = {"name": "resnet18", "weights": "none"}
     sizes: dict[str, Any] = {"order": 2, "channels": 8, "dimension": 16, "parts": 3}
-    arguments = {"backbone": backbone, **{"horeid": sizes, "pooled": {"channels": 8}, "kpm": {}}[name]}
+    own = {"horeid": sizes, "concatenated": sizes, "pooled": {"channels": 8}, "kpm": {}}
+    arguments = {"backbone": backbone, **own[name]}
     save(tmp_path, name, arguments, input_options, shaken(build(name, arguments)))
     tool, plain = load(tmp_path, device="cpu"), load(tmp_path, device="cpu", folded=False)
     assert norms(tool.model) == 0 < norms(plain.model)

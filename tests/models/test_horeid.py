@@ -112,6 +112,59 @@ def test_ghp_eq_10(order: int) -> None:
         np.testing.assert_allclose(double(result[picture]), expected, atol=1e-6)
 
 
+def rectified(convolution: nn.Module, maps: Array, row: int, column: int) -> Array:
+    """The same and a ReLU after it."""
+    assert isinstance(convolution, nn.Sequential)
+    return np.maximum(at_place(convolution[0], maps, row, column), 0)
+
+
+def test_relu_after_the_level_maps() -> None:
+    """Table I: elementwise non-negative G_l and Ḡ_l; the rest is Eq. 10 and Eq. 12 as they are."""
+    torch.manual_seed(0)
+    ghp = GlobalHierarchicalPooling(2, channels=6, dimension=8, relu=True)
+    lhp = LocalHierarchicalPooling(2, channels=6, dimension=8, parts=3, relu=True)
+    levels = random_levels(2)
+    result, parts = lhp(levels, levels)
+    where = double(lhp.maps(levels))
+    for picture in range(2):
+        maps = [double(level[picture]) for level in levels]
+        total = np.zeros(8)
+        sums = [np.zeros((6, 3)), np.zeros((6, 3))]
+        for place, (row, column) in enumerate((row, column) for row in range(4) for column in range(3)):
+            vectors = [rectified(conv, level, row, column) for conv, level in zip(ghp.convs, maps)]
+            total += high_order(ghp.sketches, vectors)
+            for level, conv in enumerate(lhp.convs):
+                vector = rectified(conv, maps[level], row, column)
+                sums[level] += vector[:, None] * where[picture, :, place]
+        np.testing.assert_allclose(double(ghp(levels)[picture]), total / np.sqrt((total**2).sum()), atol=1e-6)
+        for level in range(2):
+            np.testing.assert_allclose(double(parts[level][picture]), sums[level], atol=1e-6)
+        expected = pooled_locally(lhp, [list(of_level.T) for of_level in sums])
+        np.testing.assert_allclose(double(result[picture]), expected, atol=1e-6)
+
+
+def test_unshared_samplers_read_their_own_level() -> None:
+    """Table I: a softmax of one level's own maps, for that level's parts only."""
+    torch.manual_seed(0)
+    lhp = LocalHierarchicalPooling(3, channels=6, dimension=8, parts=4, shared_sampler=False)
+    levels = random_levels(3)
+    result, parts = lhp(levels, levels)
+    kernel = double(lhp.sampler.weight)[:, :, 0, 0]
+    assert kernel.shape == (3 * 4, 6)
+    assert lhp.maps(levels).shape == (2, 12, 12)
+    for picture in range(2):
+        expected: list[list[Array]] = [[], [], []]
+        for number, conv in enumerate(lhp.convs):
+            level = double(levels[number][picture]).reshape(6, 12)
+            values = double(conv.weight)[:, :, 0, 0] @ level  # type: ignore[arg-type]
+            for part in range(4):
+                exponentials = np.exp(kernel[4 * number + part] @ level)
+                expected[number].append(values @ (exponentials / exponentials.sum()))
+        for level_parts, wanted in zip(parts, expected, strict=True):
+            np.testing.assert_allclose(double(level_parts[picture]).T, wanted, atol=1e-6)
+        np.testing.assert_allclose(double(result[picture]), pooled_locally(lhp, expected), atol=1e-6)
+
+
 @pytest.mark.parametrize("order", [1, 2, 3])
 def test_lhp_eq_11_to_15(order: int) -> None:
     torch.manual_seed(0)
@@ -151,6 +204,38 @@ def test_levels_are_a_residual_cascade(horeid: HOReID, images: Tensor) -> None:
             np.testing.assert_allclose(
                 double(levels[number + 1])[picture, :, row, column], x, rtol=1e-3, atol=1e-4
             )
+
+
+def test_kernels_of_three_see_their_neighbours(small: Callable[[int], BackboneOptions]) -> None:
+    """Table I: the residual blocks' convolution is 3×3, padded with zeros; nothing else is."""
+    model = HOReID(small(1), order=2, channels=4, dimension=8, parts=2, kernel=3).eval()
+    block = model.blocks[0]
+    x = torch.randn(1, 4, 5, 3)
+    with torch.no_grad():
+        result = double(block(x))[0]
+    kernel, padded = double(block.conv.weight), np.pad(double(x)[0], ((0, 0), (1, 1), (1, 1)))  # type: ignore[union-attr,arg-type]
+    for row in range(5):
+        for column in range(3):
+            y = (kernel * padded[:, row : row + 3, column : column + 3]).sum((1, 2, 3)) / np.sqrt(1 + 1e-5)
+            expected = double(x)[0, :, row, column] + np.maximum(y, 0)
+            np.testing.assert_allclose(result[:, row, column], expected, atol=1e-5)
+    sizes = {name: m.kernel_size for name, m in model.named_modules() if isinstance(m, nn.Conv2d)}
+    odd = [name for name, size in sizes.items() if size != (1, 1) and not name.startswith("backbone.")]
+    assert odd == ["blocks.0.conv"]
+
+
+def test_without_hierarchy_all_levels_are_the_first(
+    small: Callable[[int], BackboneOptions], images: Tensor
+) -> None:
+    model = HOReID(small(1), order=3, channels=8, dimension=16, parts=4, hierarchical=False).eval()
+    with torch.no_grad():
+        levels = model.levels(images[:2])
+        first = model.reduce(model.backbone(images[:2])[-1])
+        embedding = model(images[:2])
+    assert len(levels) == 3
+    assert all(torch.equal(level, first) for level in levels)
+    assert len(embedding.parts) == 3
+    assert not [name for name, _ in model.named_parameters() if name.startswith("blocks")]
 
 
 @pytest.mark.parametrize("normalise_levels", [False, True])
@@ -201,6 +286,19 @@ def test_without_parts(small: Callable[[int], BackboneOptions], images: Tensor, 
         model.part_maps(images[:2])
 
 
+def test_lhp_alone(horeid: HOReID, small: Callable[[int], BackboneOptions], images: Tensor) -> None:
+    """Its vector is the same as beside GHP."""
+    model = HOReID(small(1), order=3, channels=8, dimension=16, parts=4, ghp=False).eval()
+    missing = model.load_state_dict(horeid.state_dict(), strict=False)
+    assert not missing.missing_keys
+    assert all(name.startswith("ghp.") for name in missing.unexpected_keys)
+    with torch.no_grad():
+        embedding, both = model(images[:2]), horeid(images[:2])
+    assert list(embedding.branches) == ["local"]
+    assert embedding.descriptor.shape == (2, model.dimension) == (2, 16)
+    torch.testing.assert_close(embedding.descriptor, both.branches["local"])
+
+
 def test_first_order_branch_is_for_training_only(horeid: HOReID, images: Tensor) -> None:
     with torch.no_grad():
         plain = horeid(images[:2])
@@ -242,19 +340,34 @@ def test_sketches_belong_to_the_model(horeid: HOReID, small: Callable[[int], Bac
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"order": 0}, {"channels": 0}, {"parts": -1}, {"dimension": 15}, {"dimension": 0}], ids=str
+    "wrong",
+    [
+        {"order": 0},
+        {"channels": 0},
+        {"parts": -1},
+        {"parts": 0, "ghp": False},
+        {"dimension": 15},
+        {"dimension": 0},
+        {"kernel": 2},
+    ],
+    ids=str,
 )
 def test_options_refused(small: Callable[[int], BackboneOptions], wrong: dict[str, Any]) -> None:
     with pytest.raises(InputError, match=next(iter(wrong))):
         HOReID(small(1), **wrong)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [{"first_order": True}, {"relu": True, "kernel": 3}, {"ghp": False, "shared_sampler": False}],
+    ids=str,
+)
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_every_weight_gets_a_finite_gradient(
-    small: Callable[[int], BackboneOptions], images: Tensor, precision: str
+    small: Callable[[int], BackboneOptions], images: Tensor, precision: str, options: dict[str, Any]
 ) -> None:
     torch.manual_seed(0)
-    model = HOReID(small(1), order=3, channels=8, dimension=16, parts=4, first_order=True).train()
+    model = HOReID(small(1), order=3, channels=8, dimension=16, parts=4, **options).train()
     labels = torch.tensor([0, 0, 1, 1])
     with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
         embedding = model(images[:4])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from kronreid.data.transforms import InputOptions
 from kronreid.errors import InputError
@@ -18,6 +18,7 @@ from kronreid.models.horeid import HOReID
 from kronreid.models.inference import Embedder, EncodedMaps, Matcher, load, wrap
 from kronreid.models.kpm import KPM
 from kronreid.models.storage import build, save
+from kronreid.ops.blocks import PreparedMaps
 
 #: oneDNN chooses its convolutions by batch size, layout and number of threads; a network of random weights
 #: magnifies how differently they round (2e-5 with two threads, under 1e-5 with one).
@@ -37,11 +38,6 @@ def matcher(kpm: KPM, input_options: InputOptions) -> Matcher:
     tool = wrap(kpm, input_options, "c0ffee")
     assert isinstance(tool, Matcher)
     return tool
-
-
-@pytest.fixture(scope="module")
-def plain_matcher(make_kpm: Callable[..., KPM], input_options: InputOptions) -> Matcher:
-    return Matcher(make_kpm(**BASELINE), input_options)
 
 
 def forms(paths: list[Path]) -> list[list[Any]]:
@@ -142,17 +138,28 @@ def pair_logits(model: KPM, images: Tensor) -> np.ndarray:
     """Logits of every pair by the model itself, one pair at a time; the second is warped onto the first."""
     with torch.no_grad():
         _, scales = model.encode(images)
-        index = torch.arange(len(images))
-        rows = []
-        for a in index:
-            x = [scale.take(a.repeat(len(images))) for scale in scales]
-            rows.append(model(x, [scale.take(index) for scale in scales]))
-    return torch.stack(rows).numpy()
+        everybody = torch.arange(len(images))
+        return torch.stack([model(scales, a.repeat(len(images)), everybody) for a in everybody]).numpy()
 
 
-@pytest.fixture(params=["kpm", "baseline"])
-def any_matcher(request: pytest.FixtureRequest, matcher: Matcher, plain_matcher: Matcher) -> Matcher:
-    return matcher if request.param == "kpm" else plain_matcher
+#: Every kind of comparison that a row of KPM's tables asks for.
+VARIANTS: dict[str, dict[str, Any]] = {
+    "kpm": {"temperature": 0.1, "attention_temperature": 0.5},
+    "kpm-absolute": {"normalisation": "absolute"},
+    "kpm-ml": {"scale_losses": True},
+    "no-warp": {"warp": False, "attention": False, "hourglass": False},
+    "baseline": BASELINE,
+    "baseline-ml": BASELINE | {"scale_losses": True},
+    "baseline-absolute": BASELINE | {"normalisation": "absolute"},
+    "baseline-square-before": BASELINE | {"normalisation": "square-before"},
+}
+
+
+@pytest.fixture(params=VARIANTS)
+def any_matcher(
+    request: pytest.FixtureRequest, make_kpm: Callable[..., KPM], input_options: InputOptions
+) -> Matcher:
+    return Matcher(make_kpm(**VARIANTS[request.param]), input_options)
 
 
 def test_scores_are_the_models_logits(any_matcher: Matcher, paths: list[Path], images: Tensor) -> None:
@@ -182,6 +189,81 @@ def test_score_lists(any_matcher: Matcher, paths: list[Path], images: Tensor) ->
     np.testing.assert_allclose(logits.numpy(), expected[chosen[:, None], lists], atol=2e-3)
 
 
+def test_only_what_is_compared_is_kept(make_kpm: Callable[..., KPM], input_options: InputOptions) -> None:
+    picture = np.zeros((64, 32, 3), np.uint8)
+    for name, places in (("kpm", 2), ("baseline", 0), ("baseline-square-before", 2), ("no-warp", 2)):
+        encoded = Matcher(make_kpm(**VARIANTS[name]), input_options).encode(picture)
+        assert encoded.scales[0].unit.shape == (1, places, 160), name
+
+
+def test_matching_in_bfloat16(any_matcher: Matcher, paths: list[Path]) -> None:
+    """Maps of half the size, and nearly the same logits; what works on means alone is not touched."""
+    exact = any_matcher.encode(paths)
+    expected = any_matcher.logits(exact, exact)
+    any_matcher.matching = torch.bfloat16
+    half = any_matcher.encode(paths)
+    assert {scale.unit.dtype for scale in half.scales} == {torch.bfloat16}
+    logits = any_matcher.logits(half, half)
+    assert logits.dtype == torch.float32
+    assert (logits - expected).abs().max() < 0.05 * expected.std()
+    if exact.scales[0].unit.shape[1]:
+        assert (logits - expected).abs().max() > 0, "it was another precision"
+    lists = torch.arange(7).repeat(2, 1)
+    torch.testing.assert_close(any_matcher.score_lists(half[:2], half, lists), logits[:2], rtol=0, atol=1e-3)
+    np.testing.assert_allclose(any_matcher.score(paths[:2], paths), logits[:2].sigmoid().numpy(), atol=1e-3)
+    with pytest.raises(InputError, match="in one precision"):
+        any_matcher.score(exact, half)
+
+
+def other_channels(maps: EncodedMaps) -> EncodedMaps:
+    """The same pictures as a model with one channel less would encode them."""
+    scales = [
+        PreparedMaps(s.unit[:, :, 1:], s.norms, s.weight, s.weighted_mean[:, 1:], s.size) for s in maps.scales
+    ]
+    return EncodedMaps(maps.pooled, scales)
+
+
+def test_bad_maps_are_refused(any_matcher: Matcher, paths: list[Path]) -> None:
+    encoded = any_matcher.encode(paths[:3])
+    lists = torch.zeros(3, 2, dtype=torch.long)
+    no_scales = EncodedMaps(encoded.pooled, [])
+    for query, candidates, message in (
+        (encoded, other_channels(encoded), "candidates: maps of"),
+        (other_channels(encoded), encoded, "query: maps of"),
+        (no_scales, no_scales, "query: maps of"),
+        (encoded, encoded[:0], "candidates: there are none"),
+        (encoded[:0], encoded, "query: there are none"),
+    ):
+        with pytest.raises(InputError, match=message):
+            any_matcher.score(query, candidates)
+        with pytest.raises(InputError, match=message):
+            any_matcher.score_lists(query, candidates, lists[: len(query)])
+    for wrong, message in (
+        (torch.zeros(3, 0, dtype=torch.long), "lists: expected"),
+        (torch.zeros(2, 4, dtype=torch.long), "lists: expected"),
+        (lists + 3, "outside the candidates"),
+        (lists - 1, "outside the candidates"),
+    ):
+        with pytest.raises(InputError, match=message):
+            any_matcher.score_lists(encoded, encoded, wrong)
+
+
+@pytest.mark.parametrize("part", ["backbone", "classifier"])
+def test_a_broken_model_never_answers(any_matcher: Matcher, paths: list[Path], part: str) -> None:
+    layers = [m for m in getattr(any_matcher.model, part).modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    with torch.no_grad():
+        layers[-1].weight.view(-1)[0] = float("nan")
+    for call in (
+        lambda: any_matcher.score(paths[0], paths[1:3]),
+        lambda: any_matcher.score_lists(
+            any_matcher.encode(paths[:1]), any_matcher.encode(paths[:2]), torch.tensor([[0, 1]])
+        ),
+        lambda: any_matcher.explain(paths[0], paths[1]),
+    ):
+        with pytest.raises(InputError, match=r"finite|NaN"):
+            call()
+
+
 def test_encoded_maps_are_indexed_like_lists(matcher: Matcher, paths: list[Path]) -> None:
     encoded = matcher.encode(paths)
     scores = matcher.score(encoded, encoded)
@@ -201,7 +283,8 @@ def test_explain(any_matcher: Matcher, paths: list[Path], images: Tensor) -> Non
     assert back.probability == pytest.approx(1 / (1 + np.exp(-logits[4, 0])), abs=1e-4)
     with torch.no_grad():
         _, scales = model.encode(images)
-    assert [(scale.height, scale.width) for scale in why.scales] == [(2, 1), (4, 2), (8, 4)]
+    sizes = [(2, 1), (4, 2), (8, 4)][: len(model.channels)]
+    assert [(scale.height, scale.width) for scale in why.scales] == sizes
     for scale, reverse, maps in zip(why.scales, back.scales, scales, strict=True):
         places = scale.height * scale.width
         assert scale.correspondence.shape == (places, places)

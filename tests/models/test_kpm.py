@@ -12,7 +12,14 @@ from torch import Tensor, nn
 from kronreid.errors import InputError
 from kronreid.losses import verification_loss
 from kronreid.models.backbone import BackboneOptions
-from kronreid.models.kpm import KPM, Hourglass, ResidualSelfAttention, ScaleMaps
+from kronreid.models.kpm import (
+    KPM,
+    ConfidenceClassifier,
+    Hourglass,
+    ResidualSelfAttention,
+    ScaleMaps,
+    mean_confidence,
+)
 
 Array = np.ndarray
 EVERYTHING_OFF: dict[str, Any] = {"match": False, "attention": False, "hourglass": False}
@@ -71,8 +78,18 @@ def scales(kpm: KPM, images: Tensor) -> list[ScaleMaps]:
         return kpm.encode(images)[1]
 
 
-def pairs(scales: list[ScaleMaps], *index: int) -> list[ScaleMaps]:
-    return [scale.take(torch.tensor(index)) for scale in scales]
+def index(*numbers: int) -> Tensor:
+    return torch.tensor(numbers)
+
+
+def joined(scales: list[ScaleMaps], others: list[ScaleMaps]) -> list[ScaleMaps]:
+    """The pictures of both, one after the other."""
+    result = []
+    for a, b in zip(scales, others, strict=True):
+        assert a.weight is not None
+        assert b.weight is not None
+        result.append(ScaleMaps(torch.cat([a.maps, b.maps]), torch.cat([a.weight, b.weight])))
+    return result
 
 
 def test_attention_eq_9(kpm: KPM, scales: list[ScaleMaps]) -> None:
@@ -90,7 +107,7 @@ def test_attention_eq_9(kpm: KPM, scales: list[ScaleMaps]) -> None:
 def test_differences_eq_5_8_10(kpm: KPM, scales: list[ScaleMaps]) -> None:
     first, second = (0, 3, 5), (1, 6, 0)
     with torch.no_grad():
-        results = kpm.differences(pairs(scales, *first), pairs(scales, *second))
+        results = kpm.differences(scales, index(*first), index(*second))
     assert [tuple(result.shape) for result in results] == [(3, channels) for channels in kpm.channels]
     for scale, result in zip(scales, results):
         for number, (a, b) in enumerate(zip(first, second)):
@@ -104,13 +121,13 @@ def test_differences_eq_5_8_10(kpm: KPM, scales: list[ScaleMaps]) -> None:
 def test_it_matters_not_where_the_second_persons_parts_are(kpm: KPM, scales: list[ScaleMaps]) -> None:
     """The warp finds them wherever they are: shuffling the places of the second map changes nothing."""
     generator = torch.Generator().manual_seed(0)
-    x, y = pairs(scales, 0, 1), pairs(scales, 2, 3)
     shuffled = []
-    for scale in y:
+    for scale in scales:
         order = torch.randperm(scale.maps.shape[2] * scale.maps.shape[3], generator=generator)
         shuffled.append(ScaleMaps(scale.maps.flatten(2)[:, :, order].view_as(scale.maps), scale.weight))
     with torch.no_grad():
-        expected, results = kpm.differences(x, y), kpm.differences(x, shuffled)
+        expected = kpm.differences(scales, index(0, 1), index(2, 3))
+        results = kpm.differences(joined(scales, shuffled), index(0, 1), index(9, 10))
     for wanted, result in zip(expected, results):
         torch.testing.assert_close(result, wanted, atol=1e-5, rtol=1e-3)
 
@@ -160,24 +177,50 @@ def test_hourglass() -> None:
         np.testing.assert_allclose(result, wanted, atol=1e-5)
 
 
-def test_classify(kpm: KPM, scales: list[ScaleMaps]) -> None:
-    """Square, BN per scale, concatenation, one linear layer; `head` is the same as one weighted sum."""
+@pytest.mark.parametrize("normalisation", ["square-after", "absolute", "square-before"])
+@pytest.mark.parametrize("scale_losses", [False, True])
+def test_classify(
+    make_kpm: Callable[..., KPM], images: Tensor, normalisation: str, scale_losses: bool
+) -> None:
+    """Square, BN per scale, concatenation, one linear layer (or one per scale); `head` is the same as
+    weighted sums, and `combine` what makes one logit of them."""
+    match = normalisation != "square-before"
+    model = make_kpm(match=match, attention=False, normalisation=normalisation, scale_losses=scale_losses)
+    first, second = index(0, 1, 2), index(3, 4, 5)
     with torch.no_grad():
-        differences = kpm.differences(pairs(scales, 0, 1, 2), pairs(scales, 3, 4, 5))
-        logits = kpm.classify(differences)
-        torch.testing.assert_close(kpm(pairs(scales, 0, 1, 2), pairs(scales, 3, 4, 5)), logits)
-    weights, constant = kpm.head()
-    assert logits.shape == (3,)
-    assert logits.std() > 0.05
-    for pair in range(3):
-        squares = [normed(norm, double(delta[pair]) ** 2) for norm, delta in zip(kpm.norms, differences)]
-        expected = float(
-            double(kpm.classifier.weight)[0] @ np.concatenate(squares) + double(kpm.classifier.bias)[0]
-        )
-        assert float(logits[pair]) == pytest.approx(expected, abs=1e-4)
-        folded = sum(float(double(a) @ double(delta[pair]) ** 2) for a, delta in zip(weights, differences))
-        assert folded + constant == pytest.approx(expected, abs=1e-4)
+        _, scales = model.encode(images)
+        differences = model.differences(scales, first, second)
+        logits = model.classify(differences)
+        final = model(scales, first, second)
+    assert len(logits) == (3 if scale_losses else 1)
+    magnitude = {"square-after": np.square, "absolute": np.abs, "square-before": np.array}[normalisation]
+    weights, constants = model.head()
     assert not any(weight.requires_grad for weight in weights)
+    layers = list(model.classifier) if scale_losses else [model.classifier]  # type: ignore[arg-type]
+    assert torch.stack(logits).std() > 0.05
+    for pair in range(3):
+        sizes = [magnitude(double(delta[pair])) for delta in differences]
+        normal = [normed(norm, size) for norm, size in zip(model.norms, sizes)]
+        inputs = normal if scale_losses else [np.concatenate(normal)]
+        expected = [
+            float(double(layer.weight)[0] @ x + double(layer.bias)[0]) for layer, x in zip(layers, inputs)
+        ]
+        assert [float(logit[pair]) for logit in logits] == pytest.approx(expected, abs=1e-4)
+        mean = float(np.mean([1 / (1 + math.exp(-logit)) for logit in expected]))
+        assert float(final[pair].sigmoid()) == pytest.approx(mean, abs=1e-5)
+        shares = [float(double(a) @ size) + b for a, b, size in zip(weights, constants, sizes)]
+        combined = model.combine([torch.tensor(share) for share in shares])
+        assert float(combined) == pytest.approx(float(final[pair]), abs=1e-3)
+
+
+def test_the_mean_of_confidences_stays_finite() -> None:
+    logits = [torch.tensor([-200.0, 300.0, 1.0]), torch.tensor([-210.0, 280.0, -2.0])]
+    expected = (1 / (1 + math.exp(-1)) + 1 / (1 + math.exp(2))) / 2
+    found = mean_confidence(logits).tolist()
+    assert found[0] == pytest.approx(-200 + math.log((1 + math.exp(-10)) / 2), abs=1e-3)
+    assert found[1] == pytest.approx(280 - math.log((1 + math.exp(-20)) / 2), abs=1e-3)
+    assert found[2] == pytest.approx(math.log(expected / (1 - expected)), abs=1e-5)
+    assert mean_confidence(logits[:1]) is logits[0]
 
 
 def test_pooled_feature(kpm: KPM, images: Tensor) -> None:
@@ -194,7 +237,7 @@ def test_baseline_compares_means(make_kpm: Callable[..., KPM], images: Tensor) -
     model = make_kpm(**EVERYTHING_OFF)
     with torch.no_grad():
         _, scales = model.encode(images)
-        (result,) = model.differences(pairs(scales, 0, 1), pairs(scales, 2, 3))
+        (result,) = model.differences(scales, index(0, 1), index(2, 3))
     assert len(scales) == 1
     assert scales[0].weight is None
     maps = double(scales[0].maps)
@@ -207,61 +250,107 @@ def test_baseline_compares_means(make_kpm: Callable[..., KPM], images: Tensor) -
         np.testing.assert_allclose(double(result[pair]), total / (height * width), atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("options", "scales", "weighted"),
-    [
-        ({"attention": False, "hourglass": False}, 1, False),
-        ({"hourglass": False}, 1, True),
-        ({"attention": False}, 3, False),
-        ({"match": False, "attention": False}, 3, False),
-    ],
-    ids=["kpm", "kpm-rsa", "kpm-hg", "baseline-hg"],
-)
-def test_every_row_of_table_5(
-    small: Callable[[int], BackboneOptions],
-    images: Tensor,
-    options: dict[str, Any],
-    scales: int,
-    weighted: bool,
-) -> None:
-    model = KPM(small(2), **options).train()
-    _, maps = model.encode(images)
-    loss = verification_loss(model(pairs(maps, 0, 1), pairs(maps, 2, 3)), torch.tensor([True, False]))
-    loss.backward()
-    assert len(maps) == scales
-    assert all((scale.weight is not None) == weighted for scale in maps)
-    assert math.isfinite(loss.item())
-    assert model.backbone.network.conv_stem.weight.grad.any()
+def test_square_before_pooling(make_kpm: Callable[..., KPM], images: Tensor) -> None:
+    """Table 1: the squares of the places' differences are averaged, not the differences squared."""
+    model = make_kpm(**EVERYTHING_OFF | {"hourglass": True}, normalisation="square-before")
+    with torch.no_grad():
+        _, scales = model.encode(images)
+        results = model.differences(scales, index(0, 1), index(2, 3))
+    for scale, result in zip(scales, results, strict=True):
+        maps = double(scale.maps).reshape(7, scale.maps.shape[1], -1)
+        for pair, (a, b) in enumerate(((0, 2), (1, 3))):
+            squares = sum((x - y) ** 2 for x, y in zip(maps[a].T, maps[b].T)) / maps.shape[2]
+            np.testing.assert_allclose(double(result[pair]), squares, rtol=1e-4, atol=1e-5)
+
+
+def test_confidences_are_what_is_classified(make_kpm: Callable[..., KPM], images: Tensor) -> None:
+    """Without the warp, β alone decides: one channel per place of x, its confidences as a map over y."""
+    model = make_kpm(attention=False, hourglass=False, warp=False)
+    assert isinstance(model.classifier, ConfidenceClassifier)
+    torch.manual_seed(0)
+    features = torch.randn(2, 20, 8, 4)
+    with torch.no_grad():
+        (logits,) = model.logits([ScaleMaps(features, None)], index(0, 1), index(1, 0))
+        for pair, (a, b) in enumerate(((0, 1), (1, 0))):
+            x, y = features[a].flatten(1), features[b].flatten(1)
+            beta = torch.zeros(1, 32, 8, 4)
+            for i in range(32):
+                cosines = (x[:, i] @ y) / (x[:, i].norm() * y.norm(dim=0))
+                beta[0, i] = torch.softmax(cosines / model.temperature, dim=0).view(8, 4)
+            expected = model.classifier.layers(beta)[0, 0]
+            torch.testing.assert_close(logits[pair], expected, atol=1e-4, rtol=1e-4)
+
+
+def test_confidences_of_other_sizes_are_averaged_to_8_by_4() -> None:
+    """Twice the size in both directions: each of the 32 × 32 confidences is the mean of 4 × 4 of them."""
+    torch.manual_seed(0)
+    classifier = ConfidenceClassifier().eval()
+    nn.init.normal_(classifier.layers[-1].weight)
+    beta = torch.rand(2, 128, 128)
+    expected = beta.view(2, 8, 2, 4, 2, 8, 2, 4, 2).mean((2, 4, 6, 8)).reshape(2, 32, 32)
+    with torch.no_grad():
+        large, small = classifier(beta, (16, 8)), classifier(expected, (8, 4))
+    torch.testing.assert_close(large, small)
+    assert (large[0] - large[1]).abs() > 1e-6
+    assert classifier(torch.rand(3, 49, 49), (7, 7)).shape == (3,)
+
+
+ROWS_OF_TABLES: dict[str, tuple[dict[str, Any], int]] = {
+    "kpm": ({"attention": False, "hourglass": False}, 1),
+    "kpm-rsa": ({"hourglass": False}, 1),
+    "kpm-hg": ({"attention": False}, 3),
+    "kpm-no-warp": ({"attention": False, "hourglass": False, "warp": False}, 1),
+    "kpm-rsa-hg-absolute": ({"normalisation": "absolute"}, 3),
+    "kpm-rsa-hg-ml": ({"scale_losses": True}, 3),
+    "baseline-hg": ({"match": False, "attention": False}, 3),
+    "baseline-hg-ml": ({"match": False, "attention": False, "scale_losses": True}, 3),
+    "baseline-absolute": (EVERYTHING_OFF | {"normalisation": "absolute"}, 1),
+    "baseline-square-before": (EVERYTHING_OFF | {"normalisation": "square-before"}, 1),
+}
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_every_weight_gets_a_finite_gradient(
-    small: Callable[[int], BackboneOptions], images: Tensor, precision: str
+@pytest.mark.parametrize("row", ROWS_OF_TABLES)
+def test_every_row_learns(
+    small: Callable[[int], BackboneOptions], images: Tensor, row: str, precision: str
 ) -> None:
+    options, scales = ROWS_OF_TABLES[row]
     torch.manual_seed(0)
-    model = KPM(small(2)).train()
+    model = KPM(small(2), **options).train()
+    for module in model.modules():  # the last layers start so small that rounding could hide a gradient
+        if isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, 0, 0.1)
     with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
-        _, scales = model.encode(images)
-        logits = model(pairs(scales, 0, 1, 2, 3), pairs(scales, 1, 0, 5, 6))
-    assert logits.dtype == torch.float32
-    verification_loss(logits, torch.tensor([True, True, False, False])).backward()
+        _, maps = model.encode(images)
+        logits = model.logits(maps, index(0, 1, 2, 3), index(1, 0, 5, 6))
+    assert len(maps) == scales
+    assert all((scale.weight is not None) == (model.attention is not None) for scale in maps)
+    assert len(logits) == (3 if options.get("scale_losses") else 1)
+    same = torch.tensor([True, True, False, False])
+    torch.stack([verification_loss(one, same) for one in logits]).sum().backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.isfinite().all(), name
-    assert all(
-        parameter.grad.any() for parameter in model.classifier.parameters() if parameter.grad is not None
-    )
+    assert model.backbone.network.conv_stem.weight.grad.any()
+    assert all(parameter.grad.any() for parameter in model.classifier.parameters())
 
 
 @pytest.mark.parametrize(
     ("wrong", "named"),
     [
-        ({"temperature": 0.0}, "temperatures 0.0"),
-        ({"attention_temperature": -1.0}, "-1.0"),
+        ({"temperature": 0.0}, "temperature: 0.0"),
+        ({"temperature": math.nan}, "temperature: nan"),
+        ({"attention_temperature": -1.0}, "attention_temperature: -1.0"),
         ({"match": False}, "attention"),
+        ({"warp": False}, "attention"),
+        ({"warp": False, "attention": False}, "hourglass: false"),
+        (EVERYTHING_OFF | {"warp": False}, "match: true"),
+        ({"warp": False, "attention": False, "hourglass": False, "normalisation": "absolute"}, "warp: false"),
+        ({"normalisation": "square-before"}, "match: false"),
+        ({"normalisation": "cube"}, "normalisation 'cube'"),
+        ({"hourglass": False, "scale_losses": True}, "scale_losses"),
     ],
-    ids=["tau", "tau-rsa", "attention"],
 )
 def test_options_refused(small: Callable[[int], BackboneOptions], wrong: dict[str, Any], named: str) -> None:
-    with pytest.raises(InputError, match=named):
+    with pytest.raises(InputError, match="^model: .*" + named):
         KPM(small(2), **wrong)

@@ -44,7 +44,7 @@ def output(model: nn.Module, images: Tensor) -> Tensor:
             return model(images).descriptor
         _, scales = model.encode(images)
         first, second = torch.tensor([0, 1]), torch.tensor([2, 3])
-        return model([scale.take(first) for scale in scales], [scale.take(second) for scale in scales])
+        return model(scales, first, second)
 
 
 @pytest.mark.parametrize("name", MODELS)

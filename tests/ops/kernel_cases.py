@@ -34,12 +34,21 @@ def test_kernel_equals_softmax_and_sum(dtype: torch.dtype, m_x: int, m_y: int, c
     assert v.dtype == torch.float32
 
 
-def test_channels_must_agree() -> None:
-    x, index = torch.ones(1, 2, 3, device=DEVICE), torch.zeros(1, dtype=torch.long, device=DEVICE)
-    with pytest.raises(InputError, match="channels"):
-        column_sums(
-            x, torch.ones(1, 2, 4, device=DEVICE), torch.ones(1, 2, device=DEVICE), index, index, 0.05
-        )
+def test_bad_input() -> None:
+    x, weight = torch.ones(1, 2, 3, device=DEVICE), torch.ones(1, 2, device=DEVICE)
+    index = torch.zeros(1, dtype=torch.long, device=DEVICE)
+    for y, temperature, message in (
+        (torch.ones(1, 2, 4, device=DEVICE), 0.05, "channels"),
+        (x.half(), 0.05, "dtypes"),
+        (x, 0.0, "temperature"),
+    ):
+        with pytest.raises(InputError, match=message):
+            column_sums(x, y, weight, index, index, temperature)
+
+
+def test_no_pairs() -> None:
+    x, none = torch.ones(1, 2, 3, device=DEVICE), torch.zeros(0, dtype=torch.long, device=DEVICE)
+    assert column_sums(x, x, torch.ones(1, 2, device=DEVICE), none, none, 0.05).shape == (0, 2)
 
 
 @pytest.mark.skipif(not ON_GPU, reason="no CUDA GPU: block matching takes the kernel only there")

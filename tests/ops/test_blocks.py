@@ -52,6 +52,8 @@ def test_block_equals_reference(
         torch.testing.assert_close(
             score_block(*prepared, head, temperature=0.1), expected.square() @ head, rtol=1e-4, atol=1e-5
         )
+        absolute = score_block(*prepared, head, temperature=0.1, absolute=True)
+        torch.testing.assert_close(absolute, expected.abs() @ head, rtol=1e-4, atol=1e-5)
         lists = torch.randint(candidates, (queries, 5), generator=torch.Generator().manual_seed(seed))
         chosen = expected.gather(1, lists[:, :, None].expand(-1, -1, channels))
         torch.testing.assert_close(
@@ -59,6 +61,12 @@ def test_block_equals_reference(
         )
         torch.testing.assert_close(
             score_lists(*prepared, lists, head, temperature=0.1), chosen.square() @ head, rtol=1e-4, atol=1e-5
+        )
+        torch.testing.assert_close(
+            score_lists(*prepared, lists, head, temperature=0.1, absolute=True),
+            chosen.abs() @ head,
+            rtol=1e-4,
+            atol=1e-5,
         )
 
 
@@ -107,6 +115,26 @@ def test_prepared_maps_index_and_join() -> None:
     for name in ("unit", "norms", "weight", "weighted_mean"):
         torch.testing.assert_close(getattr(parts, name), getattr(expected, name))
     assert whole[:2].unit.data_ptr() == whole.unit.data_ptr()
+    assert whole.size == whole[:2].size == parts.size == whole.to("cpu").size == (4, 2)
+    assert prepare(maps, w).size is None
+
+
+def test_prepared_without_positions() -> None:
+    maps, w = pictures(6, 4, 8, 0)
+    means = prepare(maps.view(6, 4, 4, 2), w, positions=False)
+    assert len(means) == 6
+    assert len(PreparedMaps.cat([means[:2], means[torch.tensor([4])]])) == 3
+    torch.testing.assert_close(means.weighted_mean, prepare(maps, w).weighted_mean)
+    assert means.unit.numel() == means.norms.numel() == means.weight.numel() == 0
+    lists = torch.zeros(6, 1, dtype=torch.long)
+    for function in (
+        lambda: score_block(means, means, torch.ones(4)),
+        lambda: match_block(means, means),
+        lambda: match_lists(means, means, lists),
+        lambda: score_lists(means, means, lists, torch.ones(4)),
+    ):
+        with pytest.raises(InputError, match="positions"):
+            function()
 
 
 def test_query_and_candidate_are_not_the_same_role() -> None:
@@ -121,6 +149,7 @@ def test_bad_input() -> None:
     head = torch.ones(4)
     broken = y.clone()
     broken[1, 2, 3] = float("nan")
+    huge = prepare(1e18 * y)  # whose squared differences still are finite, and no longer when weighed
     for function, message in [
         (lambda: prepare(broken), "NaN"),
         (lambda: prepare(y * float("inf")), "NaN or infinity"),
@@ -131,6 +160,10 @@ def test_bad_input() -> None:
         (lambda: score_block(q[:0], g, head), "empty"),
         (lambda: score_block(q, g, torch.ones(5)), "head_weight"),
         (lambda: score_block(q, g, head, temperature=0), "temperature"),
+        (lambda: score_block(q, g, head, temperature=1e-45), "temperature"),
+        (lambda: score_block(q, huge, 1e5 * head), "not finite"),
+        (lambda: score_block(q, g, head * float("nan")), "not finite"),
+        (lambda: score_lists(q, huge, torch.tensor([[0], [1]]), 1e5 * head), "not finite"),
         (lambda: match_block(q, prepare(pictures(2, 5, 6, 0)[0])), "differ"),
         (lambda: match_block(q, prepare(y, dtype=torch.bfloat16)), "differ"),
         (lambda: match_lists(q, g, torch.zeros(2, 0, dtype=torch.long)), "lists"),

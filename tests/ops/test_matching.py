@@ -128,10 +128,10 @@ def test_equal_maps_with_sharp_matching_differ_by_nothing() -> None:
     assert match_collapsed(x, x.flip(2), temperature=0.02).abs().max() < 1e-6  # the warp undoes the flip
 
 
-@pytest.mark.parametrize("temperature", [0.0, -1.0, math.nan, math.inf])
+@pytest.mark.parametrize("temperature", [0.0, -1.0, math.nan, math.inf, 1e-45])
 def test_bad_temperature(temperature: float) -> None:
     x = make(1, 2, 3)
-    for function in (match_reference, match_collapsed):
+    for function in (match_reference, match_collapsed, correspondence):
         with pytest.raises(InputError, match="temperature"):
             function(x, x, temperature=temperature)
 
@@ -156,6 +156,9 @@ def test_bad_maps(function) -> None:
     for a, b, w, message in cases:
         with pytest.raises(InputError, match=message):
             function(a, b, w)
+        if w is None:
+            with pytest.raises(InputError, match=message):
+                correspondence(a, b)
 
 
 def test_bad_pairs() -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from safetensors.torch import load_file
 
 import kronreid
 from kronreid.data.pedestrians import write_market1501
@@ -19,10 +20,11 @@ from kronreid.data.readers import read
 from kronreid.data.samplers import PKBatchSampler
 from kronreid.errors import InputError
 from kronreid.evaluation import evaluate_dataset
-from kronreid.models.inference import load
+from kronreid.models.inference import load, wrap
 from kronreid.training.callbacks import CHECKPOINT, HISTORY, mean_of_weights
 from kronreid.training.config import Config, make_config
-from kronreid.training.train import TrainingData, train
+from kronreid.training.hard import HardIdentitySearch
+from kronreid.training.train import TrainingData, lightning_module, train
 
 SMALL = {
     "input": {"height": 64, "width": 32},
@@ -60,9 +62,13 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def small(root: Path, model: str = "horeid", **training: object) -> Config:
+def small(
+    root: Path, model: str = "horeid", sections: dict[str, dict] | None = None, **training: object
+) -> Config:
     values = {**SMALL, "model": MODELS[model], "data": {**SMALL["data"], "root": str(root)}}
-    return make_config({**values, "training": {**SMALL["training"], **training}})
+    for section, changes in {"training": training, **(sections or {})}.items():
+        values[section] = {**values.get(section, {}), **changes}
+    return make_config(values)
 
 
 def losses(run: Path) -> list[dict[str, str]]:
@@ -72,11 +78,23 @@ def losses(run: Path) -> list[dict[str, str]]:
         ]
 
 
-@pytest.mark.parametrize("model", ["horeid", "kpm"])
+#: What there is to save beside the model: heads, a table of features, and the identities' mean features,
+#: which belong to the weights of an earlier epoch.
+STATES = {
+    "identities": {"loss": {"identity": 0.5}},
+    "oim": {"loss": {"triplet": 0.0, "oim": 1.0}},
+    "hard identities": {"loss": {"mining": "hard"}, "batch": {"hard_identities": 3}},
+}
+
+
+@pytest.mark.parametrize(
+    ("model", "state"), [("horeid", ""), ("kpm", ""), *(("horeid", name) for name in STATES)]
+)
 def test_a_resumed_run_has_the_losses_of_an_uninterrupted_one(
-    tmp_path: Path, root: Path, model: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, root: Path, model: str, state: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    train(small(root, model), tmp_path / "whole")
+    config = small(root, model, STATES.get(state))
+    train(config, tmp_path / "whole")
     # The other run dies in its third epoch, after two that are complete.
     calls = 0
     from kronreid.training import modules
@@ -92,14 +110,94 @@ def test_a_resumed_run_has_the_losses_of_an_uninterrupted_one(
 
     monkeypatch.setattr(modules.ReIDTraining, "training_step", dying)
     with pytest.raises(RuntimeError, match="power"):
-        train(small(root, model), tmp_path / "cut")
+        train(config, tmp_path / "cut")
     monkeypatch.setattr(modules.ReIDTraining, "training_step", step)
     assert len(losses(tmp_path / "cut")) == 2
-    train(small(root, model), tmp_path / "cut", resume=True)
+    train(config, tmp_path / "cut", resume=True)
     assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
     one, other = (kronreid.load(tmp_path / run) for run in ("whole", "cut"))
     for name, tensor in one.model.state_dict().items():
         assert torch.equal(tensor, other.model.state_dict()[name]), name
+
+
+def test_hard_identities_are_searched_with_the_weights_as_they_are(tmp_path: Path, root: Path) -> None:
+    """The mean features that a finished run has saved are those of its model."""
+    sections = {"batch": {"hard_identities": 2}}
+    run = train(small(root, sections=sections, average_weights=0.0), tmp_path / "run")
+    saved = torch.load(run / CHECKPOINT, weights_only=True)["callbacks"]["HardIdentitySearch"]["means"]
+    pictures = read(root).train
+    vectors = load(run, folded=False).embed(pictures)
+    for row, identity in zip(saved, sorted({picture.identity for picture in pictures}), strict=True):
+        mine = [vector for vector, picture in zip(vectors, pictures) if picture.identity == identity]
+        mean = np.mean(mine, axis=0)
+        np.testing.assert_allclose(row, mean / np.linalg.norm(mean), atol=1e-6)
+
+
+class Share:
+    """One of two processes: what it hands to the other is kept, and what it gets back is its own."""
+
+    def __init__(self, rank: int) -> None:
+        self.global_rank, self.world_size, self.is_global_zero = rank, 2, rank == 0
+        self.strategy = self
+
+    def reduce(self, sums: torch.Tensor, reduce_op: str) -> torch.Tensor:
+        assert reduce_op == "sum"
+        self.sums = sums
+        return sums
+
+
+def test_processes_share_the_search(root: Path) -> None:
+    config = small(root, sections={"batch": {"hard_identities": 1}})
+    data = TrainingData(read(root), config)
+    module = lightning_module(config, 6)
+    module.model.train()
+    search = HardIdentitySearch(data.nearest, data.pictures, config)
+    shares = [Share(rank) for rank in (0, 1)]
+    for share in shares:
+        search.search(share, module)  # type: ignore[arg-type]
+    assert module.model.training
+    vectors = torch.from_numpy(wrap(module.model, config.input).embed(data.pictures.pictures)).double()
+    for number in range(6):
+        mine = [vector for vector, label in zip(vectors, data.pictures.labels) if label == number]
+        torch.testing.assert_close(
+            shares[0].sums[number] + shares[1].sums[number], torch.stack(mine).sum(0), atol=1e-5, rtol=0
+        )
+        assert shares[0].sums[number].any()
+        assert shares[1].sums[number].any()
+
+
+def test_a_table_follows_the_pictures_of_all_processes(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = lightning_module(small(root, sections={"loss": {"triplet": 0.0, "oim": 1.0}}), 6)
+    others = {"labels": torch.tensor([4, 5]), "vectors": torch.eye(32)[:2, :16]}
+    monkeypatch.setattr(
+        module,
+        "gathered",
+        lambda own: torch.cat([own, others["vectors" if own.is_floating_point() else "labels"]]),
+    )
+    vectors = {"global": torch.eye(16)[2:5], "local": torch.eye(16)[2:5]}
+    module.vector_losses(vectors, torch.tensor([0, 1, 3]))
+    for table in module.tables.values():
+        assert table.table.any(dim=1).tolist() == [True, True, False, True, True, True]
+
+
+def test_oim_learns(tmp_path: Path, root: Path) -> None:
+    """It can be all there is; the table is with the training, not with the model."""
+    sections = {"loss": {"triplet": 0.0, "oim": 1.0}}
+    run = train(small(root, sections=sections, iterations=40, epoch=10, evaluate_every=0), tmp_path / "run")
+    rows = losses(run)
+    assert {name for name in rows[0] if name.startswith("loss/")} == {
+        "loss/global-oim",
+        "loss/local-oim",
+        "loss/regulariser",
+    }
+    assert float(rows[-1]["loss"]) < float(rows[0]["loss"])
+    assert not [name for name in load_file(run / "model.safetensors") if "table" in name]
+
+
+def test_nothing_to_learn_from(tmp_path: Path, root: Path) -> None:
+    with pytest.raises(InputError, match="triplet, identity and oim"):
+        train(small(root, sections={"loss": {"triplet": 0.0}}), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_run_folder_opens_and_its_curve_is_complete(tmp_path: Path, root: Path) -> None:
@@ -228,16 +326,24 @@ def test_control_c_leaves_a_run_that_can_be_resumed(tmp_path: Path, root: Path) 
 
 
 def test_two_processes_train_one_model(tmp_path: Path, root: Path) -> None:
-    """The losses of two processes' shares differ from one process's only by BatchNorm's smaller batches."""
+    """The losses of two processes' shares differ from one process's only by BatchNorm's smaller batches.
+
+    So it is with batches of identities that look alike, and with a table of features.
+    """
     out = tmp_path / "run"
+    sections = {"batch": {"hard_identities": 1}, "loss": {"oim": 0.02}}
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("PL_", "LOCAL_"))}
     run = subprocess.run(
-        command(root, out, "training.devices=2"), env=environment, capture_output=True, text=True, timeout=240
+        command(root, out, "training.devices=2", "batch.hard_identities=1", "loss.oim=0.02"),
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=240,
     )
     assert run.returncode == 0, run.stderr
     rows = losses(out)
     assert len(rows) == 4
-    train(small(root), tmp_path / "single")
+    train(small(root, sections=sections), tmp_path / "single")
     single = losses(tmp_path / "single")
     assert rows[0]["pictures"] == single[0]["pictures"]
     assert float(rows[-1]["loss"]) == pytest.approx(float(single[-1]["loss"]), abs=0.1)

@@ -8,10 +8,40 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from kronreid.cli import demo, evaluate, gallery, index, match, search, summary, train
+from kronreid.cli import (
+    crop,
+    data,
+    demo,
+    evaluate,
+    export,
+    figures,
+    gallery,
+    index,
+    match,
+    papers,
+    search,
+    serve,
+    summary,
+    train,
+)
 from kronreid.errors import InputError
 
-COMMANDS = (demo, train, evaluate, index, search, gallery, match, summary)
+COMMANDS = (
+    demo,
+    data,
+    crop,
+    train,
+    evaluate,
+    index,
+    search,
+    gallery,
+    match,
+    export,
+    serve,
+    summary,
+    papers,
+    figures,
+)
 
 
 class Parser(argparse.ArgumentParser):

@@ -1,6 +1,7 @@
 """``kronreid evaluate``: a model on a data set's query and gallery pictures."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,9 +16,13 @@ from kronreid.cli.options import (
     to_json,
     write,
 )
+from kronreid.errors import InputError
 
 if TYPE_CHECKING:
     from kronreid.cli.options import Commands
+    from kronreid.models.inference import Embedder, Matcher
+
+PRECISIONS = ("fp32", "bf16-matching", "bf16")
 
 
 def add(commands: "Commands") -> None:
@@ -26,8 +31,9 @@ def add(commands: "Commands") -> None:
         commands, "evaluate", run, "Measure a model on a data set's query and gallery pictures."
     )
     sub.add_argument("model", metavar="MODEL", help="an embedder, or a matcher alone")
-    sub.add_argument("--data", required=True, metavar="ROOT", help="the data set's folder")
-    sub.add_argument("--layout", help="how it is laid out: market1501, folders (looks)")
+    sub.add_argument("--data", required=True, metavar="ROOT", help="the data set's folder, or a list")
+    sub.add_argument("--layout", help="how it is laid out, see docs/datasets.md (looks)")
+    sub.add_argument("--split", type=int, default=0, help="which of CUHK03's 20 divisions (0)")
     sub.add_argument(
         "--protocol", metavar="NAME", help="what counts, see docs/protocols.md (the layout's own)"
     )
@@ -38,6 +44,13 @@ def add(commands: "Commands") -> None:
     sub.add_argument("--matcher-weight", type=float, metavar="W", help=MATCHER_WEIGHT)
     sub.add_argument(
         "--k-reciprocal", action="store_true", help="k-reciprocal re-ranking (Zhong et al. 2017)"
+    )
+    sub.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        default="fp32",
+        help="bf16-matching: compare a matcher's maps in bfloat16, which hardly changes a ranking; bf16: "
+        "compute the networks in it too, which does (fp32)",
     )
     sub.add_argument("--batch-size", type=positive, default=64, help="pictures per pass (64)")
     sub.add_argument("--json", type=Path, metavar="FILE", help="write the figures")
@@ -56,13 +69,15 @@ def run(options: argparse.Namespace) -> None:
     for option, suffix in (("json", None), ("html", ".html"), ("png", ".png")):
         if file := getattr(options, option):
             folder_must_exist(file, f"--{option}", suffix)
-    dataset = read(options.data, options.layout)
+    dataset = read(options.data, options.layout, options.split)
     model = load_model(options.model, "MODEL")
+    matcher = load_matcher(options.matcher) if options.matcher else None
+    set_precision([model] if matcher is None else [model, matcher], options.precision)
     result = evaluate_dataset(
         model,
         dataset,
         protocol=options.protocol or dataset.protocol,
-        matcher=load_matcher(options.matcher) if options.matcher else None,
+        matcher=matcher,
         rerank_top=options.rerank_top,
         matcher_weight=options.matcher_weight,
         k_reciprocal=options.k_reciprocal,
@@ -74,3 +89,27 @@ def run(options: argparse.Namespace) -> None:
     for file in filter(None, (options.html, options.png)):
         write_report(result, dataset, file)
     print(table(result))
+
+
+def set_precision(tools: "Sequence[Embedder | Matcher]", precision: str) -> None:
+    """Make models compute in one of `PRECISIONS`.
+
+    Raises:
+        InputError: bf16-matching without a matcher, or bf16 of an ONNX file.
+    """
+    import torch
+
+    from kronreid.models.inference import Matcher
+    from kronreid.models.onnx import OnnxEmbedder
+
+    if precision == "fp32":
+        return
+    matchers = [tool for tool in tools if isinstance(tool, Matcher)]
+    if precision == "bf16-matching" and not matchers:
+        raise InputError("--precision bf16-matching: there is no matcher; name one by --matcher")
+    for matcher in matchers:
+        matcher.matching = torch.bfloat16
+    for tool in tools if precision == "bf16" else ():
+        if isinstance(tool, OnnxEmbedder):
+            raise InputError(f"--precision bf16: {tool.path} is an ONNX file and computes as it was exported")
+        tool.autocast = True

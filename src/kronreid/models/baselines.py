@@ -3,12 +3,14 @@
 The verification baseline of KPM (Fig. 5) is `KPM` itself without matching, attention and hourglass.
 """
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kronreid.errors import InputError
 from kronreid.models.backbone import RESNET50, Backbone, BackboneOptions, initialise
 from kronreid.models.embedding import Embedding
+from kronreid.models.horeid import Hierarchy, sampling_maps
 
 
 class Pooled(nn.Module):
@@ -32,3 +34,50 @@ class Pooled(nn.Module):
         """Normalised images (N, 3, H, W) to their embedding (N, channels)."""
         descriptor = F.normalize(self.reduce(self.backbone(images)[-1]).float().mean((2, 3)))
         return Embedding(descriptor, {"global": descriptor})
+
+
+class Concatenated(Hierarchy):
+    """ResNet + (Atten) + Cat + GAP, HOReID's baselines without a high-order product (Table II).
+
+    The levels are HOReID's. They are concatenated, a 1×1 convolution makes one map of them, and that is
+    averaged over all places; the local features, too, come from one map of the concatenated levels, averaged
+    by the sampler's maps (Eq. 11, 12) and over the parts. The paper does not give the layers:
+    docs/models.md says what its counts tell.
+
+    Args:
+        backbone: The network below.
+        order: n, the number of levels.
+        channels: Channels of X_l.
+        dimension: Length of the global and of the local vector.
+        parts: P, the number of attention maps; 0 is Cat + GAP without the local vector.
+    """
+
+    def __init__(
+        self,
+        backbone: BackboneOptions = RESNET50,
+        order: int = 3,
+        channels: int = 512,
+        dimension: int = 256,
+        parts: int = 256,
+    ) -> None:
+        if dimension < 1 or parts < 0:
+            raise InputError(f"model: dimension {dimension} must be positive, parts {parts} at least 0")
+        super().__init__(backbone, order, channels)
+        together = order * channels
+        self.whole = nn.Conv2d(together, dimension, 1, bias=False)
+        self.local = nn.Conv2d(together, dimension, 1, bias=False) if parts else None
+        self.sampler = nn.Conv2d(together, parts, 1, bias=False) if parts else None
+        self.dimension = dimension * (2 if parts else 1)
+        initialise(*(module for name, module in self.named_children() if name != "backbone"))
+
+    def forward(self, images: Tensor) -> Embedding:
+        """Normalised images (N, 3, H, W) to their embedding (N, dimension)."""
+        levels = self.levels(images)
+        together = torch.cat(levels, dim=1)
+        branches = {"global": F.normalize(self.whole(together).float().mean((2, 3)))}
+        parts: list[Tensor] = []
+        if self.local is not None and self.sampler is not None:
+            where = sampling_maps(self.sampler, levels).transpose(1, 2)  # (N, H·W, P)
+            parts = [self.local(together).flatten(2).float() @ where]
+            branches["local"] = F.normalize(parts[0].mean(2))
+        return Embedding(F.normalize(torch.cat(list(branches.values()), dim=1)), branches, parts)

@@ -23,12 +23,20 @@ from timm.layers import BatchNormAct2d, Conv2dSame  # isort: skip
 
 from kronreid.models.horeid import (
     GlobalHierarchicalPooling,
+    Hierarchy,
     HOReID,
     LocalHierarchicalPooling,
     sampling_maps,
+    where_to_look,
 )
 from kronreid.models.kpm import KPM
-from kronreid.ops.sketch import CountSketch, fold_convolution, inverse_matrix, pool_spectra
+from kronreid.ops.sketch import (
+    CountSketch,
+    fold_convolution,
+    inverse_matrix,
+    pool_spectra,
+    spectral_matrix,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -54,13 +62,15 @@ def fold(model: M) -> M:
     model = copy.deepcopy(model).eval()
     if isinstance(backbone := getattr(model, "backbone", None), nn.Module):
         fold_batchnorm(backbone)
-    if isinstance(model, HOReID):
+    if isinstance(model, Hierarchy):
         for block in model.blocks:
             fold_batchnorm(block)
-        model.ghp = FoldedGlobalPooling(model.ghp)  # type: ignore[assignment]
+    if isinstance(model, HOReID):
+        if model.ghp is not None:
+            model.ghp = FoldedGlobalPooling(model.ghp)  # type: ignore[assignment]
         if model.lhp is not None:
             model.lhp = FoldedLocalPooling(model.lhp)  # type: ignore[assignment]
-    elif isinstance(model, KPM) and model.attention is not None:
+    if isinstance(model, KPM) and model.attention is not None:
         for attention in model.attention:
             fold_batchnorm(attention)
     return model
@@ -107,20 +117,32 @@ class FoldedLocalPooling(nn.Module):
 
     def forward(self, levels: list[Tensor], values: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
         """{X_l} for the sampler and for the convolutions to p̃ (N, D), L2-normalised, and no {P_l}."""
-        where = self.maps(levels).transpose(1, 2)  # (N, H·W, P)
-        spectra = [conv(x).flatten(2).float() @ where for conv, x in zip(self.convs, values)]
+        where = where_to_look(self.sampler, levels)
+        spectra = [conv(x).flatten(2).float() @ w for conv, x, w in zip(self.convs, values, where)]
         return F.normalize(pool_spectra(spectra, self.inverse)), []
 
 
 def _fold_levels(convs: nn.ModuleList, sketches: nn.ModuleList) -> nn.ModuleList:
-    """Each level's 1×1 convolution, sketch and FFT as one 1×1 convolution with 2F outputs."""
+    """Each level's 1×1 convolution, sketch and FFT as one 1×1 convolution with 2F outputs.
+
+    A ReLU between them is not linear: then sketch and FFT alone are one convolution, behind it.
+    """
     folded = nn.ModuleList()
     for conv, sketch in zip(convs, sketches):
-        weight, _ = fold_convolution(cast(Tensor, conv.weight), None, cast(CountSketch, sketch))
-        layer = nn.Conv2d(weight.shape[1], len(weight), 1, bias=False)
-        layer.weight = nn.Parameter(weight[:, :, None, None].contiguous(), requires_grad=False)
-        folded.append(layer)
+        assert isinstance(sketch, CountSketch)
+        if isinstance(conv, nn.Sequential):
+            weight = spectral_matrix(sketch).t().to(sketch.s)
+            folded.append(nn.Sequential(*conv, _pointwise(weight)))
+        else:
+            folded.append(_pointwise(fold_convolution(cast(Tensor, conv.weight), None, sketch)[0]))
     return folded
+
+
+def _pointwise(weight: Tensor) -> nn.Conv2d:
+    """A fixed 1×1 convolution with this matrix (outputs, inputs)."""
+    layer = nn.Conv2d(weight.shape[1], len(weight), 1, bias=False)
+    layer.weight = nn.Parameter(weight[:, :, None, None].contiguous(), requires_grad=False)
+    return layer
 
 
 def _inverse(sketches: nn.ModuleList) -> Tensor:

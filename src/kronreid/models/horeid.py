@@ -20,23 +20,68 @@ SKETCH_SEED = 20_180_618
 
 
 class ResidualBlock(nn.Module):
-    """X_{l+1} = X_l + ReLU(BN(conv(X_l))), a 1×1 convolution (Sec. IV-A)."""
+    """X_{l+1} = X_l + ReLU(BN(conv(X_l))), a 1×1 convolution (Sec. IV-A), or a 3×3 one (Table I)."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, kernel: int = 1) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(channels, channels, 1, bias=False)
+        self.conv = nn.Conv2d(channels, channels, kernel, padding=kernel // 2, bias=False)
         self.norm = nn.BatchNorm2d(channels)
 
     def forward(self, x: Tensor) -> Tensor:
         return x + F.relu(self.norm(self.conv(x)))
 
 
+class Hierarchy(nn.Module):
+    """The backbone and the levels above it (Sec. IV-A).
+
+    Args:
+        backbone: The network below.
+        order: n, the number of levels.
+        channels: Channels of X_l.
+        kernel: Of the residual blocks' convolutions, 1 or 3.
+        hierarchical: False replaces the residual blocks by identity shortcuts, X_l = X_1 (Table I).
+    """
+
+    def __init__(
+        self,
+        backbone: BackboneOptions,
+        order: int,
+        channels: int,
+        kernel: int = 1,
+        hierarchical: bool = True,
+    ) -> None:
+        super().__init__()
+        if order < 1 or channels < 1:
+            raise InputError(f"model: order {order} and channels {channels} must be positive")
+        if kernel not in (1, 3):
+            raise InputError(f"model.kernel: {kernel}; the residual blocks have 1×1 or 3×3 kernels")
+        self.order = order
+        self.backbone = Backbone(backbone)
+        self.reduce = nn.Conv2d(self.backbone.channels[-1], channels, 1, bias=False)
+        self.blocks = nn.ModuleList(
+            ResidualBlock(channels, kernel) for _ in range(order - 1 if hierarchical else 0)
+        )
+
+    def levels(self, images: Tensor) -> list[Tensor]:
+        """Normalised images (N, 3, H, W) to the hierarchy {X_l}, (N, C, h, w) each."""
+        levels = [self.reduce(self.backbone(images)[-1])]
+        for block in self.blocks:
+            levels.append(block(levels[-1]))
+        return levels if self.blocks else levels * self.order
+
+
+def level_maps(order: int, channels: int, relu: bool) -> nn.ModuleList:
+    """What makes G_l, or Ḡ_l, from X_l, for each level: a 1×1 convolution, and a ReLU if asked for."""
+    convs = [nn.Conv2d(channels, channels, 1, bias=False) for _ in range(order)]
+    return nn.ModuleList(nn.Sequential(conv, nn.ReLU()) if relu else conv for conv in convs)
+
+
 class GlobalHierarchicalPooling(nn.Module):
     """GHP (Sec. IV-B): the levels' global features, their high-order product, averaged over all places."""
 
-    def __init__(self, order: int, channels: int, dimension: int) -> None:
+    def __init__(self, order: int, channels: int, dimension: int, relu: bool = False) -> None:
         super().__init__()
-        self.convs = nn.ModuleList(nn.Conv2d(channels, channels, 1, bias=False) for _ in range(order))
+        self.convs = level_maps(order, channels, relu)
         self.sketches = nn.ModuleList(
             CountSketch(channels, dimension, seed=SKETCH_SEED + level) for level in range(order)
         )
@@ -47,36 +92,58 @@ class GlobalHierarchicalPooling(nn.Module):
         return F.normalize(high_order_pooling(maps, list(self.sketches)))  # type: ignore[arg-type]
 
 
-def sampling_maps(sampler: nn.Module, levels: list[Tensor]) -> Tensor:
-    """Eq. 11 and the softmax of Eq. 12: where each part is sampled, (N, P, H·W), rows sum to 1."""
+def sampling_maps(sampler: nn.Conv2d, levels: list[Tensor]) -> Tensor:
+    """Eq. 11 and the softmax of Eq. 12: where each part is sampled, (N, P, H·W), rows sum to 1.
+
+    Samplers of their own for the levels are one sampler in groups: (N, n·P, H·W), the first level's P maps,
+    then the second's, and so on.
+    """
     return sampler(torch.cat(levels, dim=1)).flatten(2).float().softmax(dim=2)
 
 
-class LocalHierarchicalPooling(nn.Module):
-    """LHP (Sec. IV-C): P parts sampled by one sampler for all levels, and their high-order product."""
+def where_to_look(sampler: nn.Conv2d, levels: list[Tensor]) -> list[Tensor]:
+    """The sampler's maps as every level averages with them, (N, H·W, P) each."""
+    maps = sampling_maps(sampler, levels).transpose(1, 2)
+    return list(maps.chunk(sampler.groups, dim=2)) if sampler.groups > 1 else [maps] * len(levels)
 
-    def __init__(self, order: int, channels: int, dimension: int, parts: int) -> None:
+
+class LocalHierarchicalPooling(nn.Module):
+    """LHP (Sec. IV-C): P parts sampled by one sampler for all levels, and their high-order product.
+
+    With `shared_sampler` off every level has a sampler of its own, which reads that level alone (Table I).
+    """
+
+    def __init__(
+        self,
+        order: int,
+        channels: int,
+        dimension: int,
+        parts: int,
+        relu: bool = False,
+        shared_sampler: bool = True,
+    ) -> None:
         super().__init__()
-        self.convs = nn.ModuleList(nn.Conv2d(channels, channels, 1, bias=False) for _ in range(order))
+        self.convs = level_maps(order, channels, relu)
         # Eq. 11 reads all levels. No bias: a constant per map does not change a softmax over places.
-        self.sampler = nn.Conv2d(order * channels, parts, 1, bias=False)
+        groups = 1 if shared_sampler else order
+        self.sampler = nn.Conv2d(order * channels, groups * parts, 1, groups=groups, bias=False)
         self.sketches = nn.ModuleList(
             CountSketch(channels, dimension, seed=SKETCH_SEED + 100 + level) for level in range(order)
         )
 
     def maps(self, levels: list[Tensor]) -> Tensor:
-        """Where each part is sampled, (N, P, H·W), rows sum to 1."""
+        """Where each part is sampled, see `sampling_maps`."""
         return sampling_maps(self.sampler, levels)
 
     def forward(self, levels: list[Tensor], values: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
         """{X_l} for the sampler and for the convolutions to p̃ (N, D), L2-normalised, and {P_l} (N, C, P)."""
-        where = self.maps(levels).transpose(1, 2)  # (N, H·W, P)
-        parts = [conv(x).flatten(2).float() @ where for conv, x in zip(self.convs, values)]  # Eq. 12
+        where = where_to_look(self.sampler, levels)
+        parts = [conv(x).flatten(2).float() @ w for conv, x, w in zip(self.convs, values, where)]  # Eq. 12
         pooled = high_order_pooling(parts, list(self.sketches))  # type: ignore[arg-type]  # Eq. 14, 15
         return F.normalize(pooled), parts
 
 
-class HOReID(nn.Module):
+class HOReID(Hierarchy):
     """The whole embedding model (Fig. 3).
 
     Args:
@@ -90,6 +157,11 @@ class HOReID(nn.Module):
             places then decide the pooled vector. Not in the paper.
         first_order: Give the average-pooled X_1 a triplet loss of its own while training, so that the trunk
             learns from a linear path as well. Not in the paper; not part of the descriptor.
+        ghp: GHP; without it LHP stands alone (Fig. 7).
+        kernel: Of the residual blocks, 1 or 3 (Table I).
+        relu: A ReLU after every G_l and Ḡ_l (Table I).
+        hierarchical: Residual blocks between the levels; otherwise all are X_1 (Table I).
+        shared_sampler: One sampler for all levels; otherwise one for each (Table I).
     """
 
     def __init__(
@@ -101,39 +173,40 @@ class HOReID(nn.Module):
         parts: int = 256,
         normalise_levels: bool = False,
         first_order: bool = False,
+        ghp: bool = True,
+        kernel: int = 1,
+        relu: bool = False,
+        hierarchical: bool = True,
+        shared_sampler: bool = True,
     ) -> None:
-        super().__init__()
-        if order < 1 or channels < 1 or parts < 0:
-            raise InputError(
-                f"model: order {order} and channels {channels} must be positive, parts {parts} at least 0"
-            )
+        if parts < 0 or not (ghp or parts):
+            raise InputError(f"model.parts: {parts}; at least 0 with GHP, at least 1 without (ghp: false)")
         if dimension < 2 or dimension % 2:
             raise InputError(f"model.dimension: {dimension}; an even number, as the inverse real FFT needs")
-        self.backbone = Backbone(backbone)
-        self.reduce = nn.Conv2d(self.backbone.channels[-1], channels, 1, bias=False)
-        self.blocks = nn.ModuleList(ResidualBlock(channels) for _ in range(order - 1))
-        self.ghp = GlobalHierarchicalPooling(order, channels, dimension)
-        self.lhp = LocalHierarchicalPooling(order, channels, dimension, parts) if parts else None
+        super().__init__(backbone, order, channels, kernel, hierarchical)
+        self.ghp = GlobalHierarchicalPooling(order, channels, dimension, relu) if ghp else None
+        self.lhp = (
+            LocalHierarchicalPooling(order, channels, dimension, parts, relu, shared_sampler)
+            if parts
+            else None
+        )
         self.normalise_levels = normalise_levels
         self.first_order = first_order
-        self.dimension = dimension * (2 if parts else 1)
-        initialise(self.reduce, self.blocks, self.ghp.convs)
+        self.dimension = dimension * (ghp + (parts > 0))
+        initialise(self.reduce, self.blocks)
+        if self.ghp is not None:
+            initialise(self.ghp.convs)
         if self.lhp is not None:
             initialise(self.lhp.convs, self.lhp.sampler)
-
-    def levels(self, images: Tensor) -> list[Tensor]:
-        """Normalised images (N, 3, H, W) to the hierarchy {X_l}, (N, C, h, w) each."""
-        levels = [self.reduce(self.backbone(images)[-1])]
-        for block in self.blocks:
-            levels.append(block(levels[-1]))
-        return levels
 
     def forward(self, images: Tensor) -> Embedding:
         """Normalised images (N, 3, H, W) to their embedding; D is 512 each for GHP and LHP."""
         levels = self.levels(images)
         values = [F.normalize(level.float(), dim=1) for level in levels] if self.normalise_levels else levels
-        branches = {"global": self.ghp(values)}
+        branches: dict[str, Tensor] = {}
         parts: list[Tensor] = []
+        if self.ghp is not None:
+            branches["global"] = self.ghp(values)
         if self.lhp is not None:
             branches["local"], parts = self.lhp(levels, values)
         descriptor = F.normalize(torch.cat(list(branches.values()), dim=1))
@@ -142,7 +215,10 @@ class HOReID(nn.Module):
         return Embedding(descriptor, branches, parts)
 
     def part_maps(self, images: Tensor) -> Tensor:
-        """Normalised images (N, 3, H, W) to the sampler's maps (N, P, h, w), each summing to 1 (Fig. 6)."""
+        """Normalised images (N, 3, H, W) to the sampler's maps (N, P, h, w), each summing to 1 (Fig. 6).
+
+        Samplers that are not shared give n·P maps, level by level.
+        """
         if self.lhp is None:
             raise InputError("this model has no parts (parts: 0): it has no sampler's maps to show")
         levels = self.levels(images)

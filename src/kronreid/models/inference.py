@@ -1,11 +1,12 @@
 """Models as people use them: `load` one, then `embed`, `score` or `explain` pictures."""
 
+import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
@@ -18,10 +19,15 @@ from kronreid.data.images import ImageLike, as_list, open_rgb
 from kronreid.data.transforms import InputOptions, normalise, resize, to_tensor
 from kronreid.errors import InputError
 from kronreid.models.folding import fold
+from kronreid.models.hub import download, is_hub_id
 from kronreid.models.kpm import KPM
+from kronreid.models.scoring import logits_of_all, logits_of_lists, prepare_scales
 from kronreid.models.storage import load_folder
-from kronreid.ops.blocks import PreparedMaps, prepare, score_block, score_lists
+from kronreid.ops.blocks import PreparedMaps
 from kronreid.ops.matching import correspondence
+
+if TYPE_CHECKING:
+    from kronreid.models.onnx import OnnxOptions
 
 
 @dataclass
@@ -49,7 +55,7 @@ class ScaleExplanation:
 
     Attributes:
         correspondence: β of Eq. 5, (H·W, H·W): row i says where place i of the first picture looks in the
-            second; rows sum to 1. Places are numbered row by row.
+            second; rows sum to 1. Places are numbered row by row. A model without matching does not use it.
         attention_a: ã of the first picture (H, W), sums to 1; uniform in a model without attention.
         attention_b: The same of the second.
         height: H.
@@ -196,12 +202,16 @@ class Matcher(_Network):
         height: Input height in pixels.
         width: Input width in pixels.
         autocast: Compute the network in bfloat16.
+        matching: Precision of the matching, torch.float32 or torch.bfloat16, in which `encode` keeps the
+            maps: half the memory and, for their inner products, a multiple of the speed; the ranking hardly
+            changes (docs/performance.md). Maps of different precisions do not compare.
     """
 
     model: KPM
 
     def __init__(self, model: KPM, input_options: InputOptions, fingerprint: str = "") -> None:
         super().__init__(model, input_options, fingerprint)
+        self.matching = torch.float32
 
     @torch.no_grad()
     def encode(
@@ -220,7 +230,7 @@ class Matcher(_Network):
             with self._precision():
                 features, maps = self.model.encode(batch)
             pooled.append(features.float())
-            scales.append([prepare(scale.maps.float(), scale.weight) for scale in maps])
+            scales.append(prepare_scales(self.model, maps, self.matching))
         return EncodedMaps(torch.cat(pooled), [PreparedMaps.cat(list(parts)) for parts in zip(*scales)])
 
     @torch.no_grad()
@@ -239,26 +249,20 @@ class Matcher(_Network):
         return np.concatenate(vectors) if vectors else np.empty((0, self.dimension), np.float32)
 
     def logits(self, query: EncodedMaps, candidates: EncodedMaps) -> Tensor:
-        """Logits (Q, G) of every query against every candidate, which is warped onto it."""
-        head, constant = self.model.head()
-        if not self.model.match:
-            return pooled_logits(query.scales, candidates.scales, head) + constant
-        total: Tensor | float = constant
-        for x, y, a in zip(query.scales, candidates.scales, head):
-            total = total + score_block(x, y, a, self.model.temperature)
-        return cast(Tensor, total)
+        """Logits (Q, G) of every query against every candidate, which is warped onto it.
+
+        Raises:
+            InputError: See `score`.
+        """
+        return logits_of_all(self.model, query.scales, candidates.scales)
 
     def score_lists(self, query: EncodedMaps, candidates: EncodedMaps, lists: Tensor) -> Tensor:
-        """Logits (Q, K) of each query against its own candidates, whose numbers are `lists` (Q, K)."""
-        head, constant = self.model.head()
-        if not self.model.match:
-            return torch.stack(
-                [self.logits(query[i : i + 1], candidates[row])[0] for i, row in enumerate(lists)]
-            )
-        total: Tensor | float = constant
-        for x, y, a in zip(query.scales, candidates.scales, head):
-            total = total + score_lists(x, y, lists, a, self.model.temperature)
-        return cast(Tensor, total)
+        """Logits (Q, K) of each query against its own candidates, whose numbers are `lists` (Q, K) int64.
+
+        Raises:
+            InputError: See `score`; or `lists` is empty or names a candidate that is not there.
+        """
+        return logits_of_lists(self.model, query.scales, candidates.scales, lists)
 
     @torch.no_grad()
     def score(
@@ -278,6 +282,10 @@ class Matcher(_Network):
             (Q, G) float32 between 0 and 1. The first picture of a pair is the one that is warped onto, so
             score(a, b) and score(b, a) differ a little.
 
+        Raises:
+            InputError: There is no query or no candidate, a picture cannot be read, encoded maps are of
+                another model or precision, or the model's answers are not finite.
+
         Example:
             >>> matcher = kronreid.load("runs/kpm")
             >>> matcher.score("who.jpg", ["a.jpg", "b.jpg"])
@@ -296,11 +304,10 @@ class Matcher(_Network):
         ]
         batch = next(self._batches(pictures, 2, progress=False))
         _, maps = self.model.encode(batch)
-        probability = float(
-            self.model(
-                [s.take(torch.tensor([0])) for s in maps], [s.take(torch.tensor([1])) for s in maps]
-            ).sigmoid()
-        )
+        first, second = torch.tensor([[0], [1]], device=self.device)
+        probability = float(self.model(maps, first, second).sigmoid())
+        if not math.isfinite(probability):
+            raise InputError("model: its answer is not finite; its weights are unusable")
         scales = []
         for scale in maps:
             height, width = scale.maps.shape[2:]
@@ -314,19 +321,6 @@ class Matcher(_Network):
         return Explanation(probability, scales, np.asarray(pictures[0]), np.asarray(pictures[1]))
 
 
-def pooled_logits(queries: list[PreparedMaps], candidates: list[PreparedMaps], head: list[Tensor]) -> Tensor:
-    """Σ_s a_s · (x̄ − ȳ)² without its constant for a model without matching: one product per scale.
-
-    Expanded, (x̄ − ȳ)² needs no (Q, G, C) array. Such a model has no attention: all weights are one.
-    """
-    total = None
-    for x, y, a in zip(queries, candidates, head):
-        p, q = x.weighted_mean, y.weighted_mean
-        scores = (p.square() @ a)[:, None] + (q.square() @ a)[None, :] - 2 * (p * a) @ q.t()
-        total = scores if total is None else total + scores
-    return cast(Tensor, total)
-
-
 def wrap(model: nn.Module, input_options: InputOptions, fingerprint: str = "") -> Embedder | Matcher:
     """A network with the face that fits it."""
     if isinstance(model, KPM):
@@ -334,24 +328,38 @@ def wrap(model: nn.Module, input_options: InputOptions, fingerprint: str = "") -
     return Embedder(model, input_options, fingerprint)
 
 
-def load(path: str | Path, device: str | None = None, folded: bool = True) -> Embedder | Matcher:
+def load(
+    path: str | Path, device: str | None = None, folded: bool = True, onnx: "OnnxOptions | None" = None
+) -> Embedder | Matcher:
     """Open a trained model.
 
     Args:
-        path: A model or run folder (`config.json` and `model.safetensors`).
+        path: A model or run folder (`config.json` and `model.safetensors`), an ``.onnx`` file, or the id of
+            a model folder on the Hugging Face hub: ``org/name`` or ``org/name@revision``.
         device: Where it computes; None takes a GPU if there is one.
         folded: Give the network its inference form (`kronreid.models.folding`): the same answers, sooner.
             Switch it off to look at, train or save the network itself, the attribute `model`.
+        onnx: What the graph of someone else's ``.onnx`` file does not say; None reads ``model.onnx.json``
+            beside it, and takes ImageNet's mean and std in RGB where there is none.
 
     Raises:
-        InputError: The folder is missing, incomplete or damaged.
+        InputError: There is no such model, or it is incomplete or damaged; the message names the file.
 
     Example:
         >>> embedder = kronreid.load("runs/horeid")
+        >>> embedder = kronreid.load("osnet.onnx", onnx=OnnxOptions(colours="bgr"))
     """
     folder = Path(path)
+    if folder.suffix.lower() == ".onnx" and not folder.is_dir():
+        from kronreid.models.onnx import load_onnx  # built upon Embedder
+
+        return load_onnx(folder, onnx, device)
+    if onnx is not None:
+        raise InputError(f"{path}: is no .onnx file: it knows its own mean, std and outputs")
     if not folder.is_dir():
-        raise InputError(f"{path}: no such model folder")
+        if folder.exists() or not is_hub_id(str(path)):
+            raise InputError(f"{path}: no such model folder, and no .onnx file or hub id (org/name)")
+        folder = download(str(path))
     model, input_options, fingerprint = load_folder(folder)
     if folded:
         model = fold(model)

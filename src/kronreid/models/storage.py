@@ -6,7 +6,7 @@ import inspect
 import json
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,12 +16,17 @@ from torch import nn
 
 from kronreid.data.transforms import InputOptions
 from kronreid.errors import InputError
-from kronreid.models.baselines import Pooled
+from kronreid.models.baselines import Concatenated, Pooled
 from kronreid.models.horeid import HOReID
 from kronreid.models.kpm import KPM
 
 #: A model's `name` in a config, and its class. Its options are the constructor's arguments.
-MODELS: dict[str, type[nn.Module]] = {"horeid": HOReID, "pooled": Pooled, "kpm": KPM}
+MODELS: dict[str, type[nn.Module]] = {
+    "horeid": HOReID,
+    "pooled": Pooled,
+    "kpm": KPM,
+    "concatenated": Concatenated,
+}
 
 T = TypeVar("T")
 
@@ -47,12 +52,8 @@ def build(name: str, arguments: dict[str, Any], source: str = "model") -> nn.Mod
 def _construct(made: Callable[..., T], arguments: dict[str, Any], source: str) -> T:
     """An instance of the class `made`, its arguments checked against their types."""
     parameters = inspect.signature(made).parameters
-    for name, value in arguments.items():  # what the parser lets pass or has no words for
-        if value is None:
-            raise InputError(f"{source}: {name} has no value; leave it out to take the default")
-        options = name in parameters and dataclasses.is_dataclass(parameters[name].default)
-        if options and not isinstance(value, dict):
-            raise InputError(f"{source}: {name}: {value!r} is given where options by name are expected")
+    groups = [name for name in parameters if dataclasses.is_dataclass(parameters[name].default)]
+    check_options(arguments, groups, source)
     parser = jsonargparse.ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(made, None)
     try:
@@ -60,6 +61,19 @@ def _construct(made: Callable[..., T], arguments: dict[str, Any], source: str) -
     except jsonargparse.ArgumentError as error:
         raise InputError(f"{source}: {one_line(error)}") from None
     return made(**values)
+
+
+def check_options(values: dict[str, Any], groups: Iterable[str], source: str) -> None:
+    """Complain about what the parser lets pass or has no words for.
+
+    Raises:
+        InputError: A value is missing, or one of `groups`, which have options of their own, is a plain value.
+    """
+    for name, value in values.items():
+        if value is None:
+            raise InputError(f"{source}: {name} has no value; leave it out to take the default")
+        if name in groups and not isinstance(value, dict):
+            raise InputError(f"{source}: {name}: {value!r} is given where options by name are expected")
 
 
 def one_line(error: Exception) -> str:

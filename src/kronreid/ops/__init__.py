@@ -12,11 +12,13 @@ from kronreid.ops.sketch import (
     spectral_matrix,
     spectral_product,
 )
+from kronreid.ops.unwarped import by_lists, score_confidences, score_means, score_places
 
 __all__ = [
     "CountSketch",
     "MatchResult",
     "PreparedMaps",
+    "by_lists",
     "correspondence",
     "fold_convolution",
     "high_order_pooling",
@@ -30,7 +32,10 @@ __all__ = [
     "pool_spectra",
     "prepare",
     "score_block",
+    "score_confidences",
     "score_lists",
+    "score_means",
+    "score_places",
     "spectral_matrix",
     "spectral_product",
 ]

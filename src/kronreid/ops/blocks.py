@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from kronreid.errors import InputError
-from kronreid.ops.matching import EPSILON, as_positions, as_weight, check_temperature
+from kronreid.ops.matching import EPSILON, as_positions, as_weight, check_finite, check_temperature
 
 # Positions of queries per matrix product: fewer leave the product short of work, more gain nothing.
 _ROWS = 512
@@ -29,59 +29,75 @@ _TILE_ELEMENTS = {"cpu": 1 << 20, "cuda": 1 << 26}
 
 @dataclass(frozen=True)
 class PreparedMaps:
-    """The maps of N pictures at one scale, made ready once to be matched with many others.
+    """The maps of N pictures at one scale, made ready once to be compared with many others.
 
     unit: (N, M, C) float32 or bfloat16, the vector of each position divided by its norm.
     norms: (N, M) float32; `unit * norms` is the raw map, so that is not kept a second time.
     weight: (N, M) float32, w = 1 + attention; used when the picture is a query.
     weighted_mean: (N, C) float32, sum_i w_i x_i / M of the raw map.
+    size: (H, W) of the maps, H W = M; None where it is not known.
+
+    M is 0 where only the mean is compared (`prepare(..., positions=False)`).
     """
 
     unit: Tensor
     norms: Tensor
     weight: Tensor
     weighted_mean: Tensor
+    size: tuple[int, int] | None = None
 
     def __len__(self) -> int:
         return len(self.unit)
 
+    def _map(self, change: Callable[[Tensor], Tensor]) -> PreparedMaps:
+        unit, norms, weight, mean = map(change, (self.unit, self.norms, self.weight, self.weighted_mean))
+        return PreparedMaps(unit, norms, weight, mean, self.size)
+
     def __getitem__(self, index: slice | Tensor) -> PreparedMaps:
         """The pictures of a slice (a view) or of an int64 tensor (a copy)."""
-        return PreparedMaps(*(getattr(self, field.name)[index] for field in fields(self)))
+        return self._map(lambda tensor: tensor[index])
 
     def to(self, device: torch.device | str) -> PreparedMaps:
-        return PreparedMaps(*(getattr(self, field.name).to(device) for field in fields(self)))
+        return self._map(lambda tensor: tensor.to(device))
 
     @classmethod
     def cat(cls, parts: Sequence[PreparedMaps]) -> PreparedMaps:
         """One after the other; all of one map size, channel count and dtype."""
-        return cls(*(torch.cat([getattr(part, field.name) for part in parts]) for field in fields(cls)))
+        columns = zip(*((part.unit, part.norms, part.weight, part.weighted_mean) for part in parts))
+        unit, norms, weight, mean = map(torch.cat, columns)
+        return cls(unit, norms, weight, mean, parts[0].size)
 
 
 @torch.no_grad()
-def prepare(maps: Tensor, weight: Tensor | None = None, dtype: torch.dtype = torch.float32) -> PreparedMaps:
-    """Make maps ready for `match_block` and `score_block`.
+def prepare(
+    maps: Tensor, weight: Tensor | None = None, dtype: torch.dtype = torch.float32, positions: bool = True
+) -> PreparedMaps:
+    """Make maps ready for `match_block` and `score_block`, and for the forms of `unwarped.py`.
 
     Args:
         maps: (N, C, H, W) or (N, C, M), any floating dtype.
         weight: (N, M) or (N, 1, H, W), w = 1 + attention; None: ones.
         dtype: of the unit vectors. bfloat16 halves memory and multiplies the rate of the products, whose
             results are then rounded to 8 bits before the softmax (which is always float32).
+        positions: keep the positions; without them only means can be compared, in a fraction of the memory.
 
     Raises:
         InputError: for non-finite maps or weights, or another dtype.
     """
     if dtype not in (torch.float32, torch.bfloat16):
         raise InputError(f"prepare: dtype {dtype} is not supported; use torch.float32 or torch.bfloat16")
-    positions = as_positions(maps, "maps").float()
-    weight = as_weight(weight, positions, "weight")
+    x = as_positions(maps, "maps").float()
+    weight = as_weight(weight, x, "weight")
     with torch.autocast(maps.device.type, enabled=False):
-        norms = torch.linalg.vector_norm(positions, dim=1).clamp_min(EPSILON)
-        weighted_mean = torch.bmm(positions, weight[:, :, None])[:, :, 0] / norms.shape[1]
+        norms = torch.linalg.vector_norm(x, dim=1).clamp_min(EPSILON)
+        weighted_mean = torch.bmm(x, weight[:, :, None])[:, :, 0] / norms.shape[1]
         if not bool(torch.isfinite(weighted_mean).all() & torch.isfinite(norms).all()):
             raise InputError("maps: the maps or their weights hold NaN or infinity, or overflow when squared")
-        unit = (positions / norms[:, None]).transpose(1, 2).to(dtype)
-    return PreparedMaps(unit.contiguous(), norms, weight, weighted_mean)
+        if not positions:
+            x, norms, weight = x[:, :, :0], norms[:, :0], weight[:, :0]
+        unit = (x / norms[:, None]).transpose(1, 2).to(dtype)
+    size = (maps.shape[2], maps.shape[3]) if maps.dim() == 4 else None
+    return PreparedMaps(unit.contiguous(), norms, weight, weighted_mean, size)
 
 
 class _Workspace:
@@ -99,23 +115,41 @@ class _Workspace:
         return buffer[:size].view(shape)
 
 
-def _check(queries: PreparedMaps, candidates: PreparedMaps, temperature: float) -> None:
-    check_temperature(temperature)
+def check_sets(queries: PreparedMaps, candidates: PreparedMaps) -> None:
+    """InputError where one of the two is empty or they do not fit each other."""
     if len(queries) == 0 or len(candidates) == 0:
         raise InputError("matching needs at least one query and one candidate; the list is empty")
     if queries.unit.shape[1:] != candidates.unit.shape[1:] or queries.unit.dtype != candidates.unit.dtype:
         raise InputError(
-            f"queries (M, C) = {tuple(queries.unit.shape[1:])} {queries.unit.dtype} and candidates "
-            f"{tuple(candidates.unit.shape[1:])} {candidates.unit.dtype} differ; prepare both with one model"
+            f"maps: queries (M, C) = {tuple(queries.unit.shape[1:])} {queries.unit.dtype} and candidates "
+            f"{tuple(candidates.unit.shape[1:])} {candidates.unit.dtype} differ; prepare both with one model "
+            "in one precision"
         )
 
 
-def _head(head_weight: Tensor, queries: PreparedMaps) -> Tensor:
+def _check_matching(queries: PreparedMaps, candidates: PreparedMaps, temperature: float) -> None:
+    check_temperature(temperature)
+    check_sets(queries, candidates)
+    if queries.unit.shape[1] == 0:
+        raise InputError("maps: they were prepared without their positions, which matching needs")
+
+
+def check_head(head_weight: Tensor, queries: PreparedMaps) -> Tensor:
+    """The weights (C,) of a linear head on the queries' device, in float32."""
     if head_weight.shape != queries.unit.shape[2:]:
         raise InputError(
             f"head_weight: {tuple(head_weight.shape)} does not fit {queries.unit.shape[2]} channels"
         )
     return head_weight.to(queries.norms)
+
+
+def check_lists(queries: PreparedMaps, candidates: PreparedMaps, lists: Tensor) -> Tensor:
+    """Lists (Q, K) of candidates' numbers where the maps are."""
+    if lists.dim() != 2 or len(lists) != len(queries) or lists.numel() == 0:
+        raise InputError(f"lists: expected ({len(queries)}, K) with K > 0, got {tuple(lists.shape)}")
+    if int(lists.min()) < 0 or int(lists.max()) >= len(candidates):
+        raise InputError(f"lists: a number lies outside the candidates 0 to {len(candidates) - 1}")
+    return lists.to(candidates.unit.device)
 
 
 def _tile_sizes(queries: int, positions: int, channels: int, device: str) -> tuple[int, int, int]:
@@ -190,7 +224,7 @@ def _delta_tiles(
 @torch.no_grad()
 def match_block(queries: PreparedMaps, candidates: PreparedMaps, temperature: float = 0.05) -> Tensor:
     """delta (Q, G, C) float32 of every query with every candidate (Eq. 10, divided by M)."""
-    _check(queries, candidates, temperature)
+    _check_matching(queries, candidates, temperature)
     result = queries.norms.new_empty(len(queries), len(candidates), queries.unit.shape[2])
     work = _Workspace(queries.unit.device)
     for q, g, delta in _delta_tiles(queries, candidates, temperature, work):
@@ -200,31 +234,37 @@ def match_block(queries: PreparedMaps, candidates: PreparedMaps, temperature: fl
 
 @torch.no_grad()
 def score_block(
-    queries: PreparedMaps, candidates: PreparedMaps, head_weight: Tensor, temperature: float = 0.05
+    queries: PreparedMaps,
+    candidates: PreparedMaps,
+    head_weight: Tensor,
+    temperature: float = 0.05,
+    absolute: bool = False,
 ) -> Tensor:
     """sum_c head_weight_c delta_c^2 (Q, G) float32: one scale's share of the logit, without (Q, G, C).
 
     BatchNorm in eval mode and the linear layer after it are one weight per channel and a constant; the
-    constant is the caller's to add.
+    constant is the caller's to add. With `absolute`, |delta_c| takes the square's place.
     """
-    _check(queries, candidates, temperature)
-    head_weight = _head(head_weight, queries)
+    _check_matching(queries, candidates, temperature)
+    head_weight = check_head(head_weight, queries)
     result = queries.norms.new_empty(len(queries), len(candidates))
     work = _Workspace(queries.unit.device)
     for q, g, delta in _delta_tiles(queries, candidates, temperature, work):
-        result[q, g] = (delta.square_() @ head_weight).t()
+        result[q, g] = (_magnitudes(delta, absolute) @ head_weight).t()
+    check_finite(result)
     return result
+
+
+def _magnitudes(delta: Tensor, absolute: bool) -> Tensor:
+    return delta.abs_() if absolute else delta.square_()
 
 
 def _list_tiles(
     queries: PreparedMaps, candidates: PreparedMaps, lists: Tensor, temperature: float
 ) -> Iterator[tuple[int, slice, Tensor]]:
     """Yield (query, slice of its list, delta (K_tile, 1, C)) for queries with a list of candidates each."""
-    _check(queries, candidates, temperature)
-    if lists.dim() != 2 or len(lists) != len(queries) or lists.numel() == 0:
-        raise InputError(f"lists: expected ({len(queries)}, K) with K > 0, got {tuple(lists.shape)}")
-    if int(lists.min()) < 0 or int(lists.max()) >= len(candidates):
-        raise InputError(f"lists: a number lies outside the candidates 0 to {len(candidates) - 1}")
+    _check_matching(queries, candidates, temperature)
+    lists = check_lists(queries, candidates, lists)
     _, m, c = queries.unit.shape
     work = _Workspace(queries.unit.device)
     _, size, _ = _tile_sizes(1, m, c, queries.unit.device.type)
@@ -259,10 +299,12 @@ def score_lists(
     lists: Tensor,
     head_weight: Tensor,
     temperature: float = 0.05,
+    absolute: bool = False,
 ) -> Tensor:
     """As `score_block`, (Q, K) float32, of query q with the candidates lists[q]; lists (Q, K) int64."""
-    head_weight = _head(head_weight, queries)
+    head_weight = check_head(head_weight, queries)
     result = queries.norms.new_empty(lists.shape)
     for q, part, delta in _list_tiles(queries, candidates, lists, temperature):
-        result[q, part] = delta[:, 0].square() @ head_weight
+        result[q, part] = _magnitudes(delta, absolute)[:, 0] @ head_weight
+    check_finite(result)
     return result

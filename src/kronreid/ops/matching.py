@@ -66,9 +66,10 @@ def as_weight(weight: Tensor | None, positions: Tensor, name: str) -> Tensor:
     return weight.reshape(count, m).to(positions.dtype)
 
 
-def check_temperature(temperature: float) -> None:
-    if not (temperature > 0 and math.isfinite(temperature)):
-        raise InputError(f"temperature: {temperature} is not a positive number; the paper uses 0.05")
+def check_temperature(temperature: float, name: str = "temperature") -> None:
+    """InputError for a temperature that is not a positive number, or whose inverse overflows float32."""
+    if not (temperature > 0 and math.isfinite(temperature) and 1 / temperature < 1e38):
+        raise InputError(f"{name}: {temperature} is not a positive number; the paper uses 0.05")
 
 
 def _check_pair(x: Tensor, y: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
@@ -81,10 +82,11 @@ def _check_pair(x: Tensor, y: Tensor, temperature: float) -> tuple[Tensor, Tenso
     return x, y
 
 
-def _check_finite(delta: Tensor) -> None:
-    # Any NaN or infinity in maps or weights reaches delta. Tracing cannot branch on values.
-    if not torch.compiler.is_compiling() and not torch.jit.is_tracing() and not bool(delta.isfinite().all()):
-        raise InputError("maps: the difference is not finite; the maps or weights hold NaN or infinity")
+def check_finite(result: Tensor) -> None:
+    """InputError where what was computed from maps holds NaN or infinity: then so do maps or weights."""
+    # Tracing cannot branch on values.
+    if not torch.compiler.is_compiling() and not torch.jit.is_tracing() and not bool(result.isfinite().all()):
+        raise InputError("maps: the comparison is not finite; the maps or weights hold NaN or infinity")
 
 
 def _unit(positions: Tensor) -> Tensor:
@@ -98,7 +100,9 @@ def correspondence(x: Tensor, y: Tensor, temperature: float = 0.05) -> Tensor:
     """
     x, y = _check_pair(x, y, temperature)
     with torch.autocast(x.device.type, enabled=False):
-        return torch.softmax(torch.bmm(_unit(x).transpose(1, 2), _unit(y)) / temperature, dim=2)
+        beta = torch.softmax(torch.bmm(_unit(x).transpose(1, 2), _unit(y)) / temperature, dim=2)
+    check_finite(beta)
+    return beta
 
 
 def match_reference(
@@ -120,7 +124,7 @@ def match_reference(
     with torch.autocast(x.device.type, enabled=False):
         warped = torch.bmm(y, beta.transpose(1, 2))  # Y K^T in Eq. 8
         delta = (weight[:, None] * (x - warped)).mean(dim=2)
-    _check_finite(delta)
+    check_finite(delta)
     return MatchResult(delta, beta, warped)
 
 
@@ -169,7 +173,7 @@ def match_pairs(
         y_unit = x_unit if maps_y is maps_x else _unit(y)
         y_sum = _WarpedSum.apply(x_unit, y_unit, y, weight, pairs_x, pairs_y, 1 / temperature, product_dtype)
         delta = (x_sum[pairs_x] - y_sum) / x.shape[2]
-    _check_finite(delta)
+    check_finite(delta)
     return delta
 
 

@@ -20,6 +20,7 @@ import triton.language as tl
 from torch import Tensor
 
 from kronreid.errors import InputError
+from kronreid.ops.matching import check_temperature
 
 _WHOLE_ROWS_LIMIT = 512  # columns whose products with 64 rows still fit in a program's registers
 _PAIRS_PER_LAUNCH = 1 << 15  # their row blocks' shares of v: 16 KiB a pair at 512 positions
@@ -126,7 +127,11 @@ def column_sums(
 
     Returns:
         (P, M_y) float32.
+
+    Raises:
+        InputError: channels or dtypes differ, or the temperature is not positive.
     """
+    check_temperature(temperature)
     c, m_y = x_unit.shape[2], y_unit.shape[1]
     if y_unit.shape[2] != c or x_unit.dtype != y_unit.dtype:
         raise InputError(f"channels and dtypes differ: {c} {x_unit.dtype}, {y_unit.shape[2]} {y_unit.dtype}")

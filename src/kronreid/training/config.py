@@ -9,7 +9,7 @@ A config file names its difference from another one in `base:`; files read like 
 
 import copy
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,7 +18,7 @@ import yaml
 
 from kronreid.data.transforms import AugmentOptions, InputOptions
 from kronreid.errors import InputError
-from kronreid.models.storage import MODELS, build, one_line
+from kronreid.models.storage import MODELS, build, check_options, one_line
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,7 @@ class DataOptions:
             environment.
         layout: How it is laid out; None looks.
         protocol: How it is evaluated while training; None takes the layout's own.
+        split: Which of its divisions into training and test, where it has several (CUHK03: 0 to 19).
         workers: Processes that load pictures.
         keep: Keep decoded pictures in memory.
     """
@@ -37,6 +38,7 @@ class DataOptions:
     root: str | None = None
     layout: str | None = None
     protocol: str | None = None
+    split: int = 0
     workers: int = 2
     keep: bool = True
 
@@ -49,6 +51,8 @@ class BatchOptions:
         identities: P of the PK batch, over all processes together.
         pictures: K.
         across_cameras: Take an identity's pictures from different cameras where there are several.
+        hard_identities: Epochs between two searches for the identities that look alike, of which batches are
+            then made: one at random and its nearest ones (GHIS, Zhang et al. 2019); 0 draws all at random.
         negatives: Negative pairs for each positive one (pair models).
         hard_negatives: How many of them are the batch's most similar ones instead of random ones.
     """
@@ -56,30 +60,43 @@ class BatchOptions:
     identities: int = 64
     pictures: int = 4
     across_cameras: bool = False
+    hard_identities: int = 0
     negatives: int = 3
     hard_negatives: int = 0
 
 
 @dataclass(frozen=True)
 class LossOptions:
-    """What is minimised.
+    """What is minimised: the sum of the terms whose weight is not 0.
 
     Attributes:
+        triplet: Weight of the triplet loss of each of a model's vectors.
         margin: m_t of the triplet loss (HOReID, Eq. 16).
-        average: Mean over ``all`` triplets as in the paper, or over the ``active`` ones.
+        mining: ``all`` triplets of the batch, or each picture's ``hard`` one (Hermans et al. 2017).
+        average: Mean over ``all`` of all triplets as in HOReID, or over the ``active`` ones.
         regulariser: λ_reg, the weight of DSR.
         regulariser_margin: m_p of DSR (Eq. 13).
-        identity: Weight of a classification of the training identities from each branch, beside its triplets
-            (a BN neck and label smoothing, Luo et al. 2019). Not in the paper.
-        pooled: Weight of the triplet and identity losses of a pair model's pooled features, which make its
-            first ranking. Not in the paper.
+        identity: Weight of a classification of the training identities from each vector, through a BN neck
+            (Luo et al. 2019). Not in HOReID.
+        smoothing: Label smoothing of that classification.
+        oim: Weight of online instance matching of each vector (Xiao et al. 2017).
+        oim_temperature: Its τ.
+        oim_momentum: Its η, what a row of the table keeps.
+        pooled: Weight of the terms above for a pair model's pooled features, which make its first ranking.
+            Not in KPM.
     """
 
+    triplet: float = 1.0
     margin: float = 0.2
+    mining: Literal["all", "hard"] = "all"
     average: Literal["all", "active"] = "all"
     regulariser: float = 0.1
     regulariser_margin: float = 0.2
     identity: float = 0.0
+    smoothing: float = 0.1
+    oim: float = 0.0
+    oim_temperature: float = 1 / 30
+    oim_momentum: float = 0.5
     pooled: float = 0.0
 
 
@@ -222,6 +239,11 @@ def make_config(values: dict[str, Any], source: str = "config") -> Config:
     model = values.pop("model", None)
     if not isinstance(model, dict) or "name" not in model:
         raise InputError(f"{source}: 'model' needs a name; one of {', '.join(MODELS)}")
+    check_options(values, SECTIONS, source)
+    for section, options in SECTIONS.items():
+        may_be_null = {option.name for option in fields(options) if option.default is None}
+        given = {name: v for name, v in values.get(section, {}).items() if name not in may_be_null}
+        check_options(given, (), f"{source}: {section}")
     parser = jsonargparse.ArgumentParser(exit_on_error=False)
     for section, options in SECTIONS.items():
         parser.add_class_arguments(options, section)
@@ -236,6 +258,10 @@ def make_config(values: dict[str, Any], source: str = "config") -> Config:
             f"{source}: training.iterations {training.iterations} must be a positive multiple of "
             f"training.epoch {training.epoch}"
         )
+    if config.batch.hard_identities < 0:
+        raise InputError(f"{source}: batch.hard_identities {config.batch.hard_identities}; 0 turns it off")
+    if config.loss.oim_temperature <= 0:
+        raise InputError(f"{source}: loss.oim_temperature {config.loss.oim_temperature} must be above 0")
     return config
 
 

@@ -1,18 +1,26 @@
-"""One Lightning module per way of training: triplets for embedding models, pairs for KPM."""
+"""One Lightning module per way of training: vectors for embedding models, pairs for KPM."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import lightning
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kronreid.data.transforms import normalise
-from kronreid.losses import in_batch_pairs, sampler_regulariser, triplet_loss, verification_loss
+from kronreid.errors import InputError
+from kronreid.losses import (
+    OIM,
+    IdentityLoss,
+    batch_hard_triplet_loss,
+    in_batch_pairs,
+    sampler_regulariser,
+    triplet_loss,
+    verification_loss,
+)
 from kronreid.models.kpm import KPM
 from kronreid.training.config import Config, OptimiserOptions
 
@@ -33,32 +41,49 @@ class ReIDTraining(lightning.LightningModule):
         self.evaluate: Callable[[ReIDTraining], None] | None = None
         # The heads belong to the training, not to the model that it leaves. A picture of zeros tells which
         # vectors there are and how long they are.
-        self.heads = nn.ModuleDict()
-        if config.loss.identity:
+        self.heads, self.tables = nn.ModuleDict(), nn.ModuleDict()
+        loss = config.loss
+        if loss.identity or loss.oim:
             model.eval()
             with torch.no_grad():
                 vectors = self.vectors(torch.zeros(1, 3, config.input.height, config.input.width))
             model.train()
-            self.heads.update(
-                {name: IdentityHead(vector.shape[1], identities) for name, vector in vectors.items()}
-            )
+            for name, vector in vectors.items():
+                channels = vector.shape[1]
+                if loss.identity:
+                    self.heads[name] = IdentityLoss(channels, identities, loss.smoothing)
+                if loss.oim:
+                    self.tables[name] = OIM(channels, identities, loss.oim_temperature, loss.oim_momentum)
 
     def vectors(self, images: Tensor) -> dict[str, Tensor]:
         """The vectors that triplets and identities are learnt from, by name, L2-normalised."""
         raise NotImplementedError
 
     def vector_losses(self, vectors: dict[str, Tensor], labels: Tensor) -> dict[str, Tensor]:
-        """A triplet loss for each vector (Eq. 16), over all processes; and its identity loss if asked for."""
+        """What each vector is trained by, weighted: triplets, identities, a table (see `LossOptions`).
+
+        Triplets reach over the pictures of all processes (Eq. 16), and so do the tables' updates.
+        """
         options = self.config.loss
+        losses: dict[str, Tensor] = {}
         everybody = self.gathered(labels)
-        losses = {
-            name: triplet_loss(self.gathered(vector.float()), everybody, options.margin, options.average)
-            for name, vector in vectors.items()
-        }
-        for name, head in self.heads.items():
-            loss = F.cross_entropy(head(vectors[name]), labels, label_smoothing=0.1)
-            losses[f"{name}-identity"] = options.identity * loss
+        for name, vector in vectors.items():
+            if options.triplet:
+                losses[name] = options.triplet * self.triplets(self.gathered(vector.float()), everybody)
+            if options.identity:
+                losses[f"{name}-identity"] = options.identity * self.heads[name](vector, labels)
+            if options.oim:
+                table = cast(OIM, self.tables[name])
+                losses[f"{name}-oim"] = options.oim * table(vector, labels)
+                table.update(self.gathered(vector.detach().float()), everybody)
         return losses
+
+    def triplets(self, vectors: Tensor, labels: Tensor) -> Tensor:
+        """The triplet loss that the options choose."""
+        options = self.config.loss
+        if options.mining == "hard":
+            return batch_hard_triplet_loss(vectors, labels, options.margin)
+        return triplet_loss(vectors, labels, options.margin, options.average)
 
     def configure_optimizers(self) -> Any:
         """Two groups, backbone and new layers, and one schedule for both, stepped by iteration."""
@@ -108,24 +133,14 @@ class ReIDTraining(lightning.LightningModule):
         return everybody.flatten(0, 1)
 
 
-class IdentityHead(nn.Module):
-    """Logits of the training identities from an L2-normalised vector, through a BN neck without shift."""
+class EmbeddingTraining(ReIDTraining):
+    """An embedding model's training; HOReID's is a triplet loss per branch, and DSR (Sec. IV-D)."""
 
-    def __init__(self, channels: int, identities: int) -> None:
-        super().__init__()
-        self.neck = nn.BatchNorm1d(channels)
-        self.neck.bias.requires_grad_(False)
-        self.classifier = nn.Linear(channels, identities, bias=False)
-        nn.init.normal_(self.classifier.weight, std=0.001)
-
-    def forward(self, vectors: Tensor) -> Tensor:
-        """(B, channels) to (B, identities)."""
-        with torch.autocast(vectors.device.type, enabled=False):
-            return self.classifier(self.neck(vectors.float()))
-
-
-class TripletTraining(ReIDTraining):
-    """HOReID's training (Sec. IV-D): a triplet loss per branch, and DSR."""
+    def __init__(self, model: nn.Module, config: Config, identities: int) -> None:
+        loss = config.loss
+        if not (loss.triplet or loss.identity or loss.oim):
+            raise InputError("loss: triplet, identity and oim are all 0; give one of them a weight")
+        super().__init__(model, config, identities)
 
     def vectors(self, images: Tensor) -> dict[str, Tensor]:
         """The model's branches."""
@@ -161,8 +176,8 @@ class PairTraining(ReIDTraining):
         first, second, same = in_batch_pairs(
             labels, batch.negatives, generator, pooled.detach(), batch.hard_negatives
         )
-        logits = self.model([scale.take(first) for scale in scales], [scale.take(second) for scale in scales])
-        losses = {"verification": verification_loss(logits, same)}
+        logits = self.model.logits(scales, first, second)  # one, or one per scale
+        losses = {"verification": torch.stack([verification_loss(one, same) for one in logits]).sum()}
         if options.pooled:
             for name, loss in self.vector_losses({"pooled": pooled}, labels).items():
                 losses[name] = options.pooled * loss

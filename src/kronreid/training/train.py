@@ -14,13 +14,20 @@ from torch.utils.data import DataLoader
 
 from kronreid.data.readers import read
 from kronreid.data.records import ReIDDataset, identities
-from kronreid.data.samplers import PKBatchSampler, TrainingPictures
+from kronreid.data.samplers import (
+    HardIdentityBatchSampler,
+    NearestIdentities,
+    PKBatchSampler,
+    TrainingPictures,
+)
 from kronreid.data.transforms import TrainTransform
 from kronreid.errors import InputError
 from kronreid.models.kpm import KPM
 from kronreid.training.callbacks import CHECKPOINT, RunFolder, mean_of_weights
 from kronreid.training.config import Config, build_model, to_yaml
-from kronreid.training.modules import PairTraining, ReIDTraining, TripletTraining
+from kronreid.training.hard import HardIdentitySearch
+from kronreid.training.modules import EmbeddingTraining, PairTraining, ReIDTraining
+from kronreid.training.rows import RECORD, record
 
 log = logging.getLogger(__name__)
 # Lightning introduces itself at every start and deprecates its own calls; what matters is logged here.
@@ -38,11 +45,12 @@ class TrainingData(lightning.LightningDataModule):
         self.dataset, self.config = dataset, config
         transform = TrainTransform(config.input, config.augment)
         self.pictures = TrainingPictures(dataset.train, transform, keep=config.data.keep)
+        self.nearest = NearestIdentities()
 
     def sampler(self, rank: int = 0, world: int = 1) -> PKBatchSampler:
         """The batches of one process."""
         batch, training = self.config.batch, self.config.training
-        return PKBatchSampler(
+        arguments = (
             self.dataset.train,
             batch.identities,
             batch.pictures,
@@ -52,6 +60,9 @@ class TrainingData(lightning.LightningDataModule):
             rank,
             world,
         )
+        if batch.hard_identities:
+            return HardIdentityBatchSampler(self.nearest, *arguments)
+        return PKBatchSampler(*arguments)
 
     def train_dataloader(self) -> DataLoader:
         """Batches of uint8 pictures (B, 3, H, W) and labels (B,)."""
@@ -72,11 +83,11 @@ class TrainingData(lightning.LightningDataModule):
 def lightning_module(config: Config, identities: int) -> ReIDTraining:
     """The config's network in the way of training that fits it."""
     model = build_model(config)
-    way = PairTraining if isinstance(model, KPM) else TripletTraining
+    way = PairTraining if isinstance(model, KPM) else EmbeddingTraining
     return way(model, config, identities)
 
 
-def train(config: Config, out: str | Path, resume: bool = False) -> Path:
+def train(config: Config, out: str | Path, resume: bool = False, source: Path | None = None) -> Path:
     """Train, and leave a run folder (see `RunFolder`).
 
     Args:
@@ -84,6 +95,7 @@ def train(config: Config, out: str | Path, resume: bool = False) -> Path:
         out: The run's folder.
         resume: Go on where an interrupted run in `out` stopped: after its last complete epoch, with the same
             losses as if it had not been interrupted. Without a checkpoint there it starts from the beginning.
+        source: The config file, whose row of the papers the folder then names (`kronreid papers`).
 
     Returns:
         `out`.
@@ -99,7 +111,7 @@ def train(config: Config, out: str | Path, resume: bool = False) -> Path:
     checkpoint = out / CHECKPOINT
     if first_process and not resume and out.is_dir() and any(out.iterdir()):
         raise InputError(f"--out {out}: is not empty; --resume goes on with it, another name starts anew")
-    dataset = read(os.path.expandvars(config.data.root), config.data.layout)
+    dataset = read(os.path.expandvars(config.data.root), config.data.layout, config.data.split)
     data = TrainingData(dataset, config)
     data.sampler(0, config.training.devices)  # complains early about a data set that does not fit the batch
     lightning.seed_everything(config.training.seed, verbose=False)
@@ -109,9 +121,12 @@ def train(config: Config, out: str | Path, resume: bool = False) -> Path:
     if first_process:
         out.mkdir(parents=True, exist_ok=True)
         (out / "config.yaml").write_text(to_yaml(config))
+        (out / RECORD).write_text(record(config, dataset, source))
     options = config.training
     terminal = sys.stderr.isatty()
     callbacks: list[lightning.Callback] = [folder]
+    if config.batch.hard_identities:  # before the run's folder, which saves what it finds
+        callbacks.insert(0, HardIdentitySearch(data.nearest, data.pictures, config))
     if options.average_weights:
         callbacks.insert(0, mean_of_weights(options.average_weights))
     if terminal:
