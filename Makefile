@@ -8,7 +8,7 @@ ifneq ($(wildcard ../shared),)
 export KRONREID_SHARED ?= $(abspath ../shared)
 endif
 
-.PHONY: demo test lint types unit install clean
+.PHONY: demo test lint types unit browser install clean
 
 demo: $(VENV)/installed
 	$(VENV)/bin/kronreid demo --out demo
@@ -23,8 +23,17 @@ lint: $(VENV)/installed-test
 types: $(VENV)/installed-test
 	$(VENV)/bin/mypy
 
-unit: $(VENV)/installed-test
+unit: $(VENV)/installed-test browser
 	$(VENV)/bin/python -m pytest
+
+# The page's tests run in Chromium; where there is none and it cannot be installed, they skip and say so.
+browser:
+	@if ! { command -v chromium || command -v chromium-browser || command -v google-chrome; } >/dev/null; then \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+			apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium fonts-liberation >/dev/null \
+			|| echo "Chromium could not be installed: the page's tests will skip" >&2; \
+		else echo "no Chromium (apt-get install chromium): the page's tests will skip" >&2; fi; \
+	fi
 
 install: $(VENV)/installed
 

@@ -1,0 +1,134 @@
+"""``kronreid serve``: the gallery as a web page."""
+
+import argparse
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kronreid.cli.options import add_command, add_gallery, load_matcher, load_model, positive
+from kronreid.errors import InputError
+
+if TYPE_CHECKING:
+    from kronreid.cli.options import Commands
+    from kronreid.serve.settings import Settings
+
+
+def add(commands: "Commands") -> None:
+    """Its options."""
+    sub = add_command(commands, "serve", run, "Serve a gallery as a web page and an HTTP interface.")
+    add_gallery(sub)
+    sub.add_argument("--model", metavar="MODEL", help="the embedder that made the gallery, if it has moved")
+    sub.add_argument("--matcher", metavar="MODEL", help="scores and explains pairs")
+    sub.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
+    sub.add_argument("--port", type=int, default=8000, help="port (8000; 0 takes a free one)")
+    sub.add_argument(
+        "--token",
+        help="ask for this token; without, one is made and printed. KRONREID_TOKEN in the environment "
+        "does the same and is not seen in the list of processes",
+    )
+    sub.add_argument(
+        "--allow-host",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="names under which the server may be asked for, besides IP addresses and localhost",
+    )
+    sub.add_argument("--allow-add", action="store_true", help="let the page add pictures to the gallery")
+    sub.add_argument("--reports", type=Path, metavar="DIR", help="folder with reports of evaluations")
+    sub.add_argument(
+        "--audit", type=Path, metavar="FILE", help="log of who searched for what (kept if a token is needed)"
+    )
+    sub.add_argument(
+        "--cache",
+        type=Path,
+        metavar="DIR",
+        help="where the matcher keeps what it made of candidates",
+    )
+    sub.add_argument(
+        "--state", type=Path, metavar="DIR", help="where marks and added pictures are kept (GALLERY.serve)"
+    )
+    sub.add_argument(
+        "--upload-mb", type=positive, default=32, metavar="N", help="largest upload (32 million bytes)"
+    )
+    sub.add_argument(
+        "--upload-megapixels",
+        type=positive,
+        default=40,
+        metavar="N",
+        help="largest picture (40 million pixels)",
+    )
+    sub.add_argument(
+        "--upload-pictures", type=positive, default=16, metavar="N", help="most pictures of an upload (16)"
+    )
+    sub.add_argument("--threads", type=positive, default=8, metavar="N", help="searches at work at once (8)")
+    sub.add_argument("--queue", type=positive, default=32, metavar="N", help="searches that may wait (32)")
+    sub.add_argument(
+        "--timeout", type=positive, default=30, metavar="N", help="seconds after which one is given up (30)"
+    )
+
+
+def run(options: argparse.Namespace) -> None:
+    """See `kronreid.serve`."""
+    from kronreid.gallery import Gallery
+    from kronreid.serve.app import Application
+    from kronreid.serve.metrics import Metrics
+    from kronreid.serve.server import address_of, listen, make_server
+    from kronreid.serve.service import Service
+
+    settings = make_settings(options)
+    with listen(settings) as listener:
+        model = options.model
+        if not (model and options.allow_add):  # with both, an empty gallery may be made
+            with Gallery(options.gallery) as gallery:
+                model = model or gallery.model
+            if not Path(model).exists():
+                raise InputError(
+                    f"--model: {options.gallery} was made by a model that is not at {model!r}; name it"
+                )
+        metrics = Metrics()
+        embedder = load_model(model, "--model")
+        matcher = load_matcher(options.matcher) if options.matcher else None
+        service = Service(options.gallery, embedder, matcher, settings, metrics.batch.observe)
+        server = make_server(Application(service, settings, metrics))
+        address = address_of(settings, listener)
+        print(f"{service.ready():,} pictures in {options.gallery}")
+        print(f"open {address}?token={settings.token}" if not given(options) else f"open {address}")
+        if settings.audit:
+            print(f"audit log: {settings.audit}")
+        print("stop with Ctrl-C", flush=True)
+        server.run(sockets=[listener])
+
+
+def given(options: argparse.Namespace) -> str | None:
+    """The token, if the user chose one."""
+    return options.token or os.environ.get("KRONREID_TOKEN") or None
+
+
+def make_settings(options: argparse.Namespace) -> "Settings":
+    """The options as the server takes them."""
+    from kronreid.serve.settings import Settings, is_loopback, new_token, state_folder
+
+    if not 0 <= options.port < 65536:
+        raise InputError(f"--port {options.port}: 0 to 65535 is expected")
+    token = given(options)
+    guarded = token is not None or not is_loopback(options.host)
+    state = (options.state or state_folder(options.gallery)).absolute()
+    audit = options.audit or (state / "audit.jsonl" if guarded else None)
+    return Settings(
+        state=state,
+        token=token or new_token(),
+        guarded=guarded,
+        host=options.host,
+        port=options.port,
+        allow_add=options.allow_add,
+        reports=options.reports,
+        audit=audit and audit.absolute(),
+        cache=options.cache,
+        names=frozenset(name.lower() for name in options.allow_host),
+        upload_bytes=options.upload_mb * 1_000_000,
+        upload_pixels=options.upload_megapixels * 1_000_000,
+        upload_pictures=options.upload_pictures,
+        threads=options.threads,
+        waiting=options.queue,
+        timeout=options.timeout,
+    )

@@ -1,0 +1,459 @@
+"""The web application: routes and their errors. What they do is in `service`; who may, in `gate`."""
+
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from importlib.resources import files
+from typing import Annotated, Any, Literal, TypeVar
+
+from fastapi import FastAPI, Form, Query, Request, Response, UploadFile
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, RedirectResponse
+from pydantic import Field
+from starlette.exceptions import HTTPException
+
+from kronreid.errors import InputError
+from kronreid.serve import reports, schemas
+from kronreid.serve.audit import Audit
+from kronreid.serve.conditions import Conditions, pair
+from kronreid.serve.gate import (
+    REPORT_POLICY,
+    Access,
+    Gate,
+    busy_answer,
+    cookie_name,
+    port_of,
+    problem,
+)
+from kronreid.serve.lanes import Busy, Lane
+from kronreid.serve.metrics import Metrics
+from kronreid.serve.models import TooLate
+from kronreid.serve.pictures import Changed
+from kronreid.serve.service import NotFound, OutOfOrder, Sent, Service, package_version
+from kronreid.serve.settings import Settings
+
+logger = logging.getLogger(__name__)
+T = TypeVar("T")
+
+#: Most pictures of one page of the gallery, and the last of them that can be asked for.
+PAGE, LAST = 1000, 10**9
+
+_TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+    ".png": "image/png",
+    ".ico": "image/x-icon",
+    ".webmanifest": "application/manifest+json",
+    ".woff2": "font/woff2",
+}
+_PROBLEMS: dict[int | str, dict[str, Any]] = {
+    status: {"model": schemas.Problem, "description": text}
+    for status, text in {
+        400: "Not a request that can be read",
+        401: "The token is needed",
+        403: "Not allowed",
+        404: "No such picture",
+        408: "The upload did not come in time",
+        409: "The picture's file has gone or changed",
+        413: "Too large",
+        422: "Bad input",
+        429: "Too busy; see Retry-After",
+        503: "Out of order",
+        504: "Took too long",
+    }.items()
+}
+
+
+class Application:
+    """The server: what it needs, its routes, and its end.
+
+    Args:
+        service: What it does; closed with the application.
+        settings: How it behaves.
+        metrics: What it counts.
+
+    Attributes:
+        asgi: What a web server runs.
+    """
+
+    def __init__(self, service: Service, settings: Settings, metrics: Metrics) -> None:
+        self.service = service
+        self.settings = settings
+        self.metrics = metrics
+        self.access = Access(settings)
+        self.audit = Audit(settings.audit)
+        self.searches = Lane("search", settings.threads, settings.waiting, settings.timeout)
+        self.small = Lane("picture", 4, 512, settings.timeout)  # a page asks for hundreds of pictures at once
+        metrics.inside.set_function(lambda: self.searches.inside)
+        app = FastAPI(
+            title="kronreid",
+            version=package_version(),
+            description="Find a person again in a gallery of pictures, and see why two pictures match.",
+            openapi_url="/api/openapi.json",
+            docs_url=None,  # these pages would load scripts from other hosts
+            redoc_url=None,
+            responses=_PROBLEMS,
+            lifespan=self._life,
+        )
+        _page(app, self)
+        _api(app, self)
+        _errors(app)
+        self.asgi = Gate(app, settings, self.access, self.searches, metrics)
+
+    @asynccontextmanager
+    async def _life(self, app: FastAPI) -> AsyncIterator[None]:
+        yield
+        self.searches.close()
+        self.small.close()
+        self.service.close()
+
+    async def audited(
+        self,
+        request: Request,
+        action: str,
+        asked: dict[str, Any],
+        function: Callable[[], T],
+        found: Callable[[T], dict[str, Any]] = lambda answer: {},
+    ) -> T:
+        """The function's result, from a search thread, and a line in the audit log whatever happens.
+
+        Args:
+            request: From whom.
+            action: What.
+            asked: What was asked for.
+            function: Does it.
+            found: What to note of the result.
+        """
+        client = request.client.host if request.client else ""
+
+        def work() -> T:
+            try:
+                answer = function()
+            except Exception as error:
+                self.audit.write(action, client, **asked, failed=str(error))
+                raise
+            self.audit.write(action, client, **asked, **found(answer))
+            return answer
+
+        return await self.searches.run(work)
+
+
+def _page(app: FastAPI, of: Application) -> None:
+    """The page and its files, all read once: nothing that is not in the package can come out."""
+    served = {
+        file.name: (file.read_bytes(), _TYPES[suffix])
+        for file in files("kronreid.serve").joinpath("page").iterdir()
+        if file.is_file() and (suffix := "." + file.name.rpartition(".")[2]) in _TYPES
+    }
+
+    @app.get("/", include_in_schema=False)
+    async def page(request: Request, token: str = "") -> Response:
+        if token:
+            answer: Response = RedirectResponse("/", 303)
+            if of.access.right(token):
+                _sign_in(of, request, answer)
+            return answer
+        content, kind = served["index.html"]
+        return Response(content, media_type=kind)
+
+    @app.get("/static/{name}", include_in_schema=False)
+    async def static(name: str) -> Response:
+        if name not in served:
+            return problem(404, "there is no such file")
+        content, kind = served[name]
+        return Response(content, media_type=kind, headers={"Cache-Control": "no-cache"})
+
+    @app.get("/favicon.ico", include_in_schema=False)
+    async def icon() -> Response:
+        return Response(status_code=204)
+
+    @app.get("/reports/{name:path}", include_in_schema=False)
+    async def report(name: str) -> Response:
+        root = of.settings.reports
+        content = await of.small.run(reports.content, root, name) if root is not None else None
+        if content is None:
+            return problem(404, "there is no such report")
+        headers = {"Content-Security-Policy": REPORT_POLICY, "X-Frame-Options": "SAMEORIGIN"}
+        return Response(content, media_type="text/html", headers=headers)
+
+    @app.get("/metrics", include_in_schema=False)
+    async def metrics() -> Response:
+        return Response(of.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def _sign_in(of: Application, request: Request, answer: Response) -> None:
+    answer.set_cookie(
+        cookie_name(port_of(request.scope)),
+        of.access.cookie,
+        httponly=True,
+        samesite="strict",
+        secure=request.url.scheme == "https",
+        max_age=30 * 86400,
+    )
+
+
+def _api(app: FastAPI, of: Application) -> None:
+    _session(app, of)
+    _looking(app, of)
+    _gallery(app, of)
+
+
+def _session(app: FastAPI, of: Application) -> None:
+    """Signing in, and how the server is."""
+    service = of.service
+
+    @app.post("/api/login", status_code=204)
+    async def login(request: Request, login: schemas.Login) -> Response:
+        """Exchange the token for a cookie."""
+        client = request.client.host if request.client else ""
+        right = of.access.right(login.token)
+        await of.small.run(lambda: of.audit.write("login", client, right=right))
+        if not right:
+            return problem(401, "that is not the token; it was printed when the server was started")
+        answer = Response(status_code=204)
+        _sign_in(of, request, answer)
+        return answer
+
+    @app.post("/api/logout", status_code=204)
+    async def logout(request: Request) -> Response:
+        """Forget the cookie."""
+        answer = Response(status_code=204)
+        answer.delete_cookie(cookie_name(port_of(request.scope)), httponly=True, samesite="strict")
+        return answer
+
+    @app.get("/api/health")
+    async def health() -> schemas.Health:
+        """Whether the server runs."""
+        return schemas.Health(status="ok")
+
+    @app.get("/api/ready")
+    async def ready(response: Response) -> schemas.Health:
+        """Whether the gallery answers as well."""
+        try:
+            of.metrics.pictures.set(await of.small.run(service.ready))
+        except InputError as error:
+            response.status_code = 503
+            return schemas.Health(status="unavailable", message=str(error))
+        return schemas.Health(status="ok")
+
+    @app.get("/api/info")
+    async def info(request: Request) -> schemas.Info:
+        """What this server can do, and what its gallery is."""
+        return await of.small.run(service.info, request.scope["kronreid.signed_in"])
+
+    @app.get("/api/reports")
+    async def all_reports() -> schemas.Reports:
+        """The reports that can be opened."""
+        root = of.settings.reports
+        if root is None:
+            return schemas.Reports(reports=[])
+        return schemas.Reports(reports=await of.small.run(reports.describe_all, root))
+
+
+def _looking(app: FastAPI, of: Application) -> None:
+    """Searching, comparing, pictures."""
+    service = of.service
+
+    @app.post("/api/search")
+    async def search(
+        request: Request,
+        form: Annotated[schemas.SearchForm, Form(media_type="multipart/form-data")],
+    ) -> schemas.SearchAnswer:
+        """Find a person in the gallery."""
+        sent = await _pictures(of, form.pictures, form.box)
+        if len(sent) + len(form.item) > of.settings.upload_pictures:
+            raise InputError(f"item: at most {of.settings.upload_pictures} pictures make one search")
+        conditions = Conditions.of(form)
+        options = form.model_dump(
+            include={"top", "offset", "limit", "rerank_top", "matcher_weight", "group_by"}
+        )
+        asked = {"items": form.item, "uploads": len(sent), "filters": _said(form), **options}
+        answer = await of.audited(
+            request,
+            "search",
+            asked,
+            lambda: service.search(sent, form.item, conditions, **options),
+            lambda answer: {"query": [query.id for query in answer.query], "hits": answer.total},
+        )
+        for stage, seconds in answer.seconds.items():
+            of.metrics.stages.labels(stage).observe(seconds)
+        return answer
+
+    @app.post("/api/match")
+    async def match(
+        request: Request, form: Annotated[schemas.PairForm, Form(media_type="multipart/form-data")]
+    ) -> schemas.MatchAnswer:
+        """How alike two pictures are."""
+        a, b = await _two(of, form)
+        return await of.audited(request, "match", _of_pair(form), lambda: service.match(a, b))
+
+    @app.post("/api/explain")
+    async def explain(
+        request: Request, form: Annotated[schemas.PairForm, Form(media_type="multipart/form-data")]
+    ) -> schemas.ExplainAnswer:
+        """Why two pictures match, or do not: correspondences, attention, part maps."""
+        a, b = await _two(of, form)
+        return await of.audited(request, "explain", _of_pair(form), lambda: service.explain(a, b))
+
+    @app.get("/api/pictures/{id}", response_class=Response, responses={200: {"content": {"image/jpeg": {}}}})
+    async def picture(request: Request, id: schemas.Id, size: Literal["thumb", "full"] = "full") -> Response:
+        """A picture of the gallery, cut to its box, as JPEG."""
+        tag = f'"{id[:32]}-{size}"'
+        # The identifier is that of the content: the picture of an identifier never changes, but it may go.
+        headers = {"ETag": tag, "Cache-Control": "private, max-age=3600"}
+        if tag in request.headers.get("if-none-match", ""):
+            await of.small.run(service.entry, id)
+            return Response(status_code=304, headers=headers)
+        content = await of.small.run(service.picture, id, size == "thumb")
+        return Response(content, media_type="image/jpeg", headers=headers)
+
+
+class _Page(schemas.Filters):
+    """Filters, and which page."""
+
+    offset: int = Field(default=0, ge=0, le=LAST)
+    limit: int = Field(default=100, ge=1, le=PAGE)
+
+
+def _gallery(app: FastAPI, of: Application) -> None:
+    """Browsing and changing."""
+    service = of.service
+
+    @app.get("/api/gallery")
+    async def browse(page: Annotated[_Page, Query()]) -> schemas.GalleryPage:
+        """Pictures of the gallery."""
+        return await of.small.run(service.browse, Conditions.of(page), page.offset, page.limit)
+
+    @app.get("/api/gallery/stats")
+    async def stats(filters: Annotated[schemas.Filters, Query()]) -> schemas.GalleryStats:
+        """How many pictures there are, by camera and by hour."""
+        return await of.small.run(service.stats, Conditions.of(filters))
+
+    @app.post("/api/gallery")
+    async def add(
+        request: Request, form: Annotated[schemas.AddForm, Form(media_type="multipart/form-data")]
+    ) -> schemas.AddAnswer:
+        """Add pictures."""
+        if not of.settings.allow_add:
+            raise HTTPException(403, "pictures cannot be added; start the server with --allow-add")
+        sent = await _pictures(of, form.pictures, form.box)
+        known = form.model_dump(include={"camera", "time", "identity", "source"})
+        attributes = dict(pair("attribute", text) for text in form.attribute if text)
+        return await of.audited(
+            request,
+            "add",
+            {"uploads": len(sent), **known, "attributes": attributes},
+            lambda: service.add(sent, attributes=attributes, **known),
+            lambda answer: {"added": answer.added, "ids": answer.ids},
+        )
+
+    @app.delete("/api/gallery/{id}", status_code=204)
+    async def delete(request: Request, id: schemas.Id) -> Response:
+        """Remove a picture from the gallery."""
+        await of.audited(request, "delete", {"item": id}, lambda: service.delete(id))
+        return Response(status_code=204)
+
+    @app.post("/api/feedback", status_code=204)
+    async def feedback(request: Request, mark: schemas.Feedback) -> Response:
+        """Mark a hit as the same person or not."""
+        await of.audited(
+            request, "feedback", mark.model_dump(), lambda: service.mark(mark.query, mark.item, mark.same)
+        )
+        return Response(status_code=204)
+
+    @app.get(
+        "/api/feedback.csv",
+        response_class=Response,
+        responses={200: {"content": {"text/csv": {}}}},
+    )
+    async def marks() -> Response:
+        """Every mark, for training."""
+        headers = {"Content-Disposition": 'attachment; filename="feedback.csv"'}
+        content = await of.small.run(service.marks.csv)
+        return Response(content, media_type="text/csv; charset=utf-8", headers=headers)
+
+
+async def _pictures(of: Application, uploads: list[UploadFile], boxes: list[str]) -> list[Sent]:
+    """Uploads with their boxes."""
+    most = of.settings.upload_pictures
+    if len(uploads) > most:
+        raise HTTPException(413, f"pictures: {len(uploads)} are more than the {most} allowed in one request")
+    if len(boxes) > len(uploads):
+        raise InputError(f"box: there are {len(boxes)} for {len(uploads)} uploaded pictures")
+    boxes = boxes + [""] * (len(uploads) - len(boxes))
+    return [
+        Sent(upload.filename or "picture", await upload.read(), box) for upload, box in zip(uploads, boxes)
+    ]
+
+
+async def _two(of: Application, form: schemas.PairForm) -> tuple[Sent | str, Sent | str]:
+    """The two pictures of a pair."""
+    found: list[Sent | str] = []
+    for name, upload, item, box in (
+        ("a", form.a, form.a_item, form.a_box),
+        ("b", form.b, form.b_item, form.b_box),
+    ):
+        if (upload is None) == (item is None):
+            raise InputError(f"{name}: either an uploaded picture or {name}_item is needed")
+        if item is not None and box:
+            raise InputError(f"{name}_box: is for uploaded pictures; the gallery knows the boxes of its own")
+        found.append(item if upload is None else (await _pictures(of, [upload], [box]))[0])  # type: ignore[arg-type]
+    return found[0], found[1]
+
+
+def _of_pair(form: schemas.PairForm) -> dict[str, Any]:
+    return {"a": form.a_item or "upload", "b": form.b_item or "upload"}
+
+
+def _said(form: schemas.SearchForm) -> dict[str, Any]:
+    """The filters that were set."""
+    filters = form.model_dump(include=set(schemas.Filters.model_fields))
+    return {name: value for name, value in filters.items() if value}
+
+
+def _errors(app: FastAPI) -> None:
+    """Every way to fail as `schemas.Problem`."""
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        return problem(422, "; ".join(_in_words(one) for one in error.errors()[:3]))
+
+    @app.exception_handler(HTTPException)
+    async def refused(request: Request, error: HTTPException) -> JSONResponse:
+        answer = problem(error.status_code, str(error.detail))
+        answer.headers.update(error.headers or {})
+        return answer
+
+    @app.exception_handler(Busy)
+    async def busy(request: Request, error: Busy) -> JSONResponse:
+        return busy_answer(error)
+
+    @app.exception_handler(TooLate)
+    async def late(request: Request, error: TooLate) -> JSONResponse:
+        return problem(504, "this took too long and was given up; ask for less, or try again later")
+
+    @app.exception_handler(InputError)
+    async def bad(request: Request, error: InputError) -> JSONResponse:
+        kinds = {NotFound: 404, Changed: 409, OutOfOrder: 503}
+        return problem(kinds.get(type(error), 422), str(error))
+
+    @app.exception_handler(Exception)
+    async def bug(request: Request, error: Exception) -> JSONResponse:
+        return problem(500, "the server failed; its log says why")
+
+
+def _in_words(error: Any) -> str:
+    """One of pydantic's errors: where, and what."""
+    place = ".".join(str(part) for part in error["loc"][1:]) or "the request"
+    kind = error["type"]
+    words = {
+        "missing": "is missing",
+        "extra_forbidden": "is not known here",
+        "json_invalid": "is not valid JSON",
+        "string_pattern_mismatch": "is no identifier (64 hexadecimal digits)",
+    }.get(kind)
+    if kind == "value_error" and "UploadFile" in error["msg"]:
+        words = "must be an uploaded file"
+    return f"{place}: {words or error['msg']}"

@@ -1,0 +1,108 @@
+"""What people said about hits: the same person, or not; kept for later training."""
+
+import csv
+import io
+import json
+import logging
+import threading
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+from kronreid.serve.settings import append_line, make_private
+
+logger = logging.getLogger(__name__)
+
+COLUMNS = ("time", "query", "query_path", "query_box", "item", "item_path", "item_box", "same")
+
+
+@dataclass(frozen=True)
+class Mark:
+    """One mark.
+
+    Attributes:
+        query: Identifier of the picture that was searched for.
+        query_path: Where it is.
+        query_box: The part of it that shows the person, ``x,y,width,height``; empty for all of it.
+        item: Identifier of the gallery's picture.
+        item_path: Where it is.
+        item_box: Like `query_box`.
+        same: Whether it shows the same person; None takes an earlier mark back.
+        time: When it was made, ISO 8601 in UTC.
+    """
+
+    query: str
+    query_path: str
+    query_box: str
+    item: str
+    item_path: str
+    item_box: str
+    same: bool | None
+    time: str
+
+
+class Marks:
+    """All marks: a file of JSON lines that only grows, of which the last line of each pair counts.
+
+    Args:
+        folder: Where the file and the uploaded pictures that were marked are.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._file = folder / "feedback.jsonl"
+        self._marks: dict[tuple[str, str], Mark] = {}
+        self._lock = threading.Lock()
+        if self._file.exists():
+            for number, line in enumerate(self._file.read_text(encoding="utf-8").splitlines(), start=1):
+                try:
+                    self._take(Mark(**json.loads(line)))
+                except (ValueError, TypeError):  # half a line, after a crash
+                    logger.warning("%s: line %d is damaged, ignored", self._file, number)
+
+    def add(self, mark: Mark) -> None:
+        """Keep a mark; once this returns it is on disk."""
+        with self._lock:
+            make_private(self._folder)
+            append_line(self._file, json.dumps(asdict(mark)))
+            self._take(mark)
+
+    def keep_picture(self, id: str, jpeg: bytes) -> Path:
+        """Store an uploaded picture beside the marks, once; returns where."""
+        folder = make_private(self._folder / "queries")
+        path = folder / f"{id}.jpg"
+        if not path.exists():
+            new = folder / f".{id}.{threading.get_ident()}"
+            new.write_bytes(jpeg)
+            new.replace(path)
+        return path
+
+    def same(self, queries: Iterable[str], item: str) -> bool | None:
+        """The mark of a picture for a search with these pictures, if there is one."""
+        for query in queries:
+            mark = self._marks.get((query, item))
+            if mark is not None:
+                return mark.same
+        return None
+
+    def csv(self) -> str:
+        """The marks that count, as CSV with a header."""
+        text = io.StringIO()
+        writer = csv.writer(text)
+        writer.writerow(COLUMNS)
+        with self._lock:
+            marks = list(self._marks.values())
+        for mark in marks:
+            writer.writerow([getattr(mark, name) for name in COLUMNS[:-1]] + [int(bool(mark.same))])
+        return text.getvalue()
+
+    def _take(self, mark: Mark) -> None:
+        self._marks.pop((mark.query, mark.item), None)
+        if mark.same is not None:
+            self._marks[mark.query, mark.item] = mark
+
+
+def now() -> str:
+    """The time, ISO 8601 in UTC."""
+    return datetime.now(timezone.utc).isoformat(timespec="milliseconds")

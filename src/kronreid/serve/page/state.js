@@ -1,0 +1,54 @@
+// What the views share: what the server can do, the last search, and the marks given to its hits.
+
+import { api } from "./api.js";
+import { toast } from "./dom.js";
+
+export const state = {
+  /** `Info` of the server. */
+  info: null,
+  /** The last `SearchAnswer`; null before the first. */
+  answer: null,
+  /** Where pictures that are not in the gallery can be seen, by id: `data:` addresses of searched uploads. */
+  shown: new Map(),
+  /** The photos that were uploaded for the last search, by the id that the server gave them. */
+  uploads: new Map(),
+  /** `Item`s by id that some answer has told of. */
+  known: new Map(),
+  /** The view that is open decides what a pasted picture is for. */
+  paste: null,
+};
+
+/** Views listen for `mark`: detail is the hit whose mark has changed. */
+export const events = new EventTarget();
+
+/** Keep what is known of items, so that another view need not ask for them. */
+export function remembered(items) {
+  for (const item of items) state.known.set(item.id, item);
+}
+
+/** Address of a picture that the gallery has, or of an upload that was searched for. */
+export const pictureOf = (id, size = "full") => state.shown.get(id) ?? `/api/pictures/${id}?size=${size}`;
+
+/**
+ * Mark a hit for the query of the last search; the mark it has already is taken back.
+ * Several query pictures show one person, so each of them gets the mark.
+ */
+export async function mark(hit, same) {
+  const before = hit.same;
+  const wanted = before === same ? null : same;
+  const tell = () => events.dispatchEvent(new CustomEvent("mark", { detail: hit }));
+  hit.same = wanted;
+  tell();
+  try {
+    for (const query of state.answer.query) await api.feedback(query.id, hit.id, wanted);
+    toast(
+      wanted === null
+        ? `Mark of rank ${hit.rank} taken back`
+        : `Rank ${hit.rank} marked: ${wanted ? "same person" : "not the same"}`,
+    );
+  } catch (error) {
+    hit.same = before;
+    tell();
+    toast(`The mark was not stored. ${error.message}`, "error");
+  }
+}

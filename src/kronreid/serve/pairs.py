@@ -1,0 +1,116 @@
+"""Two pictures: how alike they are, why, and what that means."""
+
+import base64
+import io
+import time
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from kronreid.models.inference import Explanation, ScaleExplanation
+from kronreid.serve import schemas
+from kronreid.serve.models import ModelThread
+from kronreid.serve.uploads import data_address
+
+
+def match(models: ModelThread, matcher: Any, a: Image.Image, b: Image.Image) -> schemas.MatchAnswer:
+    """Similarity and probability of two pictures."""
+    started = time.perf_counter()
+    alike = similarity(models, a, b)
+    probability = None
+    if matcher is not None:
+        probability = float(models.call(lambda: matcher.score([a], [b]))[0, 0])
+    return schemas.MatchAnswer(
+        similarity=alike,
+        probability=probability,
+        meaning=meaning(probability, alike),
+        seconds=time.perf_counter() - started,
+    )
+
+
+def explain(
+    models: ModelThread, matcher: Any, parts: bool, a: Image.Image, b: Image.Image
+) -> schemas.ExplainAnswer:
+    """The same with the reasons: correspondences and attention of the matcher, part maps of the embedder."""
+    started = time.perf_counter()
+    alike = similarity(models, a, b)
+    why: Explanation | None = models.call(lambda: matcher.explain(a, b)) if matcher is not None else None
+    maps = models.call(lambda: [models.embedder.part_maps(x) for x in (a, b)]) if parts else None  # type: ignore[attr-defined]
+    seen = (why.image_a, why.image_b) if why else [np.asarray(x.resize((128, 256))) for x in (a, b)]
+    probability = why.probability if why else None
+    return schemas.ExplainAnswer(
+        similarity=alike,
+        probability=probability,
+        meaning=meaning(probability, alike),
+        picture_a=png(seen[0]),
+        picture_b=png(seen[1]),
+        scales=[scale_of(scale) for scale in why.scales] if why else [],
+        parts_a=parts_of(maps[0]) if maps else None,
+        parts_b=parts_of(maps[1]) if maps else None,
+        seconds=time.perf_counter() - started,
+    )
+
+
+def similarity(models: ModelThread, a: Image.Image, b: Image.Image) -> float:
+    """Cosine of the embedder's vectors."""
+    vectors = models.embed([a, b]).astype(np.float64)
+    vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    return float(np.clip(vectors[0] @ vectors[1], -1, 1))
+
+
+def meaning(probability: float | None, alike: float) -> str:
+    """What the numbers say, and what not, for someone who must decide."""
+    if probability is None:
+        return (
+            f"The similarity is {alike:.2f}, where 1 means the same picture. It ranks pictures against each "
+            "other; by itself it does not say whether this is the same person. Start the server with a "
+            "matcher to have the pair judged."
+        )
+    verdicts = (
+        (0.95, "The matcher takes them for the same person."),
+        (0.75, "The matcher takes them for the same person, with some doubt."),
+        (0.25, "The matcher cannot decide."),
+        (0.05, "The matcher takes them for different persons, with some doubt."),
+        (0.0, "The matcher takes them for different persons."),
+    )
+    verdict = next(words for least, words in verdicts if probability >= least)
+    return (
+        f"{verdict} Its number is learned from training pairs of which a quarter or so were the same person; "
+        "among many candidates far fewer are, so even a high value is a lead to check, not a proof. Clothes "
+        "that look alike mislead it."
+    )
+
+
+def scale_of(scale: ScaleExplanation) -> schemas.Scale:
+    """One scale for the page: a byte per pair of places, of each row's maximum."""
+    text, maximum = quantised(scale.correspondence)
+    return schemas.Scale(
+        height=scale.height,
+        width=scale.width,
+        correspondence=text,
+        row_maximum=maximum,
+        attention_a=scale.attention_a.ravel().tolist(),
+        attention_b=scale.attention_b.ravel().tolist(),
+    )
+
+
+def parts_of(maps: np.ndarray) -> schemas.PartMaps:
+    """Part maps (P, h, w) for the page."""
+    text, maximum = quantised(maps.reshape(len(maps), -1))
+    count, height, width = maps.shape
+    return schemas.PartMaps(count=count, height=height, width=width, maps=text, maximum=maximum)
+
+
+def quantised(rows: np.ndarray) -> tuple[str, list[float]]:
+    """Non-negative rows (R, N) as base64 of bytes, 255 at each row's maximum, and the maxima."""
+    maximum = rows.max(axis=1)
+    shares = rows / np.maximum(maximum, np.finfo(np.float32).tiny)[:, None]
+    return base64.b64encode(np.rint(255 * shares).astype(np.uint8).tobytes()).decode(), maximum.tolist()
+
+
+def png(picture: np.ndarray) -> str:
+    """A picture (H, W, 3) as a ``data:`` address without loss."""
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, "PNG")
+    return data_address(buffer.getvalue(), "image/png")

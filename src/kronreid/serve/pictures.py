@@ -1,0 +1,114 @@
+"""The gallery's pictures on their way out: by identifier only, and only with the content that was added."""
+
+import stat
+import threading
+from collections import OrderedDict
+from pathlib import Path
+
+from PIL import Image
+
+from kronreid.errors import InputError
+from kronreid.gallery.entries import Entry
+from kronreid.gallery.indexing import crop, decode, identified
+from kronreid.serve.uploads import jpeg, thumbnail
+
+#: Bytes of small pictures that are kept in memory.
+CACHE_BYTES = 64_000_000
+#: Pictures whose size is remembered.
+SIZES = 200_000
+
+
+class Changed(InputError):
+    """The file behind a picture is not what was added to the gallery."""
+
+
+class Pictures:
+    """Reads what entries stand for.
+
+    A gallery remembers paths. Whatever has been put there since, by mistake or on purpose, another file or a
+    link to one, must not come out of the server: the content has to be the one that was added.
+    """
+
+    def __init__(self) -> None:
+        self._thumbnails: OrderedDict[str, bytes] = OrderedDict()
+        self._bytes = 0
+        self._sizes: OrderedDict[str, tuple[int, int]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def image(self, entry: Entry) -> Image.Image:
+        """The picture, upright RGB, cut to its box.
+
+        Raises:
+            Changed: The file is gone, another one, or damaged.
+        """
+        try:
+            content = read_regular(entry.path)
+            if identified([entry], content)[0].id == entry.id:
+                return crop(decode(content, entry.path), entry)
+        except (OSError, InputError):
+            raise Changed(f"{entry.path.name}: the picture's file is gone or cannot be read") from None
+        raise Changed(f"{entry.path.name}: the picture's file has changed since it was added to the gallery")
+
+    def jpeg(self, entry: Entry, small: bool) -> bytes:
+        """The picture as JPEG; small ones are kept in memory."""
+        if not small:
+            return jpeg(self.image(entry), quality=92)
+        with self._lock:
+            if entry.id in self._thumbnails:
+                self._thumbnails.move_to_end(entry.id)
+                return self._thumbnails[entry.id]
+        content = jpeg(thumbnail(self.image(entry)))
+        with self._lock:
+            self._bytes += len(content) - len(self._thumbnails.pop(entry.id, b""))
+            self._thumbnails[entry.id] = content
+            while self._bytes > CACHE_BYTES:
+                self._bytes -= len(self._thumbnails.popitem(last=False)[1])
+        return content
+
+    def size(self, entry: Entry) -> tuple[int, int] | None:
+        """Width and height of the picture, from its file's header; None if that cannot be read."""
+        with self._lock:
+            known = self._sizes.get(entry.id)
+        if known is not None:
+            return known
+        try:
+            size = _size(entry)
+        except Exception:  # decoders raise anything
+            return None
+        with self._lock:
+            self._sizes[entry.id] = size
+            while len(self._sizes) > SIZES:
+                self._sizes.popitem(last=False)
+        return size
+
+    def forget(self, id: str) -> None:
+        """Drop what is kept of a picture that has been deleted."""
+        with self._lock:
+            self._bytes -= len(self._thumbnails.pop(id, b""))
+            self._sizes.pop(id, None)
+
+
+def read_regular(path: Path) -> bytes:
+    """A file's content, if it is a plain file: a pipe or a device would never end.
+
+    Raises:
+        OSError: It is none, or cannot be read.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(f"{path}: no plain file")
+    return path.read_bytes()
+
+
+def _size(entry: Entry) -> tuple[int, int]:
+    if not stat.S_ISREG(entry.path.stat().st_mode):
+        raise OSError(f"{entry.path}: no plain file")
+    with Image.open(entry.path) as image:
+        width, height = image.size
+        if image.getexif().get(0x0112, 1) >= 5:  # turned by a quarter
+            width, height = height, width
+    if entry.box is not None:
+        left, top, w, h = entry.box
+        width, height = min(left + w, width) - max(left, 0), min(top + h, height) - max(top, 0)
+        if width < 1 or height < 1:
+            raise InputError(f"{entry.path}: the box {entry.box} lies outside the picture")
+    return width, height

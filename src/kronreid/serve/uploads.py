@@ -1,0 +1,142 @@
+"""Pictures from outside: looked at with suspicion before they are decoded, and remembered for a while."""
+
+import base64
+import io
+import threading
+import warnings
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image, UnidentifiedImageError
+
+from kronreid.data.images import open_rgb
+from kronreid.errors import InputError
+from kronreid.gallery.entries import Entry, parse_box
+from kronreid.gallery.indexing import crop, identified
+
+#: Only these decoders see what comes from outside: common, and hardened by long use.
+FORMATS = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp", "BMP": ".bmp", "TIFF": ".tif", "GIF": ".gif"}
+#: Bytes of recent uploads that are remembered.
+RECENT_BYTES = 64_000_000
+#: Small pictures are at most so high (twice what is shown, sharp on fine screens) and twice as wide.
+THUMBNAIL_HEIGHT = 320
+QUALITY = 85
+
+
+@dataclass(frozen=True)
+class Upload:
+    """An uploaded picture.
+
+    Attributes:
+        name: What its sender calls it; only for messages.
+        content: The bytes that came.
+        suffix: The file ending that fits its format.
+        entry: Its box and identifier, as a gallery would have them; the path is only its name.
+        image: The person, upright RGB.
+    """
+
+    name: str
+    content: bytes
+    suffix: str
+    entry: Entry
+    image: Image.Image
+
+
+def read_upload(name: str, content: bytes, box: str, most_pixels: int) -> Upload:
+    """Decode an uploaded picture, if it is harmless.
+
+    Args:
+        name: What its sender calls it.
+        content: Its bytes.
+        box: ``x,y,width,height`` of the person in the upright picture; empty for all of it.
+        most_pixels: Larger pictures are refused by what their header says, before anything is decoded.
+
+    Raises:
+        InputError: It is no picture of a known format, damaged or too large, or the box is impossible.
+    """
+    name = printable_name(name)
+    if not content:
+        raise InputError(f"{name}: the file is empty")
+    image = _open(name, content, most_pixels)
+    known = Entry(Path(name), box=parse_box(box))
+    try:
+        suffix = FORMATS.get(image.format or "", ".jpg")  # a camera's MPO is a JPEG with more behind it
+        picture = crop(open_rgb(image), known)
+    except InputError:
+        raise
+    except Exception as error:  # decoders raise anything on damaged data
+        raise InputError(f"{name}: the picture is damaged ({' '.join(str(error).split())})") from error
+    return Upload(name, content, suffix, identified([known], content)[0], picture)
+
+
+def _open(name: str, content: bytes, most_pixels: int) -> Image.Image:
+    """The picture, not yet decoded."""
+    too_large = f"more than the {most_pixels / 1e6:,.0f} million pixels allowed; scale it down or crop it"
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            image = Image.open(io.BytesIO(content), formats=list(FORMATS))
+    except Image.DecompressionBombError:
+        raise InputError(f"{name}: {too_large}") from None
+    except UnidentifiedImageError:
+        kinds = "JPEG, PNG, WebP, BMP, TIFF or GIF"
+        raise InputError(f"{name}: not a picture that can be read ({kinds} expected)") from None
+    except Exception as error:
+        raise InputError(f"{name}: the picture is damaged ({' '.join(str(error).split())})") from error
+    if image.width * image.height > most_pixels:
+        raise InputError(f"{name}: {image.width} × {image.height} pixels are {too_large}")
+    image.filename = name  # for messages
+    return image
+
+
+def printable_name(name: str) -> str:
+    """A sender's file name for a message: short, on one line, without folders."""
+    last = name.replace("\\", "/").rpartition("/")[2]
+    shown = "".join(c if c.isprintable() else "?" for c in last).strip()
+    return shown[:80] or "picture"
+
+
+def jpeg(image: Image.Image, quality: int = QUALITY) -> bytes:
+    """A picture as JPEG."""
+    buffer = io.BytesIO()
+    image.convert("RGB").save(buffer, "JPEG", quality=quality)
+    return buffer.getvalue()
+
+
+def thumbnail(image: Image.Image) -> Image.Image:
+    """A copy that is small enough for a list."""
+    small = image.copy()
+    small.thumbnail((2 * THUMBNAIL_HEIGHT, THUMBNAIL_HEIGHT))
+    return small
+
+
+def data_address(content: bytes, kind: str) -> str:
+    """Bytes as a ``data:`` address."""
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+
+
+class Recent:
+    """Pictures that were uploaded a little while ago, by identifier, so that they need not come again."""
+
+    def __init__(self, most_bytes: int = RECENT_BYTES) -> None:
+        self._most = most_bytes
+        self._bytes = 0
+        self._pictures: OrderedDict[str, bytes] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def put(self, upload: Upload) -> None:
+        """Remember the person, in fine JPEG; the oldest are forgotten."""
+        content = jpeg(upload.image, quality=95)
+        with self._lock:
+            self._bytes += len(content) - len(self._pictures.pop(upload.entry.id, b""))
+            self._pictures[upload.entry.id] = content
+            while self._bytes > self._most:
+                self._bytes -= len(self._pictures.popitem(last=False)[1])
+
+    def get(self, id: str) -> bytes | None:
+        """JPEG, or None if it is forgotten."""
+        with self._lock:
+            if id in self._pictures:
+                self._pictures.move_to_end(id)
+            return self._pictures.get(id)

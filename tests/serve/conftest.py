@@ -1,0 +1,160 @@
+"""A small gallery with tiny models, and a server around it."""
+
+import io
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from fastapi.testclient import TestClient
+from PIL import Image
+
+from kronreid.data.pedestrians import write_market1501
+from kronreid.data.transforms import InputOptions
+from kronreid.gallery import Entry, Gallery
+from kronreid.models.inference import load
+from kronreid.models.storage import build, save
+from kronreid.serve.app import Application
+from kronreid.serve.metrics import Metrics
+from kronreid.serve.service import Service
+from kronreid.serve.settings import Settings
+
+SIZE = InputOptions(height=64, width=32)
+BACKBONE = {"name": "test_resnet", "weights": "none"}
+TOKEN = "a token that is long enough"
+#: The names under which the test client asks: an address of this machine.
+HERE = "http://127.0.0.1:8000"
+NOON = 1_714_557_600.0  # 2024-05-01 10:00 UTC
+
+
+@dataclass
+class Home:
+    """Models, pictures, and a gallery of which each test gets its own copy."""
+
+    folder: Path
+    embedder: Any
+    matcher: Any
+    pictures: list[Path]  # in the gallery: two cameras, two hours, four persons
+    queries: list[Path]  # not in it
+
+
+@pytest.fixture(scope="session")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    """Tiny models that have learned nothing, and generated pedestrians."""
+    folder = tmp_path_factory.mktemp("home")
+    write_market1501(
+        folder / "data",
+        train_identities=4,
+        test_identities=4,
+        cameras=2,
+        pictures_per_camera=2,
+        distractors=4,
+        junk=0,
+        progress=False,
+    )
+    torch.manual_seed(0)
+    arguments = {"backbone": BACKBONE, "channels": 16, "dimension": 16, "parts": 4}
+    save(folder / "horeid", "horeid", arguments, SIZE, build("horeid", arguments))
+    save(folder / "kpm", "kpm", {"backbone": BACKBONE}, SIZE, build("kpm", {"backbone": BACKBONE}))
+    return Home(
+        folder,
+        load(folder / "horeid"),
+        load(folder / "kpm"),
+        sorted((folder / "data" / "bounding_box_test").iterdir()),
+        sorted((folder / "data" / "query").iterdir()),
+    )
+
+
+@dataclass
+class Server:
+    """A server that is asked without a network, and what it is made of."""
+
+    client: TestClient
+    application: Application
+    service: Service
+    settings: Settings
+    folder: Path
+
+    def signed_in(self) -> dict[str, str]:
+        """Headers that carry the token."""
+        return {"Authorization": f"Bearer {TOKEN}"}
+
+    def ids(self) -> list[str]:
+        """Of the gallery's pictures."""
+        return [entry.id for entry in self.service.gallery.entries()]
+
+
+def fill(home: Home, uri: Path) -> None:
+    """A gallery of the home's pictures: of hours 10 and 11, and one of unknown time."""
+    entries = []
+    for number, path in enumerate(home.pictures):
+        identity, camera = path.name.split("_")[:2]
+        time = None if number == 0 else NOON + 3600 * (number % 2)
+        known = {"camera": camera[1], "time": time, "identity": identity}
+        entries.append(Entry(path, **known, attributes={"track": number // 3}))
+    with Gallery(uri, home.embedder) as gallery:
+        gallery.add(entries, progress=False)
+
+
+def serve(home: Home, folder: Path, *, full: bool = True, embedder: Any = None, **changes: Any) -> Server:
+    """A server in a folder of its own; enter its client to start it."""
+    folder.mkdir(exist_ok=True)
+    if full:
+        if not (home.folder / "people.db").exists():
+            fill(home, home.folder / "people.db")
+        shutil.copytree(home.folder / "people.db", folder / "people.db")
+    matcher = changes.pop("matcher", home.matcher)
+    settings = Settings(**({"state": folder / "state", "token": TOKEN} | changes))
+    metrics = Metrics()
+    uri = str(folder / "people.db")
+    service = Service(uri, embedder or home.embedder, matcher, settings, metrics.batch.observe)
+    application = Application(service, settings, metrics)
+    client = TestClient(application.asgi, base_url=HERE, raise_server_exceptions=False)
+    return Server(client, application, service, settings, folder)
+
+
+Start = Callable[..., Server]
+
+
+@pytest.fixture
+def start(home: Home, tmp_path: Path) -> Iterator[Start]:
+    """Starts servers, each on a gallery of its own."""
+    with ExitStack() as running:
+
+        def start(**changes: Any) -> Server:
+            server = serve(home, tmp_path / f"server{len(list(tmp_path.iterdir()))}", **changes)
+            running.enter_context(server.client)
+            return server
+
+        yield start
+
+
+@pytest.fixture(scope="module")
+def server(home: Home, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server for tests that change nothing."""
+    server = serve(home, tmp_path_factory.mktemp("served"), allow_add=True, upload_pixels=1_000_000)
+    with server.client:
+        yield server
+
+
+def encoded(image: Image.Image, kind: str = "JPEG", **options: Any) -> bytes:
+    """A picture as a file's content."""
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def noise(seed: int = 0, size: tuple[int, int] = (32, 64)) -> Image.Image:
+    """A picture that is like no other."""
+    values = np.random.default_rng(seed).integers(0, 255, (size[1], size[0], 3), np.uint8)
+    return Image.fromarray(values)
+
+
+def upload(path: Path, field: str = "pictures") -> tuple[str, tuple[str, bytes, str]]:
+    """A file as a field of a form."""
+    return field, (path.name, path.read_bytes(), "image/jpeg")

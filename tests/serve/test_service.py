@@ -1,0 +1,80 @@
+"""The gallery's own trouble is told from bad requests, and passes."""
+
+from pathlib import Path
+
+import pytest
+from pymilvus import MilvusException
+
+from kronreid.errors import InputError
+from kronreid.serve.conditions import Conditions
+from kronreid.serve.schemas import Filters
+from kronreid.serve.service import natural, without_folders
+
+from .conftest import Home, Start, upload
+
+
+def test_after_a_full_disk_the_gallery_is_opened_anew(
+    start: Start, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = start(allow_add=True)
+    client, token = server.client, server.signed_in()
+
+    def full(*_: object, **__: object) -> None:
+        raise MilvusException(message="write failed: No space left on device")
+
+    broken = server.service.gallery
+    monkeypatch.setattr(broken._store.client, "upsert", full)
+    answer = client.post("/api/gallery", files=[upload(home.queries[0])], headers=token)
+    assert answer.status_code == 503
+    assert "the disk is full" in answer.json()["message"]
+    assert client.get("/api/ready").status_code == 200
+    assert len(client.post("/api/search", files=[upload(home.queries[0])]).json()["hits"]) == 12
+    again = client.post("/api/gallery", files=[upload(home.queries[0])], headers=token)
+    assert again.json()["added"] == 1
+
+
+def test_a_gallery_that_does_not_answer_makes_the_server_not_ready(start: Start, home: Home) -> None:
+    server = start()
+    server.service.gallery.close()
+    server.service.reranked.close()
+    ready = server.client.get("/api/ready")
+    assert ready.status_code == 503
+    assert ready.json()["status"] == "unavailable"
+    assert server.client.get("/api/health").status_code == 200
+    answer = server.client.post("/api/search", files=[upload(home.queries[0])])
+    assert answer.status_code == 503
+    assert "closed" in answer.json()["message"]
+
+
+def test_a_cache_keeps_what_the_matcher_made(start: Start, home: Home, tmp_path: Path) -> None:
+    server = start(cache=tmp_path / "maps")
+    first, second = (
+        server.client.post("/api/search", files=[upload(home.queries[0])]).json() for _ in range(2)
+    )
+    assert [hit["id"] for hit in first["hits"]] == [hit["id"] for hit in second["hits"]]
+    assert "cache" in second["seconds"]
+    assert sum(path.is_file() for path in (tmp_path / "maps").rglob("*")) >= 12
+
+
+def test_conditions_mean_the_same_in_a_search_and_in_browsing() -> None:
+    filters = Filters(camera=["1", ""], identity=["a"], since="2024-05-01", where=["track=3", ""])
+    conditions = Conditions.of(filters)
+    selection = conditions.selection()
+    assert (selection.camera, selection.identity, selection.source) == (["1"], ["a"], None)
+    assert (selection.since, selection.until, selection.where) == ("2024-05-01", None, {"track": "3"})
+    assert conditions.arguments() == {
+        "camera": ["1"],
+        "since": "2024-05-01",
+        "until": None,
+        "where": {"track": "3", "identity": ["a"]},
+    }
+    with pytest.raises(InputError, match="key=value"):
+        Conditions.of(Filters(where=["=3"]))
+
+
+def test_cameras_are_sorted_as_people_count() -> None:
+    assert sorted(["10", None, "2", "door", "1"], key=natural) == ["1", "2", "10", "door", None]
+
+
+def test_messages_do_not_show_where_files_are() -> None:
+    assert without_folders("/home/me/a b.jpg: no such file") == "a b.jpg: no such file"
