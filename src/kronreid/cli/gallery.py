@@ -4,7 +4,16 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kronreid.cli.options import add_command, add_filters, add_gallery, filters, folder_must_exist
+from kronreid.cli.index import add_set, values_of
+from kronreid.cli.options import (
+    add_command,
+    add_filters,
+    add_gallery,
+    add_login,
+    filters,
+    folder_must_exist,
+    login,
+)
 from kronreid.errors import InputError
 
 if TYPE_CHECKING:
@@ -13,11 +22,14 @@ if TYPE_CHECKING:
 
 def add(commands: "Commands") -> None:
     """Its options."""
-    sub = add_command(commands, "gallery", run, "Look after a gallery: info, list, delete, export, verify.")
-    sub.add_argument("action", choices=["info", "list", "delete", "export", "verify"])
+    text = "Look after a gallery: info, list, update, delete, export, verify."
+    sub = add_command(commands, "gallery", run, text)
+    sub.add_argument("action", choices=["info", "list", "update", "delete", "export", "verify"])
     add_gallery(sub)
+    add_login(sub)
     sub.add_argument("--path", help="only this picture, or those below this folder")
     sub.add_argument("--csv", type=Path, metavar="FILE", help="where export writes")
+    add_set(sub, "what update changes; nothing after the = means unknown")
     add_filters(sub)
 
 
@@ -26,11 +38,14 @@ def run(options: argparse.Namespace) -> None:
     from kronreid.gallery import Gallery, selection_of
 
     selection = selection_of(**filters(options), path=options.path)
+    changes = values_of(options)
+    if bool(changes) != (options.action == "update"):
+        raise InputError("--set: says what update changes; the others take none")
     if options.action == "export":
         if options.csv is None:
             raise InputError("--csv: names the file that export writes")
         folder_must_exist(options.csv, "--csv")
-    with Gallery(options.gallery) as gallery:
+    with Gallery(options.gallery, **login(options)) as gallery:
         if options.action == "info":
             info = gallery.info()
             size = "" if info.bytes_on_disk is None else f", {info.bytes_on_disk / 1e6:.1f} MB"
@@ -39,6 +54,8 @@ def run(options: argparse.Namespace) -> None:
         elif options.action == "list":
             for entry in gallery.entries(selection):
                 print(f"{entry.identity or '-':>8}  {entry.camera or '-':>6}  {entry.path}")
+        elif options.action == "update":
+            print(f"{gallery.update(selection, **changes)} changed")
         elif options.action == "delete":
             print(f"{gallery.delete(selection)} deleted; {gallery.count} left")
         elif options.action == "export":

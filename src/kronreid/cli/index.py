@@ -2,12 +2,15 @@
 
 import argparse
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from kronreid.cli.options import add_command, add_gallery, load_model, positive
+from kronreid.cli.options import add_command, add_gallery, add_login, load_model, login, positive
+from kronreid.errors import InputError
 
 if TYPE_CHECKING:
     from kronreid.cli.options import Commands
+
+FIELDS = ("camera", "time", "identity", "source")
 
 
 def add(commands: "Commands") -> None:
@@ -21,16 +24,36 @@ def add(commands: "Commands") -> None:
     )
     sub.add_argument("--model", required=True, metavar="MODEL", help="the embedder")
     add_gallery(sub)
+    add_login(sub)
+    add_set(sub, "what is known of all of them")
     sub.add_argument("--batch-size", type=positive, default=64, help="pictures per pass (64)")
+    sub.add_argument(
+        "--ray",
+        metavar="ADDRESS",
+        help="spread the work over a Ray cluster: auto, local, HOST:PORT or ray://HOST:PORT",
+    )
 
 
 def run(options: argparse.Namespace) -> None:
-    """See `kronreid.gallery.Gallery.add`."""
+    """See `kronreid.gallery.Gallery.add` and `kronreid.gallery.spread.add_spread`."""
     from kronreid.gallery import Gallery
 
+    values = values_of(options)
+    if options.ray and not options.gallery.startswith(("http://", "https://")):
+        raise InputError(
+            f"--gallery {options.gallery}: many machines need a Milvus server (http://host:port); a file is "
+            "open in one process"
+        )
     model = load_model(options.model, "--model")
-    with Gallery(options.gallery, model) as gallery:
-        report = gallery.add(options.images, batch_size=options.batch_size)
+    with Gallery(options.gallery, model, **login(options)) as gallery:
+        if options.ray:
+            from kronreid.gallery.spread import add_spread
+
+            report = add_spread(
+                gallery, options.model, options.images, options.ray, options.batch_size, **values
+            )
+        else:
+            report = gallery.add(options.images, batch_size=options.batch_size, **values)
         print(
             f"{report.added} added, {report.skipped_existing} already there, "
             f"{len(report.unreadable)} unreadable; {gallery.count} in {options.gallery}; "
@@ -38,3 +61,29 @@ def run(options: argparse.Namespace) -> None:
         )
     for picture in report.unreadable:
         print(f"  {picture.path}: {picture.reason}", file=sys.stderr)
+
+
+def add_set(parser: argparse.ArgumentParser, what: str) -> None:
+    """The option that says something about pictures."""
+    parser.add_argument(
+        "--set",
+        nargs="+",
+        default=[],
+        metavar="key=value",
+        help=f"{what}: camera, time, identity, source, or any other attribute",
+    )
+
+
+def values_of(options: argparse.Namespace) -> dict[str, Any]:
+    """What `add_set` was given, as `Gallery.add` and `Gallery.update` take it; empty means unknown."""
+    values: dict[str, Any] = {}
+    attributes: dict[str, str] = {}
+    for text in options.set:
+        key, equals, value = text.partition("=")
+        if not key or not equals:
+            raise InputError(f"--set {text}: key=value is expected")
+        if key in FIELDS:
+            values[key] = value or None
+        else:
+            attributes[key] = value
+    return values | ({"attributes": attributes} if attributes else {})

@@ -29,6 +29,24 @@ def add_gallery(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_login(parser: argparse.ArgumentParser) -> None:
+    """The options that a server's gallery may need besides its address."""
+    parser.add_argument(
+        "--token",
+        default="",
+        metavar="USER:PASSWORD",
+        help="credentials for a server; better given as MILVUS_TOKEN in the environment, which nobody sees",
+    )
+    parser.add_argument(
+        "--collection", default="people", metavar="NAME", help="which gallery of a server (people)"
+    )
+
+
+def login(options: argparse.Namespace) -> dict[str, str]:
+    """What `add_login` was given, as `kronreid.Gallery` takes it."""
+    return {"token": options.token, "collection": options.collection}
+
+
 def add_filters(parser: argparse.ArgumentParser) -> None:
     """The options that choose pictures of a gallery."""
     parser.add_argument("--camera", nargs="+", help="only these cameras")

@@ -10,9 +10,12 @@ from kronreid.cli.options import (
     add_command,
     add_filters,
     add_gallery,
+    add_login,
     filters,
+    folder_must_exist,
     load_matcher,
     load_model,
+    login,
     positive,
     to_json,
     write,
@@ -28,6 +31,7 @@ def add(commands: "Commands") -> None:
     sub = add_command(commands, "search", run, "Find a person in a gallery.")
     sub.add_argument("query", nargs="+", metavar="QUERY", help="one picture, or several of one person")
     add_gallery(sub)
+    add_login(sub)
     sub.add_argument("--model", metavar="MODEL", help="the embedder that made the gallery, if it has moved")
     sub.add_argument("--matcher", metavar="MODEL", help="look again at the best with this matcher")
     sub.add_argument("--top", type=positive, default=20, help="how many hits (20)")
@@ -35,6 +39,15 @@ def add(commands: "Commands") -> None:
         "--rerank-top", type=positive, default=100, metavar="N", help="how many it looks at (100)"
     )
     sub.add_argument("--matcher-weight", type=float, default=0.5, metavar="W", help=MATCHER_WEIGHT)
+    sub.add_argument(
+        "--cache",
+        type=Path,
+        metavar="DIR",
+        help="keep what the matcher makes of candidates for later searches",
+    )
+    sub.add_argument(
+        "--cache-size", type=positive, default=10_000, metavar="MB", help="the most it may hold (10,000)"
+    )
     add_filters(sub)
     sub.add_argument(
         "--group-by", metavar="KEY", help="group hits by identity, camera or an attribute like track"
@@ -45,11 +58,17 @@ def add(commands: "Commands") -> None:
 
 def run(options: argparse.Namespace) -> None:
     """See `kronreid.gallery.Gallery.search`."""
-    from kronreid.gallery import Gallery
+    from kronreid.gallery import Gallery, MapCache
 
+    for path, option in ((options.json, "--json"), (options.html, "--html")):
+        if path:
+            folder_must_exist(path, option)
+    if options.cache and not options.matcher:
+        raise InputError("--cache: keeps a matcher's work; name one by --matcher")
     matcher = load_matcher(options.matcher) if options.matcher else None
-    with Gallery(options.gallery, matcher=matcher) as gallery:
-        if not options.model and not Path(gallery.model).is_dir():
+    cache = MapCache(options.cache, options.cache_size * 10**6) if options.cache else None
+    with Gallery(options.gallery, matcher=matcher, cache=cache, **login(options)) as gallery:
+        if not options.model and not Path(gallery.model).exists():
             raise InputError(
                 f"--model: {options.gallery} was made by a model that is not at {gallery.model!r}; name it"
             )

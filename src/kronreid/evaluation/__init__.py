@@ -1,6 +1,13 @@
 """Evaluation: exact metrics by counting, every protocol as data, re-ranking, reports."""
 
-from kronreid.evaluation.evaluate import RankedList, Result, evaluate, evaluate_dataset, evaluate_scores
+from kronreid.evaluation.evaluate import (
+    RankedList,
+    Result,
+    dataset_task,
+    evaluate,
+    evaluate_dataset,
+    evaluate_scores,
+)
 from kronreid.evaluation.protocols import PROTOCOLS, Protocol, Task, prepare
 from kronreid.evaluation.report import table, write_report
 from kronreid.evaluation.rerank import average_query_expansion
@@ -14,6 +21,7 @@ __all__ = [
     "Task",
     "Verification",
     "average_query_expansion",
+    "dataset_task",
     "evaluate",
     "evaluate_dataset",
     "evaluate_scores",

@@ -295,7 +295,7 @@ def evaluate_dataset(
         raise InputError(f"matcher_weight: {matcher_weight} is not between 0 and 1")
     if rerank_top != "all" and not (type(rerank_top) is int and rerank_top > 0):
         raise InputError(f"rerank_top: give a number of candidates from 1, or 'all', not {rerank_top!r}")
-    task, images = _dataset_task(dataset, protocol)
+    task, images = dataset_task(dataset, protocol)
     if ranks is None:
         ranks = [rank for rank in (1, 5, 10) if rank <= task.gallery]
     scores: Scores
@@ -321,7 +321,7 @@ def evaluate_dataset(
     )
 
 
-def _dataset_task(dataset: ReIDDataset, protocol: str | rules.Protocol) -> tuple[rules.Task, list[Any]]:
+def dataset_task(dataset: ReIDDataset, protocol: str | rules.Protocol) -> tuple[rules.Task, list[Any]]:
     """The task, and the pictures it needs, each once; the task's rows count through them.
 
     A picture is its path, or where it is a part of its file the `Picture` itself.

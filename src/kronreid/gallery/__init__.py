@@ -1,5 +1,7 @@
 """A persistent, searchable collection of pictures: the vector database behind one small class."""
 
+from typing import TYPE_CHECKING, Any
+
 from kronreid.gallery.entries import Entry
 from kronreid.gallery.filters import Selection
 from kronreid.gallery.gallery import Gallery, GalleryInfo, VerifyReport, selection_of
@@ -8,6 +10,9 @@ from kronreid.gallery.lists import read_list
 from kronreid.gallery.page import search_page
 from kronreid.gallery.search import Group, Hit, SearchResult
 
+if TYPE_CHECKING:
+    from kronreid.gallery.cache import MapCache
+
 __all__ = [
     "AddReport",
     "Entry",
@@ -15,6 +20,7 @@ __all__ = [
     "GalleryInfo",
     "Group",
     "Hit",
+    "MapCache",
     "SearchResult",
     "Selection",
     "Unreadable",
@@ -23,3 +29,12 @@ __all__ = [
     "search_page",
     "selection_of",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """The cache is imported when it is asked for: it needs torch, and looking after a gallery does not."""
+    if name == "MapCache":
+        from kronreid.gallery.cache import MapCache
+
+        return MapCache
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -4,6 +4,7 @@ The database takes one expression in a small language. It is put together here a
 literals that `quote` wrote, so that no value can end its literal and become part of the expression.
 """
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,10 +14,13 @@ from pathlib import Path
 from typing import TypeAlias
 
 from kronreid.errors import InputError
-from kronreid.gallery.entries import path_to_text
+from kronreid.gallery.entries import UNKNOWN_TIME, path_to_text
 
 Time: TypeAlias = float | str | datetime
 Scalar: TypeAlias = str | int | float | bool
+
+#: Whole numbers of the database have 64 bits.
+LARGEST = 2**63 - 1
 
 _ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"})
 
@@ -26,6 +30,7 @@ class Selection:
     """Conditions that must all hold; without any, every entry is meant.
 
     Attributes:
+        id: An identifier, or several.
         path: A file, or a folder and everything below it.
         camera: A camera, or several of which one must fit.
         identity: A person, or several.
@@ -33,7 +38,8 @@ class Selection:
         since: Taken at this time or later: seconds since 1970, an ISO date or time, or a datetime. An entry
             without a time meets no condition on time.
         until: Taken at this time or earlier; a date without a time of day means its end.
-        where: Attributes and the values they must have.
+        where: Attributes and the values they must have. Text that reads as a number or as true or false also
+            meets that value: a command line has nothing but text.
     """
 
     path: str | PathLike[str] | None = None
@@ -43,6 +49,7 @@ class Selection:
     since: Time | None = None
     until: Time | None = None
     where: Mapping[str, Scalar] = field(default_factory=dict)
+    id: str | Sequence[str] | None = None
 
     def expression(self) -> str:
         """The conditions in the database's language; empty without any.
@@ -53,11 +60,13 @@ class Selection:
         parts = []
         if self.path is not None:
             parts.append(_below(Path(self.path).absolute()))
-        for name in ("camera", "identity", "source"):
+        for name in ("id", "camera", "identity", "source"):
             wanted = getattr(self, name)
             if wanted is not None:
                 several = [wanted] if isinstance(wanted, Scalar) else wanted
                 parts.append(f"{name} in [{', '.join(quote(str(value)) for value in several)}]")
+        if self.since is not None or self.until is not None:
+            parts.append(f"time > {quote(UNKNOWN_TIME)}")
         if self.since is not None:
             parts.append(f"time >= {quote(parse_time(self.since))}")
         if self.until is not None:
@@ -67,8 +76,20 @@ class Selection:
                 raise InputError(
                     f"where {key}: text, a number or true/false expected, got {type(value).__name__}"
                 )
-            parts.append(f"attributes[{quote(key)}] == {quote(value)}")
+            wanted = [value, *_read(value)] if isinstance(value, str) else [value]
+            parts.append(" or ".join(f"attributes[{quote(key)}] == {quote(one)}" for one in wanted))
         return " and ".join(f"({part})" for part in parts)
+
+
+def _read(text: str) -> list[Scalar]:
+    """What else the text may mean: a finite number, true or false."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return []
+    if isinstance(value, int) and abs(value) > LARGEST:
+        return []
+    return [value] if isinstance(value, int | float) and math.isfinite(value) else []
 
 
 def quote(value: Scalar) -> str:
@@ -80,8 +101,8 @@ def quote(value: Scalar) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int | float):
-        if not math.isfinite(value):
-            raise InputError(f"{value}: a finite number expected in a filter")
+        if not (abs(value) <= LARGEST if isinstance(value, int) else math.isfinite(value)):
+            raise InputError(f"{value}: a finite number expected in a filter, of 64 bits where it is whole")
         return repr(value)
     try:
         value.encode()

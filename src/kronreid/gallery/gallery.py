@@ -6,20 +6,26 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from tqdm import tqdm
 
 from kronreid.data.images import ImageLike, as_list, open_rgb
 from kronreid.errors import InputError
-from kronreid.gallery.entries import Entry, format_box
+from kronreid.gallery.entries import UNKNOWN_TIME, Entry, format_box
 from kronreid.gallery.filters import Scalar, Selection, Time, format_time, parse_time
 from kronreid.gallery.indexing import AddReport, Embeds, add_entries, entries_of, filled, identified
-from kronreid.gallery.search import Scores, SearchResult, search
-from kronreid.gallery.store import Store
+from kronreid.gallery.rescoring import Scores
+from kronreid.gallery.search import SearchResult, search
+from kronreid.gallery.store import MOST, Store
+
+if TYPE_CHECKING:
+    from kronreid.gallery.cache import MapCache
 
 _PROPERTY = "kronreid."
+#: The columns that `Gallery.counts` reads; anything else is an attribute.
+_COLUMNS = {"camera": "camera", "identity": "identity", "source": "source", "hour": "time", "day": "time"}
 
 
 @dataclass(frozen=True)
@@ -74,12 +80,14 @@ class Gallery:
         embedder: Makes the vectors. Without one, a gallery that exists can be listed, changed and verified;
             one that does not exist is not created. `attach` gives it one later.
         matcher: Looks again at the best candidates of a search.
-        token: Credentials for a server, as ``user:password`` or an API key.
+        token: Credentials for a server, as ``user:password`` or an API key; without, those of MILVUS_TOKEN in
+            the environment.
         collection: Name of the collection, where one server holds several galleries.
+        cache: Where the matcher's maps of candidates are kept for later searches.
 
     Raises:
         InputError: The address is no gallery, is open in another process or does not answer; or its vectors
-            were made by another model.
+            were made by another model; or the matcher's maps cannot be kept.
 
     Example:
         >>> with kronreid.Gallery("people.db", embedder, matcher) as gallery:
@@ -96,10 +104,15 @@ class Gallery:
         *,
         token: str = "",
         collection: str = "people",
+        cache: "MapCache | None" = None,
     ) -> None:
         self.uri = str(uri)
+        self.place = {"uri": self.uri, "token": token, "collection": collection}
         self.embedder: Embeds | None = None
         self.matcher = matcher
+        self.cache = cache
+        if cache is not None and matcher is not None:
+            cache.check(matcher)
         remote = self.uri.startswith(("http://", "https://"))
         if embedder is None and not remote and not Path(self.uri).exists():
             raise InputError(f"{self.uri}: no such gallery; add pictures to it first")
@@ -265,6 +278,7 @@ class Gallery:
             matcher_weight,
             selection,
             group_by,
+            self.cache,
         )
         if not result.hits and not self.count:
             raise InputError(f"{self.uri}: the gallery is empty; add pictures to it first")
@@ -284,9 +298,62 @@ class Gallery:
             size = sum(file.stat().st_size for file in Path(self.uri).rglob("*") if file.is_file())
         return GalleryInfo(self.uri, self.count, self.dimension, self.fingerprint, self.model, size)
 
-    def entries(self, selection: Selection | None = None) -> Iterator[Entry]:
-        """Every picture that meets the selection; all without one."""
-        yield from self._store.entries((selection or Selection()).expression())
+    def entry(self, id: str) -> Entry | None:
+        """The picture with this identifier; None if it is not there."""
+        return next(iter(self._store.get([id])), None)
+
+    def entries(
+        self, selection: Selection | None = None, offset: int = 0, limit: int | None = None
+    ) -> Iterator[Entry]:
+        """Every picture that meets the selection; all without one.
+
+        Args:
+            selection: Which.
+            offset: With `limit`: how many to pass over. The order stays while nothing is added or changed.
+            limit: At most so many; None for all.
+
+        Raises:
+            InputError: A limit or offset that is impossible.
+        """
+        expression = (selection or Selection()).expression()
+        if limit is None and offset == 0:
+            yield from self._store.entries(expression)
+            return
+        if limit is None or not 1 <= limit <= MOST // 2 or offset < 0:
+            raise InputError(
+                f"limit {limit}, offset {offset}: 1 to {MOST // 2:,} pictures from 0 on expected"
+            )
+        yield from self._store.page(offset, limit, expression)
+
+    def counts(self, *by: str, selection: Selection | None = None) -> dict[tuple[Any, ...], int]:
+        """How many pictures there are of each kind.
+
+        Every picture that is counted by something is read for it, about 20 seconds for a million of them.
+
+        Args:
+            by: ``camera``, ``identity``, ``source``, ``hour``, ``day`` or names of attributes; several count
+                their combinations.
+            selection: Only these.
+
+        Returns:
+            Counts by the values of `by`, in that order; None where unknown. An hour or a day is its start in
+            seconds since 1970 (UTC).
+
+        Example:
+            >>> gallery.counts("camera", "hour")
+            {("1", 1714557600.0): 20, ("2", None): 3}
+            >>> gallery.counts(selection=Selection(camera=1))
+            {(): 20}
+        """
+        expression = (selection or Selection()).expression()
+        if not by:
+            return {(): self._store.count(expression)}
+        columns = sorted({_COLUMNS.get(name, "attributes") for name in by})
+        counts: dict[tuple[Any, ...], int] = {}
+        for row in self._store.values(columns, expression):
+            key = tuple(_kind(name, row) for name in by)
+            counts[key] = counts.get(key, 0) + 1
+        return counts
 
     def delete(self, selection: Selection) -> int:
         """Remove the pictures that meet the selection from the gallery; their files stay.
@@ -398,6 +465,17 @@ def json_values(attributes: Mapping[str, Any]) -> dict[str, Any]:
         raise InputError(
             f"attributes: only text, numbers, true/false, lists and objects can be stored ({error})"
         ) from None
+
+
+def _kind(name: str, row: Mapping[str, Any]) -> Any:
+    """What `Gallery.counts` counts a row as."""
+    if name in ("hour", "day"):
+        length = 3600 if name == "hour" else 86400
+        return None if row["time"] in (None, UNKNOWN_TIME) else row["time"] // length * length
+    if name in _COLUMNS:
+        return row[name] or None
+    value = (row["attributes"] or {}).get(name)
+    return value if value is None or isinstance(value, Scalar) else json.dumps(value)
 
 
 def _some(selection: Selection) -> str:

@@ -152,6 +152,7 @@ def add_entries(
     started = time.perf_counter()
     batches = [entries[start : start + batch_size] for start in range(0, len(entries), batch_size)]
     known: set[str] = set()  # of this run: the database may not tell yet of the last ones
+    store.catch_up()
     bar = tqdm(total=len(entries), unit=" pictures", desc="adding", disable=None if progress else True)
     with bar, ThreadPoolExecutor(workers) as readers, ThreadPoolExecutor(1) as ahead:
 

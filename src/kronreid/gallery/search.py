@@ -2,9 +2,8 @@
 
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, fields
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
@@ -13,16 +12,12 @@ from kronreid.errors import InputError
 from kronreid.evaluation.pairs import fuse
 from kronreid.gallery.entries import Entry, format_box
 from kronreid.gallery.filters import Selection, format_time
-from kronreid.gallery.indexing import Embeds, picture_of, unit
+from kronreid.gallery.indexing import Embeds, unit
+from kronreid.gallery.rescoring import Scores, probabilities_of
 from kronreid.gallery.store import MOST, Store
 
-
-class Scores(Protocol):
-    """What a gallery asks of a matcher; `kronreid.load` gives one."""
-
-    def score(self, query: Any, candidates: Any, progress: bool = False) -> np.ndarray:
-        """Probability of the same person, (Q, G) float32."""
-        ...
+if TYPE_CHECKING:
+    from kronreid.gallery.cache import MapCache
 
 
 @dataclass(frozen=True)
@@ -75,8 +70,8 @@ class SearchResult:
 
     Attributes:
         hits: Best first. Those that the matcher scored come first, by both scores; then by similarity.
-        seconds: Time by stage: ``embed`` the query, ``search`` the database, ``decode`` the candidates,
-            ``match`` them, and the ``total``.
+        seconds: Time by stage: ``embed`` the query, ``search`` the database, read the ``cache`` if there is
+            one, ``decode`` the other candidates, ``match`` them all, and the ``total``.
         groups: The same hits by what they share, the group of the best hit first; empty if not asked for.
         unreadable: Why the matcher could not look at some candidates; they keep their similarity.
     """
@@ -108,7 +103,7 @@ def search(
     matcher_weight: float,
     selection: Selection,
     group_by: str | None = None,
-    workers: int = 4,
+    cache: "MapCache | None" = None,
 ) -> SearchResult:
     """See `Gallery.search`."""
     for name, value in (("top", top), ("rerank_top", rerank_top)):
@@ -126,16 +121,9 @@ def search(
     unreadable: list[str] = []
     if matcher is not None and found:
         candidates = [entry for entry, _ in found[:rerank_top]]
-        with ThreadPoolExecutor(workers) as pool:
-            pictures = list(pool.map(_picture_or_reason, candidates))
-        unreadable = [picture for picture in pictures if isinstance(picture, str)]
-        readable = [i for i, picture in enumerate(pictures) if not isinstance(picture, str)]
-        clock.stop("decode")
-        if readable:
-            scores = matcher.score(list(query), [pictures[i] for i in readable]).mean(axis=0)
-            for i, score in zip(readable, scores):
-                probabilities[i] = float(score)
-        clock.stop("match")
+        probabilities[: len(candidates)], unreadable = probabilities_of(
+            matcher, query, candidates, cache, clock.stop
+        )
     hits = ranked(found, probabilities, matcher_weight)
     groups: list[Group] = []
     if group_by is None:
@@ -182,13 +170,6 @@ def grouped(hits: Sequence[Hit], by: str) -> list[Group]:
         place = repr(key) if key is not None else hit.id
         groups.setdefault(place, Group(key, [])).hits.append(hit)
     return list(groups.values())
-
-
-def _picture_or_reason(entry: Entry) -> Image.Image | str:
-    try:
-        return picture_of(entry)
-    except InputError as error:
-        return str(error)
 
 
 class _Clock:

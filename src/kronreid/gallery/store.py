@@ -8,9 +8,11 @@ database's own cosine (it would normalise them again for every query).
 import logging
 import os
 import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,8 @@ from pymilvus import DataType, MilvusClient, MilvusException
 from kronreid.errors import InputError
 from kronreid.gallery.entries import Entry
 from kronreid.gallery.filters import quote
+
+log = logging.getLogger(__name__)
 
 # pymilvus prints every error that it raises as well, with a traceback; Milvus Lite logs it a third time, and
 # without a handler of its own that ends on the terminal.
@@ -34,6 +38,13 @@ MOST = 16_384
 PAGE, PAGE_EMBEDDED, PAGE_WITH_VECTORS = 10_000, 100_000, 8_000
 #: How long a call to a server is tried again, with growing pauses, while the server does not answer.
 PATIENCE_SECONDS = 60.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
+_CONNECTING_SECONDS = 5.0
+#: How long it may take a server to read a large collection into its memory when it is opened.
+LOADING_SECONDS = 1800.0
+#: A server may answer from what it knew so long ago, without waiting for its own messages to arrive, where
+#: nothing was written from here since then. It is Milvus's own bound; in practice it lags by 0.2 s.
+BOUND_SECONDS = 5.0
 
 _INDEX = "AUTOINDEX"
 _LONGEST_TEXT = 65_535
@@ -41,8 +52,13 @@ _TROUBLE = {
     "no space left": "the disk is full; free some space and run the same command again",
     "disk quota": "the disk quota is used up; free some space and run the same command again",
     "read-only file system": "the disk is read-only",
+    "memory quota": "the server's memory is used up; give it more, then run the same command again",
+    "unauthenticated": "the server wants other credentials; name user:password as the token or in MILVUS_TOKEN",
 }
-_SILENCE = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "Retry timeout", "connecting")
+_BOUNDED: dict[str, Any] = {"consistency_level": "Bounded"}
+_SILENCE = ("unavailable", "deadline_exceeded", "retry timeout", "connecting")
+#: What a server says while it or a part of it is starting.
+_NOT_READY = ("not ready", "not loaded", "not fully loaded", "recovering", "not available", "node not found")
 
 
 @dataclass
@@ -51,6 +67,10 @@ class _Engine:
 
     users: int = 0
     broken: bool = False
+
+
+class _Silent(InputError):
+    """A server that does not answer, for now."""
 
 
 _engines: dict[str, _Engine] = {}
@@ -63,7 +83,7 @@ class Store:
     Args:
         uri: A file name ending in ``.db``, or ``http(s)://host:port``.
         collection: Name of the collection.
-        token: Credentials for a server, as it expects them.
+        token: Credentials for a server, as it expects them; without, those of MILVUS_TOKEN in the environment.
 
     Raises:
         InputError: The address is neither, the file is no gallery or is open in another process, or the
@@ -76,7 +96,8 @@ class Store:
         self.embedded = not uri.startswith(("http://", "https://"))
         self._client: MilvusClient | None = None
         self._engine: _Engine | None = None
-        self._patience: dict[str, float] = {} if self.embedded else {"timeout": PATIENCE_SECONDS}
+        self._written = -BOUND_SECONDS
+        self._patience = PATIENCE_SECONDS if not self.embedded else 0.0
         # A connection of its own does not inherit another one's pause after a failure. And the server inside
         # this process takes its client's pings for an attack.
         options = {"grpc.use_local_subchannel_pool": 1}
@@ -84,12 +105,16 @@ class Store:
             self._path = os.path.realpath(uri)
             self._enter_file()
             options["grpc.keepalive_time_ms"] = 2**31 - 1
+        connect = partial(
+            MilvusClient,
+            self._path if self.embedded else uri,
+            token="" if self.embedded else token or os.environ.get("MILVUS_TOKEN", ""),
+            dedicated=True,
+            grpc_options=options,
+            timeout=None if self.embedded else min(self._patience, _CONNECTING_SECONDS),
+        )
         try:
-            with self._trouble():
-                address = self._path if self.embedded else uri
-                self._client = MilvusClient(
-                    address, token=token, dedicated=True, grpc_options=options, **self._patience
-                )
+            self._client = self._patiently(connect)
             if self.exists:
                 self._make_ready()
         except BaseException:
@@ -97,12 +122,11 @@ class Store:
             raise
 
     def _make_ready(self) -> None:
-        with self._trouble():
-            if self.embedded:
-                # What an interrupted run left in the log is searched row by row until it is flushed.
-                self.client.flush(self.collection)
-            else:
-                self.client.load_collection(self.collection)
+        if self.embedded:
+            # What an interrupted run left in the log is searched row by row until it is flushed.
+            self._call("flush", self.collection)
+        else:
+            self._call("load_collection", self.collection, timeout=LOADING_SECONDS)
 
     # ── the file ────────────────────────────────────────────────────────────────────────────────────
 
@@ -157,23 +181,51 @@ class Store:
             raise InputError(f"{self.uri}: the gallery is closed; open it again")
         return self._client
 
+    def _call(self, name: str, /, *arguments: Any, writing: bool = False, **options: Any) -> Any:
+        """A method of the client, patiently."""
+        options.setdefault("timeout", None if self.embedded else self._patience)
+        return self._patiently(lambda: getattr(self.client, name)(*arguments, **options), writing)
+
+    def _patiently(self, action: Callable[[], Any], writing: bool = False) -> Any:
+        """Does what may be done twice: a server that does not answer is asked again, with growing pauses, for
+        `PATIENCE_SECONDS`.
+
+        Raises:
+            InputError: What the user can mend, in one line.
+        """
+        until = time.monotonic() + self._patience
+        pause = _FIRST_PAUSE
+        while True:
+            try:
+                with self._trouble(writing):
+                    return action()
+            except _Silent as silence:
+                if time.monotonic() + pause > until:
+                    raise
+                if pause == _FIRST_PAUSE:
+                    log.warning("%s; trying again for %.0f s", silence, until - time.monotonic())
+                time.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE)
+
     @contextmanager
     def _trouble(self, writing: bool = False) -> Iterator[None]:
-        """Turns what the user can mend into one line. After a failed write nothing more is written: a log
-        that ends in half a row would swallow whatever follows it."""
+        """Turns what the user can mend into one line. After a failed write to a file nothing more is written:
+        a log that ends in half a row would swallow whatever follows it."""
         try:
             yield
         except MilvusException as error:
             if writing and self.embedded:
                 self.close(broken=True)
-            text = str(error.message)
+            text = f"{error.message} {error.__cause__}".lower()
             for sign, advice in _TROUBLE.items():
-                if sign in text.lower():
+                if sign in text:
                     raise InputError(f"{self.uri}: {advice}") from error
+            if not self.embedded and any(sign in text for sign in _NOT_READY):
+                raise _Silent(f"{self.uri}: the Milvus server is not ready ({error.message})") from error
             if not self.embedded and any(sign in text for sign in _SILENCE):
-                raise InputError(
+                raise _Silent(
                     f"{self.uri}: the Milvus server does not answer; start it or check the address, "
-                    "then run the same again"
+                    "and run the same again"
                 ) from error
             raise
 
@@ -190,8 +242,7 @@ class Store:
     @property
     def exists(self) -> bool:
         """Whether the collection has been created."""
-        with self._trouble():
-            return bool(self.client.has_collection(self.collection, **self._patience))
+        return bool(self._call("has_collection", self.collection))
 
     def create(self, dimension: int, properties: dict[str, str]) -> None:
         """Create the collection for vectors of `dimension`, with what is to be remembered about it."""
@@ -200,7 +251,7 @@ class Store:
         schema.add_field("vector", DataType.FLOAT_VECTOR, dim=dimension)
         for name in ("path", "box", "camera", "identity", "source"):
             schema.add_field(name, DataType.VARCHAR, max_length=_LONGEST_TEXT)
-        schema.add_field("time", DataType.DOUBLE, nullable=True)
+        schema.add_field("time", DataType.DOUBLE)
         schema.add_field("attributes", DataType.JSON)
         index = None
         if not self.embedded:
@@ -208,37 +259,45 @@ class Store:
             # graphs took longer to build than they ever save at the sizes that suit a file.
             index = self.client.prepare_index_params()
             index.add_index("vector", index_type=_INDEX, metric_type="IP")
-        with self._trouble(writing=True):
-            self.client.create_collection(
-                self.collection,
-                schema=schema,
-                index_params=index,
-                consistency_level="Strong",
-                properties=properties,
-                **self._patience,
-            )
+        self._call(
+            "create_collection",
+            self.collection,
+            schema=schema,
+            index_params=index,
+            consistency_level="Strong",
+            properties=properties,
+            timeout=LOADING_SECONDS,
+            writing=True,
+        )
 
     def properties(self) -> dict[str, str]:
         """What was remembered at creation."""
-        with self._trouble():
-            return dict(
-                self.client.describe_collection(self.collection, **self._patience).get("properties") or {}
-            )
+        return dict(self._call("describe_collection", self.collection).get("properties") or {})
 
-    def count(self) -> int:
-        """Number of rows."""
-        with self._trouble():
-            rows = self.client.query(self.collection, output_fields=["count(*)"], **self._patience)
+    def count(self, expression: str = "", **how: Any) -> int:
+        """Number of rows that meet the expression."""
+        rows = self._call("query", self.collection, filter=expression, output_fields=["count(*)"], **how)
         return int(rows[0]["count(*)"])
+
+    def catch_up(self) -> None:
+        """Wait until the database can tell of everything that was written by now, from wherever."""
+        if not self.embedded:
+            self.count('id == ""', consistency_level="Strong")
+
+    def _seen(self) -> dict[str, Any]:
+        """How a reading call is to be made so that whatever was written from here is seen.
+
+        To be sure of every write, a server waits for its clock's next tick, up to 0.2 s.
+        """
+        return {} if time.monotonic() - self._written < BOUND_SECONDS else _BOUNDED
 
     # ── rows ────────────────────────────────────────────────────────────────────────────────────────
 
     def existing(self, ids: Sequence[str]) -> set[str]:
-        """Those of `ids` that are there."""
+        """Those of `ids` that are there; a server may not tell yet of what came after `catch_up`."""
         if not ids:
             return set()
-        with self._trouble():
-            rows = self.client.get(self.collection, ids=list(ids), output_fields=["id"], **self._patience)
+        rows = self._call("get", self.collection, ids=list(ids), output_fields=["id"], **_BOUNDED)
         return {row["id"] for row in rows}
 
     def upsert(self, entries: Sequence[Entry], vectors: np.ndarray) -> None:
@@ -249,8 +308,8 @@ class Store:
                 written before is safe.
         """
         rows = [entry.to_row() | {"vector": vector} for entry, vector in zip(entries, vectors)]
-        with self._trouble(writing=True):
-            self.client.upsert(self.collection, rows, **self._patience)
+        self._call("upsert", self.collection, rows, writing=True)
+        self._written = time.monotonic()
 
     def flush(self) -> None:
         """Sort what was written into segments: Milvus Lite is slow to search its newest rows without it.
@@ -258,35 +317,63 @@ class Store:
         A server searches them as they are, and does not like to be told.
         """
         if self.embedded:
-            with self._trouble(writing=True):
-                self.client.flush(self.collection)
+            self._call("flush", self.collection, writing=True)
 
     def delete(self, ids: Sequence[str]) -> None:
         """Remove rows."""
-        with self._trouble(writing=True):
-            for start in range(0, len(ids), PAGE):
-                self.client.delete(self.collection, ids=list(ids[start : start + PAGE]), **self._patience)
+        for start in range(0, len(ids), PAGE):
+            self._call("delete", self.collection, ids=list(ids[start : start + PAGE]), writing=True)
+        self._written = time.monotonic()
 
     def search(self, vector: np.ndarray, top: int, expression: str = "") -> list[tuple[Entry, float]]:
-        """The `top` entries nearest to a unit vector (D,), with their cosine similarity, best first."""
-        with self._trouble():
-            (hits,) = self.client.search(
-                self.collection,
-                data=[vector],
-                limit=top,
-                filter=expression,
-                output_fields=FIELDS,
-                search_params={"metric_type": "IP"},
-                **self._patience,
-            )
+        """The `top` entries nearest to a unit vector (D,), with their cosine similarity, best first.
+
+        What was written from here is always found.
+        """
+        (hits,) = self._call(
+            "search",
+            self.collection,
+            data=[vector],
+            limit=top,
+            filter=expression,
+            output_fields=FIELDS,
+            search_params={"metric_type": "IP"},
+            **self._seen(),
+        )
         return [(Entry.from_row(hit["entity"] | {"id": hit["id"]}), float(hit["distance"])) for hit in hits]
 
-    def first(self, limit: int, expression: str = "") -> list[Entry]:
-        """Any `limit` entries."""
-        with self._trouble():
-            rows = self.client.query(
-                self.collection, filter=expression, limit=limit, output_fields=FIELDS, **self._patience
-            )
+    def get(self, ids: Sequence[str]) -> list[Entry]:
+        """The entries of these identifiers that are there, in no particular order."""
+        rows = self._call("get", self.collection, ids=list(ids), output_fields=FIELDS, **self._seen())
+        return [Entry.from_row(row) for row in rows]
+
+    def page(self, offset: int, limit: int, expression: str = "") -> list[Entry]:
+        """`limit` entries, at most half of `MOST`, after `offset` others; only writing alters the order."""
+        if self.embedded or offset + limit <= MOST:
+            return self._page(offset, limit, expression)
+        # A server gives rows by identifier, but refuses to skip many. How many lie below a bound it counts
+        # quickly; the last bound that leaves no more to skip than it allows is found by halving.
+        low, below, high = 0, 0, 16**4
+        while high - low > 1 and offset + limit - below > MOST:
+            middle = (low + high) // 2
+            found = self.count(_both(f"id < {quote(f'{middle:04x}')}", expression), **self._seen())
+            if found <= offset:
+                low, below = middle, found
+            else:
+                high = middle
+        bound = f"id >= {quote(f'{low:04x}')}" if low else ""
+        return self._page(offset - below, limit, _both(bound, expression))
+
+    def _page(self, offset: int, limit: int, expression: str) -> list[Entry]:
+        rows = self._call(
+            "query",
+            self.collection,
+            filter=expression,
+            offset=offset,
+            limit=limit,
+            output_fields=FIELDS,
+            **self._seen(),
+        )
         return [Entry.from_row(row) for row in rows]
 
     def entries(self, expression: str = "") -> Iterator[Entry]:
@@ -299,6 +386,10 @@ class Store:
         for row in self._rows(expression, [*FIELDS, "vector"], PAGE_WITH_VECTORS):
             yield Entry.from_row(row), np.asarray(row["vector"], np.float32)
 
+    def values(self, fields: list[str], expression: str = "") -> Iterator[dict[str, Any]]:
+        """Only these fields (and ``id``) of all rows that meet the expression."""
+        yield from self._rows(expression, fields, PAGE_EMBEDDED if self.embedded else PAGE)
+
     def _rows(self, expression: str, fields: list[str], page: int) -> Iterator[dict[str, Any]]:
         """Rows in the order of their identifiers.
 
@@ -307,18 +398,16 @@ class Store:
         """
         limit = None if self.embedded else MOST
         for bounds in _ranges(self.count(), page):
-            parts = [part for part in (bounds, expression and f"({expression})") if part]
-            with self._trouble():
-                rows = self.client.query(
-                    self.collection,
-                    filter=" and ".join(parts),
-                    limit=limit,
-                    output_fields=fields,
-                    **self._patience,
-                )
+            condition = _both(bounds, expression)
+            rows = self._call("query", self.collection, filter=condition, limit=limit, output_fields=fields)
             if len(rows) == limit:
                 raise InputError(f"{self.uri}: grew manifold while it was read; run the same again")
             yield from sorted(rows, key=lambda row: row["id"])
+
+
+def _both(one: str, other: str) -> str:
+    """Two conditions together, either of which may be empty."""
+    return " and ".join(f"({part})" for part in (one, other) if part)
 
 
 def _ranges(rows: int, page: int) -> list[str]:

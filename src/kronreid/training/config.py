@@ -8,6 +8,7 @@ A config file names its difference from another one in `base:`; files read like 
 """
 
 import copy
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -200,6 +201,40 @@ SECTIONS = {
     "training": TrainingOptions,
 }
 
+#: Smallest and largest value of each number that means nothing, or does harm unseen, beyond them.
+LIMITS: dict[str, tuple[float, float]] = {
+    "augment.crop_area": (0.001, 1),
+    "augment.crop_aspect": (0.001, math.inf),
+    "augment.flip": (0, 1),
+    "augment.shift": (0, 1),
+    "augment.erase": (0, 1),
+    "data.workers": (0, math.inf),
+    "batch.hard_identities": (0, math.inf),
+    "batch.negatives": (1, math.inf),
+    "batch.hard_negatives": (0, math.inf),
+    "loss.triplet": (0, math.inf),
+    "loss.margin": (0, 2),
+    "loss.regulariser": (0, math.inf),
+    "loss.regulariser_margin": (-1, 1),
+    "loss.identity": (0, math.inf),
+    "loss.smoothing": (0, 1),
+    "loss.oim": (0, math.inf),
+    "loss.oim_temperature": (1e-6, math.inf),
+    "loss.oim_momentum": (0, 1),
+    "loss.pooled": (0, math.inf),
+    "optimiser.lr": (0, math.inf),
+    "optimiser.new_lr": (0, math.inf),
+    "optimiser.momentum": (0, 1),
+    "optimiser.weight_decay": (0, math.inf),
+    "optimiser.decay_iterations": (1, math.inf),
+    "optimiser.factor": (0, 1),
+    "optimiser.warmup": (0, math.inf),
+    "training.evaluate_every": (0, math.inf),
+    "training.average_weights": (0, 0.999999),
+    "training.seed": (0, 2**32 - 1),
+    "training.devices": (1, math.inf),
+}
+
 
 def read_config(path: str | Path, changes: Sequence[str] = ()) -> Config:
     """Read a config file, its bases below it and the changes above it.
@@ -233,7 +268,7 @@ def make_config(values: dict[str, Any], source: str = "config") -> Config:
     """Check plain values against the options' types.
 
     Raises:
-        InputError: A key is unknown or a value of the wrong type.
+        InputError: A key is unknown, or a value of the wrong type or out of `LIMITS`.
     """
     values = copy.deepcopy(values)
     model = values.pop("model", None)
@@ -258,11 +293,20 @@ def make_config(values: dict[str, Any], source: str = "config") -> Config:
             f"{source}: training.iterations {training.iterations} must be a positive multiple of "
             f"training.epoch {training.epoch}"
         )
-    if config.batch.hard_identities < 0:
-        raise InputError(f"{source}: batch.hard_identities {config.batch.hard_identities}; 0 turns it off")
-    if config.loss.oim_temperature <= 0:
-        raise InputError(f"{source}: loss.oim_temperature {config.loss.oim_temperature} must be above 0")
+    _check_limits(config, source)
     return config
+
+
+def _check_limits(config: Config, source: str) -> None:
+    for name, (low, high) in LIMITS.items():
+        section, _, option = name.partition(".")
+        value = getattr(getattr(config, section), option)
+        numbers = value if isinstance(value, tuple) else (value,)
+        if value is None or (all(low <= one <= high for one in numbers) and numbers[0] <= numbers[-1]):
+            continue
+        limits = f"at least {low:g}" if high == math.inf else f"{low:g} to {high:g}"
+        order = ", the smaller first" if len(numbers) > 1 else ""
+        raise InputError(f"{source}: {name} {value}: {limits} expected{order}")
 
 
 def build_model(config: Config, source: str = "config") -> Any:

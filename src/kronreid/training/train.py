@@ -10,6 +10,7 @@ import lightning
 import torch
 from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch.utils.data import DataLoader
 
 from kronreid.data.readers import read
@@ -22,7 +23,9 @@ from kronreid.data.samplers import (
 )
 from kronreid.data.transforms import TrainTransform
 from kronreid.errors import InputError
+from kronreid.evaluation import dataset_task
 from kronreid.models.kpm import KPM
+from kronreid.models.storage import one_line
 from kronreid.training.callbacks import CHECKPOINT, RunFolder, mean_of_weights
 from kronreid.training.config import Config, build_model, to_yaml
 from kronreid.training.hard import HardIdentitySearch
@@ -80,11 +83,30 @@ class TrainingData(lightning.LightningDataModule):
         return DataLoader([0])  # type: ignore[arg-type]
 
 
-def lightning_module(config: Config, identities: int) -> ReIDTraining:
-    """The config's network in the way of training that fits it."""
-    model = build_model(config)
+def lightning_module(config: Config, identities: int, source: str = "config") -> ReIDTraining:
+    """The config's network in the way of training that fits it; `source` names the config in messages."""
+    model = build_model(config, source)
     way = PairTraining if isinstance(model, KPM) else EmbeddingTraining
     return way(model, config, identities)
+
+
+def check_evaluation(config: Config, dataset: ReIDDataset, pairs: bool) -> None:
+    """Complain now about what would stop the first evaluation, which may be hours away.
+
+    Args:
+        config: As it trains.
+        dataset: As it was read.
+        pairs: Whether a pair model trains, which re-scores the best of each query's list.
+
+    Raises:
+        InputError: The protocol is unknown or does not fit the model or the data set's labels.
+    """
+    task, _ = dataset_task(dataset, config.data.protocol or dataset.protocol)
+    if pairs and (task.protocol.draws or task.protocol.average_queries):
+        raise InputError(
+            f"data.protocol: {task.protocol.name} has no one list whose best a pair model could re-score while "
+            "it trains; name another one, or set training.evaluate_every to 0"
+        )
 
 
 def train(config: Config, out: str | Path, resume: bool = False, source: Path | None = None) -> Path:
@@ -115,7 +137,9 @@ def train(config: Config, out: str | Path, resume: bool = False, source: Path | 
     data = TrainingData(dataset, config)
     data.sampler(0, config.training.devices)  # complains early about a data set that does not fit the batch
     lightning.seed_everything(config.training.seed, verbose=False)
-    module = lightning_module(config, len(identities(dataset.train)))
+    module = lightning_module(config, len(identities(dataset.train)), str(source or "config"))
+    if config.training.evaluate_every:
+        check_evaluation(config, dataset, isinstance(module, PairTraining))
     folder = RunFolder(out, config, dataset)
     module.evaluate = folder.evaluate
     if first_process:
@@ -131,24 +155,29 @@ def train(config: Config, out: str | Path, resume: bool = False, source: Path | 
         callbacks.insert(0, mean_of_weights(options.average_weights))
     if terminal:
         callbacks.append(TQDMProgressBar())
-    trainer = lightning.Trainer(
-        accelerator=options.accelerator,
-        devices=options.devices,
-        strategy="ddp" if options.devices > 1 else "auto",
-        sync_batchnorm=options.devices > 1 and torch.cuda.is_available(),
-        use_distributed_sampler=False,
-        precision=options.precision,
-        max_epochs=options.iterations // options.epoch,
-        check_val_every_n_epoch=options.evaluate_every or None,
-        limit_val_batches=1 if options.evaluate_every else 0,
-        num_sanity_val_steps=0,
-        log_every_n_steps=options.epoch,
-        logger=TensorBoardLogger(out, name=None, version="tensorboard"),
-        callbacks=callbacks,
-        enable_checkpointing=False,
-        enable_progress_bar=terminal,
-        enable_model_summary=False,
-    )
+    try:
+        trainer = lightning.Trainer(
+            accelerator=options.accelerator,
+            devices=options.devices,
+            strategy="ddp" if options.devices > 1 else "auto",
+            sync_batchnorm=options.devices > 1 and torch.cuda.is_available(),
+            use_distributed_sampler=False,
+            precision=options.precision,
+            max_epochs=options.iterations // options.epoch,
+            check_val_every_n_epoch=options.evaluate_every or None,
+            limit_val_batches=1 if options.evaluate_every else 0,
+            num_sanity_val_steps=0,
+            log_every_n_steps=options.epoch,
+            logger=TensorBoardLogger(out, name=None, version="tensorboard"),
+            callbacks=callbacks,
+            enable_checkpointing=False,
+            enable_progress_bar=terminal,
+            enable_model_summary=False,
+        )
+    except MisconfigurationException as error:  # no such device here, or not as many
+        raise InputError(
+            f"training.accelerator {options.accelerator}, training.devices {options.devices}: {one_line(error)}"
+        ) from None
     if resume and not checkpoint.is_file():
         log.info("%s has no complete epoch yet; starting from the beginning", out)
     try:

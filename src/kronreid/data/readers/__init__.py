@@ -66,9 +66,9 @@ def read(root: str | Path, layout: str | None = None, split: int = 0) -> ReIDDat
             raise InputError(f"{root}: could be read as {', '.join(found)}; choose one with --layout")
         layout = found[0]
     if layout not in LAYOUTS:
-        raise InputError(f"--layout {layout}: unknown; one of {', '.join(LAYOUTS)}")
+        raise InputError(f"--layout {layout} (or data.layout): unknown; one of {', '.join(LAYOUTS)}")
     if layout in WITH_SPLITS:
         return LAYOUTS[layout](Path(root), split=split)
     if split:
-        raise InputError(f"--split {split}: layout {layout} has one division; leave it out")
+        raise InputError(f"--split {split} (or data.split): layout {layout} has one division; leave it out")
     return LAYOUTS[layout](Path(root))

@@ -1,0 +1,293 @@
+"""Train rows beside each other, one after another, and report them.
+
+    python benchmarks/ablation.py configs/horeid/market1501-split configs/kpm/market1501-split/kpm*.yaml \\
+        --seeds 0 1 2 --out runs/ablation --rerank horeid kpm-rsa-hg \\
+        --table table.md --png curves.png --json ablation.json
+
+Every row is trained once for every seed, in ``DIR/<row>/seed-<seed>``, a run folder with a ``train.log``. The
+newest weights are then evaluated in full precision, as `kronreid evaluate` does it (``evaluation.json``; of a
+pair model also its own pooled ranking, ``evaluation-pooled.json``). The same command goes on where it was
+interrupted: a finished run is skipped, an interrupted one continues after its last complete epoch. A run that
+fails is reported and does not stop the others.
+
+A row that starts from ``runs/NAME`` starts from the row NAME of the same seed if that is given, too.
+A run that was trained by hand joins in by `kronreid evaluate RUN --data ROOT --json RUN/evaluation.json`.
+
+The report gives mean and standard deviation over seeds, and marks the rows whose budget (pictures seen,
+batch, augmentation, input, schedule, backbone) is not the one of most rows. ``--report-only`` makes it of
+what there is so far; without a CONFIG, of every run folder below ``--out``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import gc
+import json
+import logging
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from ablation_report import EVALUATION, POOLED, RERANKED, read_rows, report, write
+from kronreid.data.readers import read
+from kronreid.data.records import ReIDDataset
+from kronreid.errors import InputError
+from kronreid.evaluation import evaluate_dataset
+from kronreid.models.inference import Matcher, load
+from kronreid.training.config import Config, read_config
+from kronreid.training.rows import changes, row_name
+from kronreid.training.train import train
+
+log = logging.getLogger("kronreid.ablation")
+
+#: How a second model orders another's best candidates: beside the first stage, or alone as in KPM.
+SAYS = {"equal say": None, "alone": 1.0}
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One run: a row's name, its seed, its file, its folder, its options, and the run it starts from."""
+
+    row: str
+    seed: int
+    source: Path
+    folder: Path
+    config: Config
+    start: Path | None
+
+    def __str__(self) -> str:
+        return f"{self.row} seed {self.seed}"
+
+
+def rows_of(given: Sequence[Path]) -> dict[str, Path]:
+    """Config files, and all those in the folders given, by the row's name.
+
+    Raises:
+        InputError: A folder without configs, or two files of one name.
+    """
+    rows: dict[str, Path] = {}
+    for path in given:
+        files = sorted(path.glob("*.yaml")) if path.is_dir() else [path]
+        if not files:
+            raise InputError(f"CONFIG {path}: a folder without .yaml files")
+        for file in files:
+            name = row_name(file) or file.stem
+            if rows.setdefault(name, file).resolve() != file.resolve():
+                raise InputError(f"CONFIG {file}: has the name of {rows[name]}; rename one")
+    return rows
+
+
+def plan(rows: dict[str, Path], seeds: Sequence[int], settings: Sequence[str], out: Path) -> list[Planned]:
+    """All runs, seed by seed; rows that start from another row come after it.
+
+    Raises:
+        InputError: A config is wrong, or a run's folder holds a run with other options.
+    """
+    planned: list[Planned] = []
+    for seed in seeds:
+        first: list[Planned] = []
+        later: list[Planned] = []
+        runs = {row: out / row / f"seed-{seed}" for row in rows}
+        starts = {f"runs/{Path(row).name}": folder for row, folder in reversed(runs.items())}
+        for row, source in rows.items():
+            own = [*settings, f"training.seed={seed}"]
+            config = read_config(source, own)
+            start = starts.get(str(config.model.get("backbone", {}).get("weights")))
+            if start is not None:
+                config = read_config(source, [*own, f"model.backbone.weights={json.dumps(str(start))}"])
+            (first if start is None else later).append(Planned(row, seed, source, runs[row], config, start))
+        planned += first + later
+    for run in planned:
+        if run.config.training.devices != 1:
+            raise InputError(
+                f"{run.source}: training.devices {run.config.training.devices}; only 1 works here"
+            )
+        if (run.folder / "config.yaml").is_file():
+            other = changes(run.config, read_config(run.folder / "config.yaml"))
+            if other:
+                name, (here, there) = next(iter(other.items()))
+                raise InputError(
+                    f"--out {run.folder}: was trained with {name} {there}, not {here}; take another --out or "
+                    "remove that folder"
+                )
+    return planned
+
+
+def train_all(planned: Sequence[Planned]) -> int:
+    """Train and evaluate what is not finished, one at a time, with a line for each; how many failed."""
+    waiting = [run for run in planned if not (run.folder / EVALUATION).is_file()]
+    if len(waiting) < len(planned):
+        print(f"{len(planned) - len(waiting)} of {len(planned)} runs are finished", flush=True)
+    failed, started = 0, time.perf_counter()
+    for number, run in enumerate(waiting, start=1):
+        begun = time.perf_counter()
+        with logged(run.folder / "train.log"):
+            try:
+                if run.start is not None and not (run.start / EVALUATION).is_file():
+                    raise InputError(f"starts from {run.start}, which is not finished")
+                train(run.config, run.folder, resume=True, source=run.source)
+                found = evaluate_run(run.folder, run.config)
+                outcome = f"mAP {100 * found['mAP']:.1f}, rank-1 {100 * found['rank1']:.1f}"
+            except Exception as error:
+                log.exception("%s failed", run)
+                failed, outcome = failed + 1, f"FAILED ({error}); see {run.folder / 'train.log'}"
+        gc.collect()  # the trainer and its loaders refer to each other in circles
+        now = time.perf_counter()
+        left = (now - started) / number * (len(waiting) - number) / 3600
+        rest = f"; about {left:.1f} h to go" if number < len(waiting) else ""
+        minutes = (now - begun) / 60
+        print(f"[{number}/{len(waiting)}] {run}: {outcome}, {minutes:.1f} min{rest}", flush=True)
+    return failed
+
+
+@contextmanager
+def logged(file: Path) -> Iterator[None]:
+    """Everything the project logs goes into `file`, below what it holds already."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(file, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+    logger = logging.getLogger("kronreid")
+    logger.setLevel(logging.INFO)
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        handler.close()
+
+
+@contextmanager
+def alone(out: Path) -> Iterator[None]:
+    """One training at a time in a folder: two would share the machine and each other's files."""
+    out.mkdir(parents=True, exist_ok=True)
+    with (out / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise InputError(
+                f"--out {out}: another process trains there; wait for it, or --report-only"
+            ) from None
+        yield
+
+
+def evaluate_run(folder: Path, config: Config) -> dict[str, Any]:
+    """Evaluate a run's newest weights in full precision and keep the figures in its folder."""
+    dataset, protocol = data_of(config)
+    tool = load(folder)
+    if isinstance(tool, Matcher):
+        ranking = SimpleNamespace(embed=tool.embed)  # nothing that could re-score
+        write(folder / POOLED, evaluate_dataset(ranking, dataset, protocol=protocol, progress=True).to_json())
+    found = evaluate_dataset(tool, dataset, protocol=protocol, progress=True).to_json()
+    write(folder / EVALUATION, found)
+    return found
+
+
+def data_of(config: Config) -> tuple[ReIDDataset, str]:
+    """A run's data set and its protocol."""
+    data = config.data
+    dataset = read(os.path.expandvars(data.root or ""), data.layout, data.split)
+    return dataset, data.protocol or dataset.protocol
+
+
+def rerank_all(planned: Sequence[Planned], pairs: Sequence[tuple[str, str]], out: Path) -> None:
+    """Re-rank the best 75 of each pair's first row by its second, seed by seed, where both are finished."""
+    runs = {(run.row, run.seed): run for run in planned if (run.folder / EVALUATION).is_file()}
+    for embedder, matcher in pairs:
+        for seed in dict.fromkeys(run.seed for run in planned):
+            if (embedder, seed) not in runs or (matcher, seed) not in runs:
+                print(f"{embedder} re-ranked by {matcher} seed {seed}: one of them is not finished")
+                continue
+            run = runs[embedder, seed]
+            first, second = load(run.folder), load(runs[matcher, seed].folder)
+            assert isinstance(second, Matcher)
+            names = {"embedder": embedder, "matcher": matcher}
+            prints = {"fingerprints": [first.fingerprint, second.fingerprint]}
+            folder = out / RERANKED / f"{embedder}+{matcher}".replace("/", "_")
+            file = folder / f"seed-{seed}.json"
+            if file.is_file() and json.loads(file.read_text())["fingerprints"] == prints["fingerprints"]:
+                continue
+            dataset, protocol = data_of(run.config)
+            found = {
+                say: evaluate_dataset(
+                    first, dataset, protocol=protocol, matcher=second, matcher_weight=weight, progress=True
+                ).to_json()
+                for say, weight in SAYS.items()
+            }
+            folder.mkdir(parents=True, exist_ok=True)
+            write(file, names | prints | {"results": found})
+            figures = ", ".join(f"{say} mAP {100 * result['mAP']:.1f}" for say, result in found.items())
+            print(f"{embedder} re-ranked by {matcher} seed {seed}: {figures}", flush=True)
+
+
+def resolve(name: str, rows: Sequence[str]) -> str:
+    """The row that `name` means: its whole name, the last part, or that behind the paper, ``kpm/baseline``.
+
+    Raises:
+        InputError: None, or several.
+    """
+    paper = {row: f"{Path(row).parts[0]}/{Path(row).name}" for row in rows}
+    found = [row for row in rows if name in (row, paper[row]) or row.endswith(f"/{name}")]
+    if len(found) != 1:
+        raise InputError(
+            f"--rerank {name}: {'several' if found else 'none'} of the rows: {', '.join(found or rows)}"
+        )
+    return found[0]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("configs", nargs="*", type=Path, metavar="CONFIG", help="files, or folders of them")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the runs' folder")
+    parser.add_argument(
+        "--set", nargs="+", action="extend", default=[], metavar="key=value", help="for every row"
+    )
+    parser.add_argument("--rerank", nargs=2, action="append", default=[], metavar=("EMBEDDER", "MATCHER"))
+    parser.add_argument("--report-only", action="store_true", help="train nothing")
+    parser.add_argument("--table", type=Path, metavar="FILE", help="write the Markdown table")
+    parser.add_argument("--png", type=Path, metavar="FILE", help="draw the learning curves")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures")
+    options = parser.parse_args(arguments)
+    errors = logging.StreamHandler()  # the rest of what is logged is for the runs' own files
+    errors.setLevel(logging.ERROR)
+    logging.basicConfig(format="%(message)s", handlers=[errors])
+    failed = 0
+    try:
+        for file in filter(None, (options.table, options.png, options.json)):
+            if not file.parent.is_dir():
+                raise InputError(f"{file}: there is no folder {file.parent}")
+        rows = rows_of(options.configs)
+        if not rows and not options.report_only:
+            raise InputError("CONFIG: which rows? Without one there is only --report-only")
+        known = list(rows) or list(read_rows(options.out))
+        pairs = [(resolve(first, known), resolve(second, known)) for first, second in options.rerank]
+        if not options.report_only:
+            planned = plan(rows, list(dict.fromkeys(options.seeds)), options.set, options.out)
+            kinds = {run.row: run.config.name for run in planned}
+            for _, matcher in pairs:
+                if kinds[matcher] != "kpm":
+                    raise InputError(f"--rerank {matcher}: is an embedder; a pair model is needed")
+            with alone(options.out):
+                failed = train_all(planned)
+                rerank_all(planned, pairs, options.out)
+        report(options.out, list(rows), pairs, options.table, options.png, options.json)
+    except InputError as error:
+        print(f"ablation: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("ablation: stopped; the same command goes on", file=sys.stderr)
+        return 130
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

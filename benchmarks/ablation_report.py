@@ -1,0 +1,315 @@
+"""What `ablation.py` reports of a folder of runs: table, figures and learning curves."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from kronreid.errors import InputError
+from kronreid.training.callbacks import HISTORY, read_history
+from kronreid.training.config import Config, read_config
+from kronreid.training.rows import changes
+
+#: Files of a run's folder, and the folder of what two runs make together.
+EVALUATION, POOLED, RERANKED = "evaluation.json", "evaluation-pooled.json", "reranked"
+METRICS = {"rank1": "rank-1", "mAP": "mAP", "mINP": "mINP"}
+#: Options that make up a budget; the others are what a row changes.
+BUDGET = ("input.", "augment.", "batch.", "optimiser.", "training.", "data.", "model.backbone.")
+PAIRS_ALONE = {"batch.negatives", "batch.hard_negatives"}
+
+
+@dataclass(frozen=True)
+class Trained:
+    """One run as its folder tells it: `evaluation` and `pooled` are None where they are not made yet."""
+
+    seed: int
+    config: Config
+    history: list[dict[str, float]]
+    before: int
+    evaluation: dict[str, Any] | None
+    pooled: dict[str, Any] | None
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of the table: figures by seed, and what training took (nothing for two models together)."""
+
+    name: str
+    results: dict[int, dict[str, Any]]
+    pictures: str = ""
+    seconds: str = ""
+    differs: str = ""
+
+
+def read_rows(out: Path, wanted: Sequence[str] = ()) -> dict[str, list[Trained]]:
+    """The runs below a folder by row, those of `wanted` in its order, or all.
+
+    Raises:
+        InputError: There is none.
+    """
+    rows: dict[str, list[Trained]] = {name: [] for name in wanted}
+    for file in sorted(out.rglob("config.yaml")):
+        folder = file.parent
+        place = folder.parent if re.fullmatch(r"seed-\d+", folder.name) else folder
+        name = place.relative_to(out).as_posix()
+        if not wanted or name in rows:
+            rows.setdefault(name, []).append(read_run(folder))
+    rows = {name: sorted(runs, key=lambda run: run.seed) for name, runs in rows.items() if runs}
+    if not rows:
+        raise InputError(f"--out {out}: holds no run{' of these rows' if wanted else ''} yet")
+    return rows
+
+
+def read_run(folder: Path) -> Trained:
+    """One run's folder."""
+    config = read_config(folder / "config.yaml")
+    history = read_history(folder / HISTORY) if (folder / HISTORY).is_file() else []
+    found = [
+        json.loads((folder / name).read_text()) if (folder / name).is_file() else None
+        for name in (EVALUATION, POOLED)
+    ]
+    return Trained(config.training.seed, config, history, pictures_before(config), *found)
+
+
+def pictures_before(config: Config) -> int:
+    """Pictures seen by the runs whose backbone a run starts from."""
+    start = Path(os.path.expandvars(config.model.get("backbone", {}).get("weights", "imagenet")))
+    if not (start / HISTORY).is_file():
+        return 0
+    history = read_history(start / HISTORY)
+    earlier = read_config(start / "config.yaml") if (start / "config.yaml").is_file() else None
+    return int(history[-1]["pictures"]) + (pictures_before(earlier) if earlier else 0)
+
+
+def short_names(names: Sequence[str]) -> dict[str, str]:
+    """Each row's last part, with its first, the paper, before it where several end alike."""
+    stems = [Path(name).name for name in names]
+    return {
+        name: stem if stems.count(stem) == 1 else f"{Path(name).parts[0]}/{stem}"
+        for name, stem in zip(names, stems)
+    }
+
+
+def budget_differences(one: Config, other: Config) -> dict[str, tuple[Any, Any]]:
+    """The options of a budget that differ, by dotted name: the value of `one` and that of `other`."""
+    found = changes(*(replace(config, model=_start_by_name(config)) for config in (one, other)))
+    pairs = one.name == other.name == "kpm"
+    return {
+        name: values
+        for name, values in found.items()
+        if name.startswith(BUDGET) and (pairs or name not in PAIRS_ALONE)
+    }
+
+
+def _start_by_name(config: Config) -> dict[str, Any]:
+    """A model's options with the run it starts from named as a row: seeds start from runs of their own."""
+    backbone = dict(config.model.get("backbone", {}))
+    start = Path(str(backbone.get("weights", "")))
+    if re.fullmatch(r"seed-\d+", start.name):
+        backbone["weights"] = start.parent.as_posix()
+    return config.model | {"backbone": backbone}
+
+
+def usual_budget(configs: Sequence[Config]) -> Config:
+    """The config whose budget most of them have; the first of them among equals."""
+    return max(configs, key=lambda one: sum(not budget_differences(one, other) for other in configs))
+
+
+def table_lines(rows: dict[str, list[Trained]]) -> list[Line]:
+    """What the table says of each row; two lines for a pair model."""
+    names = short_names(list(rows))
+    usual = usual_budget([runs[0].config for runs in rows.values()])
+    lines = []
+    for row, runs in rows.items():
+        differs = "; ".join(
+            f"{key} {there} instead of {here}"
+            for key, (here, there) in budget_differences(usual, runs[0].config).items()
+        )
+        seen = sorted({(int(run.history[-1]["pictures"]), run.before) for run in runs if run.history})
+        pictures = " or ".join(f"{own:,}" + (f" after {early:,}" if early else "") for own, early in seen)
+        times = [run.history[-1]["seconds"] for run in runs if run.history]
+        seconds = f"{statistics.mean(times):,.0f}" if times else ""
+        results = {run.seed: run.evaluation for run in runs if run.evaluation}
+        pooled = {run.seed: run.pooled for run in runs if run.pooled}
+        if runs[0].config.name == "kpm":
+            lines.append(Line(f"{names[row]}, pooled alone", pooled, pictures, seconds, differs))
+            lines.append(Line(f"{names[row]}, its best 75 re-scored", results, pictures, seconds, differs))
+        else:
+            lines.append(Line(names[row], results, pictures, seconds, differs))
+    return lines
+
+
+def reranked_lines(out: Path, rows: Sequence[str], pairs: Sequence[tuple[str, str]]) -> list[Line]:
+    """Two lines for each pair of rows that was re-ranked; of `pairs`, or all where there are none."""
+    names = short_names(rows)
+    found: dict[str, dict[int, dict[str, Any]]] = {}
+    for file in sorted((out / RERANKED).glob("*/seed-*.json")):
+        kept = json.loads(file.read_text())
+        pair = (kept["embedder"], kept["matcher"])
+        if pair in pairs or not pairs:
+            first, second = (names.get(name, name) for name in pair)
+            for say, result in kept["results"].items():
+                line = found.setdefault(f"{first}, its best 75 re-ranked by {second}, {say}", {})
+                line[int(file.stem.removeprefix("seed-"))] = result
+    return [Line(name, results) for name, results in found.items()]
+
+
+def mean_and_spread(values: Sequence[float]) -> tuple[float, float | None]:
+    """The mean, and the standard deviation (n − 1) where there are several."""
+    return statistics.mean(values), statistics.stdev(values) if len(values) > 1 else None
+
+
+def markdown(lines: Sequence[Line]) -> str:
+    """The table, per cent, with the marks' meanings below it."""
+    head = ["row", "seeds", *METRICS.values(), "pictures seen", "seconds"]
+    text = ["| " + " | ".join(head) + " |", "| --- | --: |" + " --: |" * (len(head) - 2)]
+    marks: dict[str, str] = {}
+    for line in lines:
+        mark = f" [{marks.setdefault(line.differs, str(len(marks) + 1))}]" if line.differs else ""
+        cells = [line.name + mark, ", ".join(map(str, line.results))]
+        for metric in METRICS:
+            cell = "–"
+            if line.results:
+                mean, spread = mean_and_spread([result[metric] for result in line.results.values()])
+                cell = f"{100 * mean:.1f}" + ("" if spread is None else f" ± {100 * spread:.1f}")
+            cells.append(cell)
+        text.append("| " + " | ".join([*cells, line.pictures, line.seconds]) + " |")
+    text += ["", "Per cent; mean ± standard deviation over seeds; newest weights."]
+    if marks:
+        text += ["", "Other budgets than that of most rows:", ""]
+        text += [f"- [{mark}] {differs}" for differs, mark in marks.items()]
+    return "\n".join(text) + "\n"
+
+
+def flat(lines: Sequence[Line]) -> dict[str, Any]:
+    """All figures, fractions, under ``<line>: <metric>``."""
+    figures: dict[str, Any] = {}
+    for line in lines:
+        figures[f"{line.name}: seeds"] = list(line.results)
+        figures[f"{line.name}: other_budget"] = line.differs
+        for metric in METRICS if line.results else ():
+            values = [result[metric] for result in line.results.values()]
+            mean, spread = mean_and_spread(values)
+            figures[f"{line.name}: {metric}"] = mean
+            figures[f"{line.name}: {metric}_spread"] = spread
+            figures[f"{line.name}: {metric}_by_seed"] = values
+    return figures
+
+
+@dataclass(frozen=True)
+class Curve:
+    """mAP in per cent at (K,) numbers of pictures seen: mean, least and greatest over seeds."""
+
+    seeds: int
+    pictures: np.ndarray
+    mean: np.ndarray
+    least: np.ndarray
+    greatest: np.ndarray
+
+
+def learning_curve(runs: Sequence[Trained]) -> Curve | None:
+    """A row's curve where all its finished seeds were evaluated, or all seeds while none is finished."""
+    runs = [run for run in runs if run.evaluation] or runs
+    curves = [{line["pictures"]: 100 * line["mAP"] for line in run.history if "mAP" in line} for run in runs]
+    common = sorted(set.intersection(*(set(curve) for curve in curves)))
+    if not common:
+        return None
+    values = np.array([[curve[x] for x in common] for curve in curves])
+    return Curve(len(runs), np.array(common), values.mean(0), values.min(0), values.max(0))
+
+
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#222222", "#8C564B")
+_DASHES = ("-", "--", "-.", ":")
+_MARKERS = "osD^vPX*"
+
+
+def draw(rows: dict[str, list[Trained]], file: Path) -> None:
+    """mAP against pictures seen, embedding models beside pair models; bands reach over the seeds."""
+    names = short_names(list(rows))
+    panels: dict[str, dict[str, Curve]] = {}
+    for row, runs in rows.items():
+        pair = runs[0].config.name == "kpm"
+        if curve := learning_curve(runs):
+            title = "Pair models, their best 75 re-scored" if pair else "Embedding models"
+            panels.setdefault(title, {})[names[row]] = curve
+    if not panels:
+        raise InputError("--png: no run was evaluated while training (training.evaluate_every): no curves")
+    figure = Figure(figsize=(6.8 * len(panels), 5.2), dpi=150, layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    for axes, title in zip(figure.subplots(1, len(panels), squeeze=False)[0], sorted(panels)):
+        curves = panels[title]
+        for index, name in enumerate(sorted(curves, key=lambda name: -curves[name].mean[-1])):
+            curve, colour = curves[name], _COLOURS[index % len(_COLOURS)]
+            label = f"{name}  {curve.mean[-1]:.1f}" + (f"  ({curve.seeds} seeds)" if curve.seeds > 1 else "")
+            axes.plot(
+                curve.pictures,
+                curve.mean,
+                color=colour,
+                linestyle=_DASHES[index % len(_DASHES)],
+                marker=_MARKERS[index % len(_MARKERS)],
+                markersize=4.5,
+                linewidth=1.7,
+                label=label.replace("$", r"\$"),
+            )
+            axes.fill_between(
+                curve.pictures, curve.least, curve.greatest, color=colour, alpha=0.18, linewidth=0
+            )
+        greatest = max(curve.greatest.max() for curve in curves.values())
+        least = min(curve.least.min() for curve in curves.values())
+        axes.set_ylim(max(least, greatest - 35) - 1.5, greatest + 1.5)
+        axes.set_title(title, loc="left", fontsize=11, fontweight="bold")
+        axes.set_xlabel("pictures seen")
+        axes.set_xlim(left=0)
+        axes.xaxis.set_major_formatter("{x:,.0f}")
+        axes.set_ylabel("mAP, %")
+        axes.grid(axis="y", color="#d0d5db", linewidth=0.7)
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(
+            frameon=False,
+            fontsize=9,
+            loc="lower right",
+            title="mAP at the end; bands: range over seeds",
+            title_fontsize=9,
+        )
+    canvas.print_figure(file, format="png")
+
+
+def report(
+    out: Path,
+    wanted: Sequence[str],
+    pairs: Sequence[tuple[str, str]],
+    table: Path | None,
+    png: Path | None,
+    json_file: Path | None,
+) -> None:
+    """Print the table, and write what is asked for."""
+    rows = read_rows(out, wanted)
+    lines = table_lines(rows)
+    if pairs or not wanted:
+        lines += reranked_lines(out, list(rows), pairs)
+    text = markdown(lines)
+    print(text)
+    if table:
+        table.write_text(text, encoding="utf-8")
+    if json_file:
+        write(json_file, flat(lines))
+    if png:
+        draw(rows, png)
+
+
+def write(file: Path, values: dict[str, Any]) -> None:
+    """JSON, whole or not at all."""
+    new = file.with_name(f".{file.name}.new")
+    new.write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    new.replace(file)

@@ -1,0 +1,161 @@
+"""Filling a gallery from many machines: Ray hands out the pictures, its actors embed and write them.
+
+Pictures and model have to lie where every machine finds them under the same path. An actor is an ordinary
+process that adds its share to the gallery, so whatever holds for `Gallery.add` holds here: what is written is
+safe, a picture is known by its content, and running the same again adds what is missing and nothing twice.
+"""
+
+import json
+import logging
+import os
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from os import PathLike
+from typing import Any
+
+import pyarrow  # type: ignore[import-untyped]
+from tqdm import tqdm
+
+from kronreid.errors import InputError
+from kronreid.gallery.entries import Entry, path_to_text, text_to_path
+from kronreid.gallery.gallery import Gallery
+from kronreid.gallery.indexing import AddReport, Unreadable, entries_of
+
+try:
+    import ray
+    import ray.data
+except ImportError as error:
+    raise InputError("--ray: Ray is not installed; pip install 'kronreid[ray]'") from error
+
+#: Batches that an actor takes at a time: decoding overlaps with embedding within a share.
+BATCHES_PER_SHARE = 8
+
+
+def add_spread(
+    gallery: Gallery,
+    model: str | PathLike[str],
+    images: str | PathLike[str] | Iterable[str | PathLike[str]],
+    address: str,
+    batch_size: int = 64,
+    **values: Any,
+) -> AddReport:
+    """Add pictures to a gallery on a server, from every machine of a Ray cluster.
+
+    There is an actor for each GPU of the cluster, or for each CPU where there is none.
+
+    Args:
+        gallery: On a server; opened with its embedder, so that it exists.
+        model: That embedder, under a path that every machine has.
+        images: As `Gallery.add` takes them.
+        address: ``auto`` for the cluster that this machine is part of, ``local`` for one on this machine,
+            ``host:port``, or ``ray://host:port`` from outside.
+        batch_size: Pictures per pass.
+        values: What is known of all pictures, as `Gallery.add` takes it.
+
+    Returns:
+        As `Gallery.add` does; a picture that two actors meet at once under two names counts twice.
+
+    Raises:
+        InputError: There is no cluster at the address, the server has gone, or what `Gallery.add` raises.
+    """
+    started = time.perf_counter()
+    entries = entries_of(images)
+    share = BATCHES_PER_SHARE * batch_size
+    report = AddReport()
+    with _cluster(address), tqdm(total=len(entries), unit=" pictures", desc="adding", disable=None) as bar:
+        tables = [table_of(entries[start : start + share]) for start in range(0, len(entries), share)]
+        resources = ray.cluster_resources()
+        gpus = int(resources.get("GPU", 0))
+        actors = max(1, min(gpus or int(resources.get("CPU", 1)), len(tables)))
+        done = (
+            ray.data.from_arrow(tables)
+            .map_batches(
+                Worker,
+                fn_constructor_args=(gallery.place, str(model), batch_size, values),
+                batch_size=None,  # a table is a share
+                batch_format="pyarrow",
+                compute=ray.data.ActorPoolStrategy(size=actors),
+                num_gpus=1 if gpus else None,
+                num_cpus=None if gpus else 1,
+            )
+            .iter_rows()
+        )
+        for row in done if tables else ():
+            if row["error"]:
+                raise InputError(row["error"])
+            report.added += row["added"]
+            report.skipped_existing += row["skipped_existing"]
+            report.unreadable += [
+                Unreadable(text_to_path(path), reason) for path, reason in json.loads(row["unreadable"])
+            ]
+            bar.update(row["pictures"])
+    report.seconds = time.perf_counter() - started
+    return report
+
+
+class Worker:
+    """An actor: a model, a connection to the server, and shares of the pictures one after the other."""
+
+    def __init__(self, place: dict[str, str], model: str, batch_size: int, values: dict[str, Any]) -> None:
+        from kronreid.models.inference import load
+
+        self.batch_size, self.values = batch_size, values
+        self.problem = ""
+        try:
+            self.gallery = Gallery(embedder=load(model), **place)
+        except InputError as error:
+            self.problem = str(error)
+
+    def __call__(self, share: pyarrow.Table) -> pyarrow.Table:
+        report = AddReport()
+        entries = entries_of_table(share)
+        if not self.problem:
+            try:
+                report = self.gallery.add(entries, batch_size=self.batch_size, progress=False, **self.values)
+            except InputError as error:
+                self.problem = str(error)
+        unreadable = [(path_to_text(picture.path), picture.reason) for picture in report.unreadable]
+        row = {
+            "pictures": len(entries),
+            "added": report.added,
+            "skipped_existing": report.skipped_existing,
+            "unreadable": json.dumps(unreadable),
+            "error": self.problem,
+        }
+        return pyarrow.Table.from_pylist([row])
+
+
+@contextmanager
+def _cluster(address: str) -> Iterator[None]:
+    """A connection to the cluster, closed again unless there was one before."""
+    if ray.is_initialized():
+        yield
+        return
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        ray.init(
+            address, include_dashboard=False if address == "local" else None, logging_level=logging.ERROR
+        )
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        reason = next(iter(str(error).splitlines()), "")
+        raise InputError(f"--ray {address}: no Ray cluster is reached there ({reason})") from error
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def table_of(entries: Sequence[Entry]) -> pyarrow.Table:
+    """Entries as a table, one row each; attributes as JSON, for they differ from row to row."""
+    rows = [entry.to_row() for entry in entries]
+    return pyarrow.Table.from_pylist([row | {"attributes": json.dumps(row["attributes"])} for row in rows])
+
+
+def entries_of_table(table: pyarrow.Table) -> list[Entry]:
+    """The reverse of `table_of`."""
+    rows = table.to_pylist()
+    return [Entry.from_row(row | {"attributes": json.loads(row["attributes"])}) for row in rows]
