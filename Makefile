@@ -8,7 +8,7 @@ ifneq ($(wildcard ../shared),)
 export KRONREID_SHARED ?= $(abspath ../shared)
 endif
 
-.PHONY: demo test lint types unit browser install clean
+.PHONY: demo test lint types unit browser milvus install clean
 
 demo: $(VENV)/installed
 	$(VENV)/bin/kronreid demo --out demo
@@ -23,7 +23,7 @@ lint: $(VENV)/installed-test
 types: $(VENV)/installed-test
 	$(VENV)/bin/mypy
 
-unit: $(VENV)/installed-test browser
+unit: $(VENV)/installed-test browser milvus
 	$(VENV)/bin/python -m pytest
 
 # The page's tests run in Chromium; where there is none and it cannot be installed, they skip and say so.
@@ -34,6 +34,12 @@ browser:
 			|| echo "Chromium could not be installed: the page's tests will skip" >&2; \
 		else echo "no Chromium (apt-get install chromium): the page's tests will skip" >&2; fi; \
 	fi
+
+# A real Milvus server for the gallery's tests (300 MB), in an environment of its own; they skip without.
+milvus:
+	@test -x .venv-milvus/bin/milvus-server \
+	|| { $(PYTHON) -m venv .venv-milvus && .venv-milvus/bin/python -m pip install --quiet milvus; } \
+	|| { rm -rf .venv-milvus; echo "Milvus could not be installed: tests on a server will skip" >&2; }
 
 install: $(VENV)/installed
 
@@ -47,4 +53,4 @@ $(VENV)/installed-test: $(VENV)/installed
 	touch $@
 
 clean:
-	rm -rf $(VENV) demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .venv-milvus demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

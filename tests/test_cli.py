@@ -76,7 +76,9 @@ def test_evaluate_re_ranks(home: Path, tmp_path: Path, more: list[str]) -> None:
     file = tmp_path / "a.json"
     matcher = [] if more == ["--k-reciprocal"] else ["--matcher", home / "kpm"]
     assert run("evaluate", home / "horeid", "--data", home / "data", *matcher, *more, "--json", file) == 0
-    assert json.loads(file.read_text())["queries"] == 8
+    figures = json.loads(file.read_text())
+    assert figures["queries"] == 8
+    assert (figures["matcher"] is None, figures["k_reciprocal"]) == (not matcher, not matcher)
 
 
 def test_a_matcher_is_evaluated_alone(home: Path, tmp_path: Path) -> None:
@@ -198,6 +200,10 @@ def bad(home: Path, tmp: Path) -> dict[str, tuple[list[object], str]]:
             ["evaluate", home / "horeid", "--data", data, "--precision", "bf16-matching"],
             "--precision bf16-matching",
         ),
+        "a matcher's weight without one": (
+            ["evaluate", home / "horeid", "--data", data, "--matcher-weight", "0.5"],
+            "--matcher-weight",
+        ),
         "no model": (["evaluate", tmp / "nowhere", "--data", data], "nowhere"),
         "a model without weights": (["evaluate", weightless, "--data", data], "model.safetensors"),
         "weights of another model": (["evaluate", other, "--data", data], "model.safetensors"),
@@ -225,6 +231,7 @@ CASES = [
     "half a layout",
     "an unknown protocol",
     "bf16 matching of nothing",
+    "a matcher's weight without one",
     "no model",
     "a model without weights",
     "weights of another model",

@@ -11,6 +11,7 @@ from kronreid.data.pedestrians import write_market1501
 from kronreid.training.callbacks import HISTORY
 from kronreid.training.config import Config, read_config
 from kronreid.training.hard import HardIdentitySearch
+from kronreid.training.rows import changes
 from kronreid.training.train import train
 
 CONFIGS = Path(__file__).parent.parent / "configs"
@@ -32,6 +33,70 @@ SMALL = [
 ]
 #: The other data sets' rows have the same networks and losses.
 IN_HALF = [row for row in ROWS if row.parts[1].startswith("market1501")]
+
+
+NO_DSR = {"loss.regulariser": 0.0}
+R101 = {"model.backbone.name": "resnet101.tv_in1k"}
+GHIS = {"batch.hard_identities": 10}
+POOLED = {"model.name": "pooled", "model.order": None, "model.parts": None}
+CAT = {"model.name": "concatenated", "model.parts": 0}
+ATTEN = {"model.name": "concatenated", **NO_DSR}
+SINGLE = {"model.attention": False, "model.hourglass": False}
+BASELINE = {**SINGLE, "model.match": False}
+SQUARE = {"input.height": 224, "input.width": 224}
+RANDOM = {"model.backbone.weights": "none"}
+
+
+def of_order(n: int, **more: Any) -> dict[str, Any]:
+    return more if n == 3 else {**more, "model.order": n}
+
+
+#: What each row changes of its full model, `horeid` or `kpm-rsa-hg`, with all that it takes from its bases.
+CHANGED: dict[str, dict[str, dict[str, Any]]] = {
+    "horeid": {
+        "gap": POOLED,
+        "gap-r101": {**POOLED, **R101},
+        **{f"cat-n{n}": of_order(n, **CAT) for n in (2, 3)},
+        **{f"atten-cat-n{n}": of_order(n, **ATTEN) for n in (2, 3)},
+        **{f"ghp-n{n}": of_order(n, **{"model.parts": 0}) for n in range(1, 6)},
+        **{f"lhp-n{n}": of_order(n, **{"model.ghp": False}, **NO_DSR) for n in range(1, 6)},
+        **{f"ghp-lhp-n{n}": of_order(n, **NO_DSR) for n in range(1, 6)},
+        **{f"horeid-n{n}": of_order(n) for n in (1, 2, 4, 5)},
+        **{f"horeid-p{parts}": {"model.parts": parts} for parts in (8, 16, 32, 64, 128, 512)},
+        "horeid": {},
+        "horeid-3x3": {"model.kernel": 3},
+        "horeid-3x3-unshared": {"model.kernel": 3, "model.shared_sampler": False},
+        "horeid-unshared": {"model.shared_sampler": False},
+        "horeid-relu": {"model.relu": True},
+        "horeid-no-hierarchy": {"model.hierarchical": False},
+        "horeid-ghis": GHIS,
+        "horeid-r101": R101,
+        "horeid-r101-ghis": {**R101, **GHIS},
+    },
+    "kpm": {
+        "baseline": BASELINE,
+        "baseline-1to1": {**BASELINE, **SQUARE},
+        "baseline-1to1-random": {**BASELINE, **SQUARE, **RANDOM},
+        "baseline-random": {**BASELINE, **RANDOM},
+        "baseline-absolute": {**BASELINE, "model.normalisation": "absolute"},
+        "baseline-square-before": {**BASELINE, "model.normalisation": "square-before"},
+        "baseline-hg": {**BASELINE, "model.hourglass": True},
+        "baseline-hg-ml": {**BASELINE, "model.hourglass": True, "model.scale_losses": True},
+        "kpm": SINGLE,
+        "kpm-no-warp": {**SINGLE, "model.warp": False},
+        "kpm-rsa": {"model.hourglass": False},
+        "kpm-rsa-hg": {},
+        "kpm-rsa-hg-tau-kpm-0.5": {"model.temperature": 0.5},
+        "kpm-rsa-hg-tau-kpm-1.0": {"model.temperature": 1.0},
+        "kpm-rsa-hg-tau-rsa-0.5": {"model.attention_temperature": 0.5},
+        "kpm-rsa-hg-tau-rsa-0.1": {"model.attention_temperature": 0.1},
+    },
+}
+FULL = {"horeid": "horeid", "kpm": "kpm-rsa-hg"}
+#: Those of other losses have a recipe of their own.
+PAPERS_ROWS = [
+    row for row in ROWS if not row.parts[1].endswith("-split") and not row.stem.startswith("loss-")
+]
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +151,26 @@ def test_it_says_which_row_it_is(row: Path) -> None:
     first = (CONFIGS / row).read_text().splitlines()[0]
     assert first.startswith(("# Table ", "# Fig. ")), first
     assert "Paper: " in first
+
+
+@pytest.mark.parametrize("row", PAPERS_ROWS, ids=str)
+def test_it_changes_of_the_full_model_what_it_says(row: Path) -> None:
+    paper = row.parts[0]
+    full = read_config(CONFIGS / row.parent / f"{FULL[paper]}.yaml")
+    found = changes(full, read_config(CONFIGS / row))
+    assert {name: new for name, (_, new) in found.items()} == CHANGED[paper][row.name.removesuffix(".yaml")]
+
+
+@pytest.mark.parametrize("paper", FULL)
+def test_the_full_model_changes_with_the_data_what_they_need(paper: str) -> None:
+    market = read_config(CONFIGS / paper / "market1501" / f"{FULL[paper]}.yaml")
+    for path in (CONFIGS / paper).glob(f"*/{FULL[paper]}.yaml"):
+        if not path.parent.name.endswith("-split"):
+            schedule = {"training.iterations", "training.epoch", "optimiser.decay_iterations"}
+            allowed = {"data.layout", "data.protocol"} | (
+                {*schedule, "batch.negatives"} if paper == "kpm" else set()
+            )
+            assert set(changes(market, read_config(path))) <= allowed, path
 
 
 @pytest.mark.parametrize("row", ROWS, ids=str)

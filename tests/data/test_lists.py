@@ -63,6 +63,30 @@ def test_mot_says_how_much_is_visible_and_coco_may_say_who(tmp_path: Path) -> No
     assert [row.identity for row in read_rows(tmp_path / "c.json")] == ["12", "13"]
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (b"1,2,3,4,0,0,1,1,1", r"gt\.txt: line 1: box"),
+        (b"1,5,10,20,30,60,1,1,1\nnan,2,3,4,5,6,1,1,1", r"gt\.txt: line 2: frame"),
+        (b"inf,2,3,4,5,6,1,1,1", r"gt\.txt: line 1: frame"),
+        (b"\xff\xfe", r"gt\.txt: line 1: frame"),
+    ],
+)
+def test_a_line_that_is_not_mots_is_named(tmp_path: Path, text: bytes, said: str) -> None:
+    tree(tmp_path, "S/img1/", "S/gt/")
+    (tmp_path / "S/gt/gt.txt").write_bytes(text)
+    with pytest.raises(InputError, match=said):
+        read_rows(tmp_path / "S/gt/gt.txt")
+
+
+def test_a_damaged_description_of_a_sequence_is_named(tmp_path: Path) -> None:
+    tree(tmp_path, "S/img1/", "S/gt/")
+    (tmp_path / "S/gt/gt.txt").write_text("1,5,10,20,30,60,1,1,1\n")
+    (tmp_path / "S/seqinfo.ini").write_text("garbage\n")
+    with pytest.raises(InputError, match=r"seqinfo\.ini"):
+        read_rows(tmp_path / "S/gt/gt.txt")
+
+
 def listed(root: Path, text: str, *files: str) -> Path:
     tree(root, *files)
     (root / "list.csv").write_text(text)

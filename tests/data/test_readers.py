@@ -217,7 +217,7 @@ def test_an_incomplete_market1501_is_told_so(tmp_path: Path, name: str) -> None:
 
 
 def test_splits_are_for_layouts_that_have_them(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"--split 3: layout market1501 has one division"):
+    with pytest.raises(InputError, match=r"--split 3 \(or data\.split\): layout market1501 has one division"):
         read(market(tmp_path), split=3)
 
 

@@ -87,6 +87,13 @@ def test_a_horeid_run_gives_figures_2_4_and_6(tmp_path: Path, runs: dict, pictur
     )
 
 
+def test_runs_of_one_order_are_told_apart(tmp_path: Path, runs: dict, pictures: list[Path]) -> None:
+    again = make(tmp_path / "again", "horeid", **HOREID)
+    drawn = draw_figures([runs["with"], again, runs["without"]], pictures, tmp_path / "out")
+    (shared,) = (each for each in drawn if each.name == "orders-similarity")
+    assert list(shared.numbers) == ["n = 2", "n = 3 (again)", "n = 3 (with)"]
+
+
 def test_runs_share_figures_of_orders_and_parts(tmp_path: Path, runs: dict, pictures: list[Path]) -> None:
     drawn = {each.name: each for each in draw_figures([runs["with"], runs["without"]], pictures, tmp_path)}
     assert {"orders-similarity", "parts", "with-colours", "without-colours"} <= set(drawn)

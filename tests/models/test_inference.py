@@ -324,6 +324,22 @@ def test_load(tmp_path: Path, paths: list[Path], input_options: InputOptions) ->
         np.testing.assert_allclose(tool.embed(paths), wrap(model, input_options).embed(paths), atol=1e-5)
 
 
+def test_a_batch_holds_a_picture_at_least(embedder: Embedder, matcher: Matcher, paths: list[Path]) -> None:
+    for call in (embedder.embed, matcher.embed, matcher.encode):
+        with pytest.raises(InputError, match="batch_size: 0"):
+            call(paths, batch_size=0)
+
+
+@pytest.mark.parametrize("device", ["gpu0", *([] if torch.cuda.is_available() else ["cuda"])])
+def test_a_device_that_is_not_there_is_named(
+    tmp_path: Path, input_options: InputOptions, device: str
+) -> None:
+    arguments = {"backbone": {"name": "test_resnet", "weights": "none"}, "channels": 8}
+    save(tmp_path, "pooled", arguments, input_options, build("pooled", arguments))
+    with pytest.raises(InputError, match=f"device {device}: cannot be used"):
+        load(tmp_path, device=device)
+
+
 def test_load_refused(tmp_path: Path) -> None:
     for path in (tmp_path / "none", tmp_path):
         with pytest.raises(InputError, match="^" + str(path)):

@@ -163,6 +163,7 @@ def test_bad_input() -> None:
         (lambda: score_block(q, g, head, temperature=1e-45), "temperature"),
         (lambda: score_block(q, huge, 1e5 * head), "not finite"),
         (lambda: score_block(q, g, head * float("nan")), "not finite"),
+        (lambda: score_lists(q, g, torch.zeros(2, 1), head), "int64"),
         (lambda: score_lists(q, huge, torch.tensor([[0], [1]]), 1e5 * head), "not finite"),
         (lambda: match_block(q, prepare(pictures(2, 5, 6, 0)[0])), "differ"),
         (lambda: match_block(q, prepare(y, dtype=torch.bfloat16)), "differ"),

@@ -142,6 +142,23 @@ def test_evaluations_in_the_folder_count_by_protocol(tmp_path: Path, source: Pat
     }
 
 
+@pytest.mark.parametrize(
+    "more", [{"matcher": "runs/kpm"}, {"k_reciprocal": True}, {"matcher_weight": 0.5}, {"layout": "msmt17"}]
+)
+def test_evaluations_that_are_not_the_runs_own_are_passed_over(
+    tmp_path: Path, source: Path, dataset: ReIDDataset, more: dict, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = read_config(source)
+    folder = run_folder(tmp_path / "runs" / "a", config, kept=record(config, dataset, source))
+    alone = {"layout": "market1501", "matcher": None, "matcher_weight": None, "k_reciprocal": False}
+    values = {"protocol": "market1501", "rank1": 0.9, "mAP": 0.8, **alone}
+    (folder / "own.json").write_text(json.dumps(values))
+    assert read_runs([folder])[0].results == {"market1501": {"rank1": 0.9, "mAP": 0.8}}
+    (folder / "own.json").write_text(json.dumps(values | more))
+    assert read_runs([folder])[0].results == {"market1501": {"rank1": 0.7, "mAP": 0.6}}
+    assert "own.json: passed over" in caplog.text
+
+
 def test_a_run_named_twice_counts_once(tmp_path: Path, source: Path) -> None:
     folder = run_folder(tmp_path / "runs" / "a", read_config(source))
     assert len(read_runs([tmp_path / "runs", folder])) == 1

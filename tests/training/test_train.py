@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -348,3 +349,35 @@ def test_two_processes_train_one_model(tmp_path: Path, root: Path) -> None:
     assert rows[0]["pictures"] == single[0]["pictures"]
     assert float(rows[-1]["loss"]) == pytest.approx(float(single[-1]["loss"]), abs=0.1)
     kronreid.load(out)
+
+
+@pytest.mark.parametrize(
+    ("model", "data", "said"),
+    [
+        ("horeid", {"protocol": "marke1501"}, "'marke1501' is unknown"),
+        ("kpm", {"protocol": "cuhk03-classic"}, "data.protocol: cuhk03-classic"),
+        ("kpm", {"protocol": "market1501-multi-query"}, "data.protocol: market1501-multi-query"),
+    ],
+)
+def test_what_would_stop_the_first_evaluation_is_said_at_once(
+    tmp_path: Path, root: Path, model: str, data: dict, said: str
+) -> None:
+    sections = {"data": {**SMALL["data"], "root": str(root), **data}}
+    with pytest.raises(InputError, match=re.escape(said)):
+        train(small(root, model, sections), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    train(small(root, model, sections, evaluate_every=0, iterations=2), tmp_path / "run")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_device_that_is_not_there_is_named(tmp_path: Path, root: Path) -> None:
+    with pytest.raises(InputError, match=r"training\.accelerator gpu"):
+        train(small(root, accelerator="gpu"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_mistake_in_the_model_names_the_config(tmp_path: Path, root: Path) -> None:
+    config = small(root)
+    config.model["ordr"] = 2
+    with pytest.raises(InputError, match=r"row\.yaml: model horeid: .*ordr"):
+        train(config, tmp_path / "run", source=tmp_path / "row.yaml")

@@ -62,37 +62,25 @@ def check(options: argparse.Namespace) -> None:
         print("\n".join([*_lines(one), *([f"  {count:,} queries have no match"] if count else []), ""]))
     for line in errors:
         print(f"not readable: {line}")
-    for one in found:
+    for one, count in zip(found, unmatched):
         must_be_usable(one)
+        if count is not None and count == len(one.dataset.query):
+            raise InputError(
+                f"{one.dataset.root}: none of the {count:,} queries has a match in the gallery under "
+                f"protocol {one.dataset.protocol}; do query and gallery belong together, or is it a case for "
+                "another protocol (docs/protocols.md)?"
+            )
 
 
 def _unmatched(checked: "Checked") -> int | None:
-    """Queries with nothing to find under the layout's own protocol; None without queries or a gallery.
-
-    Raises:
-        InputError: No query has anything to find.
-    """
-    from kronreid.evaluation import prepare
+    """Queries with nothing to find under the layout's own protocol; None without queries or a gallery."""
+    from kronreid.evaluation import dataset_task
 
     data = checked.dataset
     if not data.query or not data.gallery:
         return None
-    task = prepare(
-        data.protocol,
-        [one.identity for one in data.query],
-        [one.camera for one in data.query],
-        [one.identity for one in data.gallery],
-        [one.camera for one in data.gallery],
-        query_pictures=[(one.path, one.box) for one in data.query],
-        gallery_pictures=[(one.path, one.box) for one in data.gallery],
-    )
-    matches = [bool(task.specials(row, row + 1)[2].any()) for row in range(task.queries)]
-    if not any(matches):
-        raise InputError(
-            f"{data.root}: none of the {task.queries:,} queries has a match in the gallery under protocol "
-            f"{data.protocol}; do query and gallery belong together?"
-        )
-    return len(matches) - sum(matches)
+    task, _ = dataset_task(data, data.protocol)
+    return sum(not task.specials(row, row + 1)[2].any() for row in range(task.queries))
 
 
 def _lines(checked: "Checked") -> list[str]:

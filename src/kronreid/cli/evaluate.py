@@ -65,6 +65,7 @@ def run(options: argparse.Namespace) -> None:
     from kronreid.data.readers import read
     from kronreid.evaluation import evaluate_dataset
     from kronreid.evaluation.report import table, write_report
+    from kronreid.models.inference import Matcher
 
     for option, suffix in (("json", None), ("html", ".html"), ("png", ".png")):
         if file := getattr(options, option):
@@ -72,6 +73,10 @@ def run(options: argparse.Namespace) -> None:
     dataset = read(options.data, options.layout, options.split)
     model = load_model(options.model, "MODEL")
     matcher = load_matcher(options.matcher) if options.matcher else None
+    if options.matcher_weight is not None and matcher is None and not isinstance(model, Matcher):
+        raise InputError(
+            f"--matcher-weight {options.matcher_weight}: there is no matcher; name one by --matcher"
+        )
     set_precision([model] if matcher is None else [model, matcher], options.precision)
     result = evaluate_dataset(
         model,
@@ -85,7 +90,14 @@ def run(options: argparse.Namespace) -> None:
         progress=True,
     )
     if options.json:
-        write(options.json, to_json(result.to_json()), "--json")
+        # With whose help: `kronreid papers` takes for a run's own what it has reached alone.
+        took_part = {
+            "layout": dataset.name,
+            "matcher": options.matcher,
+            "matcher_weight": options.matcher_weight,
+            "k_reciprocal": options.k_reciprocal,
+        }
+        write(options.json, to_json(result.to_json() | took_part), "--json")
     for file in filter(None, (options.html, options.png)):
         write_report(result, dataset, file)
     print(table(result))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -99,14 +100,20 @@ def draw_figures(
             drawn += _matcher_figures(out, name, [tool.explain(a, b) for a, b in pairs], points)
         else:
             insights[name] = parts.look_inside(tool, pictures)
-    own: dict[str, np.ndarray] = {}
+    own: list[tuple[int, str]] = []
     for name, insight in insights.items():
         if insight.products:
             drawn += _level_figures(out, name, insight)
-            own[f"n = {len(insight.products)}"] = insight.products[-1]
-    if len(own) > 1:
+            own.append((len(insight.products), name))
+    numbers = Counter(order for order, _ in own)
+    if len(numbers) > 1:
+        # Runs of one order are told apart by their names.
+        orders = [
+            (f"n = {order}" + (f" ({name})" if numbers[order] > 1 else ""), insights[name].products[-1])
+            for order, name in sorted(own)
+        ]
         first = next(iter(insights.values()))
-        drawn.append(_similarities(out, "orders-similarity", sorted(own.items()), first.pictures, "models"))
+        drawn.append(_similarities(out, "orders-similarity", orders, first.pictures, "models"))
     if sampled := {name: insight for name, insight in insights.items() if insight.part_maps is not None}:
         regularised = {name: _regulariser(run) for name, run in zip(names, runs)}
         drawn.append(_part_figure(out, sampled, regularised))

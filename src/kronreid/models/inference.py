@@ -22,7 +22,7 @@ from kronreid.models.folding import fold
 from kronreid.models.hub import download, is_hub_id
 from kronreid.models.kpm import KPM
 from kronreid.models.scoring import logits_of_all, logits_of_lists, prepare_scales
-from kronreid.models.storage import load_folder
+from kronreid.models.storage import load_folder, one_line
 from kronreid.ops.blocks import PreparedMaps
 from kronreid.ops.matching import correspondence
 
@@ -114,6 +114,8 @@ class _Network:
 
     def _batches(self, images: Sequence[ImageLike], batch_size: int, progress: bool) -> Iterator[Tensor]:
         """Normalised batches on the model's device; the next is decoded while this one is computed."""
+        if batch_size < 1:
+            raise InputError(f"batch_size: {batch_size}; at least 1 picture per pass")
         starts = range(0, len(images), batch_size)
         with ThreadPoolExecutor(max_workers=2) as pool:
 
@@ -343,7 +345,8 @@ def load(
             beside it, and takes ImageNet's mean and std in RGB where there is none.
 
     Raises:
-        InputError: There is no such model, or it is incomplete or damaged; the message names the file.
+        InputError: There is no such model, or it is incomplete or damaged; the message names the file. Or
+            there is no such device.
 
     Example:
         >>> embedder = kronreid.load("runs/horeid")
@@ -363,7 +366,10 @@ def load(
     model, input_options, fingerprint = load_folder(folder)
     if folded:
         model = fold(model)
-    model = model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    try:
+        model = model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    except (AssertionError, RuntimeError) as error:  # no such kind of device, or none of it here
+        raise InputError(f"device {device}: cannot be used ({one_line(error)})") from None
     tool = wrap(model, input_options, fingerprint)
     tool.path = folder.resolve()
     return tool

@@ -145,6 +145,8 @@ def check_head(head_weight: Tensor, queries: PreparedMaps) -> Tensor:
 
 def check_lists(queries: PreparedMaps, candidates: PreparedMaps, lists: Tensor) -> Tensor:
     """Lists (Q, K) of candidates' numbers where the maps are."""
+    if lists.dtype != torch.int64:
+        raise InputError(f"lists: candidates' numbers as int64 expected, got {lists.dtype}")
     if lists.dim() != 2 or len(lists) != len(queries) or lists.numel() == 0:
         raise InputError(f"lists: expected ({len(queries)}, K) with K > 0, got {tuple(lists.shape)}")
     if int(lists.min()) < 0 or int(lists.max()) >= len(candidates):

@@ -134,7 +134,7 @@ def match_collapsed(
     """delta (N, C) of `match_reference`, without the warped map: (X w - Y beta^T w) / M.
 
     Under autocast the inner products are in the autocast dtype, the rest in float32. When pictures take part
-    in several pairs, `match_pairs` needs fewer copies of their maps.
+    in several pairs, `match_pairs` needs fewer copies of their maps. The errors are its.
     """
     if len(x) != len(y):
         raise InputError(f"{len(x)} maps x cannot be matched pair by pair with {len(y)} maps y")
@@ -160,6 +160,10 @@ def match_pairs(
         pairs_x, pairs_y: (P,) int64.
         weight_x: (B_x, M) or (B_x, 1, H, W), w = 1 + attention; None: ones.
         temperature: tau_KPM > 0.
+
+    Raises:
+        InputError: for maps, weights or indices that do not fit each other, maps or weights that are not
+            finite, or a temperature <= 0.
     """
     x, y = _check_pair(maps_x, maps_y, temperature)
     weight = as_weight(weight_x, x, "weight_x")

@@ -70,7 +70,11 @@ def _full_precision(x: Tensor) -> Tensor:
 
 
 def high_order_product(sketches: Sequence[Tensor]) -> Tensor:
-    """Eq. 10: the circular convolution of sketches (..., D) each -> (..., D), in float32 or float64."""
+    """Eq. 10: the circular convolution of sketches (..., D) each -> (..., D), in float32 or float64.
+
+    Raises:
+        InputError: no sketches, or of several dimensions.
+    """
     if len({sketch.shape[-1] for sketch in sketches}) != 1:
         raise InputError("high-order product: needs one or more sketches, all of one dimension")
     with torch.autocast(sketches[0].device.type, enabled=False):
@@ -94,6 +98,9 @@ def high_order_pooling(maps: Sequence[Tensor], sketches: Sequence[CountSketch]) 
 
     Returns:
         (N, D) float32 (float64 for float64), not normalised.
+
+    Raises:
+        InputError: no maps, another number of them than of sketches, or other channels or dimensions.
     """
     if len(maps) != len(sketches) or len({sketch.dimension for sketch in sketches}) != 1:
         raise InputError(f"high-order pooling: {len(maps)} maps need as many sketches, all of one dimension")
@@ -135,6 +142,9 @@ def fold_convolution(
 
     Returns:
         weight (2F, C_in) and bias (2F,) or None, in the given weight's dtype, computed in float64.
+
+    Raises:
+        InputError: the kernel is larger than 1x1, or it has other outputs than the sketch has channels.
     """
     if len(weight) != sketch.channels or weight[0].numel() != weight.shape[1]:
         raise InputError(

@@ -35,6 +35,9 @@ def score_means(
 
     (p - q)^2 multiplied out is one matrix product. Absolute values are distances in the 1-norm, one of the
     channels with a positive and one of those with a negative weight, since a |d| = |a d| for a > 0.
+
+    Raises:
+        InputError: the sets are empty, do not fit or are not finite.
     """
     check_sets(queries, candidates)
     a = check_head(head_weight, queries)
@@ -69,6 +72,9 @@ def score_places(queries: PreparedMaps, candidates: PreparedMaps, head_weight: T
 
     Multiplied out it is one matrix product of vectors of M C numbers, taken piece by piece of the positions.
     Always in float32, whatever the maps are kept in: small differences of large sums must survive.
+
+    Raises:
+        InputError: the sets are empty, do not fit, are not finite, or were prepared without positions.
     """
     check_sets(queries, candidates)
     a = check_head(head_weight, queries)
@@ -109,6 +115,9 @@ def score_confidences(
     Args:
         temperature: tau_KPM > 0.
         classify: beta of some pairs (P, M, M) float32 to (P,).
+
+    Raises:
+        InputError: as in `score_places`, or a temperature <= 0.
     """
     check_temperature(temperature)
     check_sets(queries, candidates)

@@ -44,9 +44,9 @@ class RunFolder(Callback):
     """Keeps a run's folder complete at the end of every epoch.
 
     ``config.json`` and ``model.safetensors`` are the newest model that was evaluated, in the end the last
-    one (what `kronreid.load` opens), ``best/`` the
-    one of the best mAP so far (chosen on the very queries that it is measured on: report the newest),
-    ``last.ckpt`` all that resuming needs, and ``history.csv`` a line per epoch.
+    one (what `kronreid.load` opens), ``best/`` the one of the best mAP so far (chosen on the very queries
+    that it is measured on: report the newest), ``last.ckpt`` all that resuming needs, and ``history.csv`` a
+    line per epoch.
 
     Args:
         folder: The run's folder.

@@ -132,7 +132,7 @@ def read_run(folder: Path, rows: Sequence[tuple[str, Config]] = ()) -> Measured:
         )
         words = f"{Path(config.data.root or '').name or 'unknown'} (not counted)"
     results = {protocol: {m: evaluated[-1][m] for m in ("rank1", "mAP")}} if evaluated else {}
-    results |= dict(_evaluations(folder))
+    results |= dict(_evaluations(folder, layout))
     return Measured(str(folder), name, layout, words, official, changed, remaining, results)
 
 
@@ -146,14 +146,24 @@ def _rows(configs: Path) -> Iterator[tuple[str, Config]]:
             log.warning("%s", error)
 
 
-def _evaluations(folder: Path) -> Iterator[tuple[str, dict[str, float]]]:
-    """What `kronreid evaluate --json` wrote into a run's folder, by protocol; the newest file last."""
+def _evaluations(folder: Path, layout: str | None) -> Iterator[tuple[str, dict[str, float]]]:
+    """What `kronreid evaluate --json` wrote into a run's folder, by protocol; the newest file last.
+
+    Files that say that another data set was searched than that of this layout, or that another model or
+    k-reciprocal re-ranking helped, are no figures of the run and are passed over.
+    """
     for path in sorted(folder.glob("*.json"), key=lambda path: path.stat().st_mtime):
         try:
             values = json.loads(path.read_text())
         except ValueError as error:
             raise InputError(f"{path}: no JSON ({error})") from None
         if isinstance(values, dict) and {"protocol", "rank1", "mAP"} <= values.keys():
+            other = layout is not None and values.get("layout", layout) != layout
+            helped = [name for name in ("matcher", "matcher_weight", "k_reciprocal") if values.get(name)]
+            if other or helped:
+                why = f"layout {values['layout']}" if other else ", ".join(helped)
+                log.warning("%s: passed over, it is not of the run by itself (%s)", path, why)
+                continue
             metrics = ("rank1", "rank5", "rank10", "mAP")
             yield values["protocol"], {metric: values[metric] for metric in metrics if metric in values}
 

@@ -101,11 +101,16 @@ def check_evaluation(config: Config, dataset: ReIDDataset, pairs: bool) -> None:
     Raises:
         InputError: The protocol is unknown or does not fit the model or the data set's labels.
     """
-    task, _ = dataset_task(dataset, config.data.protocol or dataset.protocol)
+    try:
+        task, _ = dataset_task(dataset, config.data.protocol or dataset.protocol)
+    except InputError as error:
+        raise InputError(
+            f"evaluation while training: {error}; training.evaluate_every=0 turns it off"
+        ) from None
     if pairs and (task.protocol.draws or task.protocol.average_queries):
         raise InputError(
-            f"data.protocol: {task.protocol.name} has no one list whose best a pair model could re-score while "
-            "it trains; name another one, or set training.evaluate_every to 0"
+            f"data.protocol: {task.protocol.name} has no one list whose best a pair model could re-score "
+            "while it trains; name another one, or set training.evaluate_every to 0"
         )
 
 
@@ -142,10 +147,6 @@ def train(config: Config, out: str | Path, resume: bool = False, source: Path | 
         check_evaluation(config, dataset, isinstance(module, PairTraining))
     folder = RunFolder(out, config, dataset)
     module.evaluate = folder.evaluate
-    if first_process:
-        out.mkdir(parents=True, exist_ok=True)
-        (out / "config.yaml").write_text(to_yaml(config))
-        (out / RECORD).write_text(record(config, dataset, source))
     options = config.training
     terminal = sys.stderr.isatty()
     callbacks: list[lightning.Callback] = [folder]
@@ -176,8 +177,13 @@ def train(config: Config, out: str | Path, resume: bool = False, source: Path | 
         )
     except MisconfigurationException as error:  # no such device here, or not as many
         raise InputError(
-            f"training.accelerator {options.accelerator}, training.devices {options.devices}: {one_line(error)}"
+            f"training.accelerator {options.accelerator}, training.devices {options.devices}: "
+            f"{one_line(error)}"
         ) from None
+    if first_process:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "config.yaml").write_text(to_yaml(config))
+        (out / RECORD).write_text(record(config, dataset, source))
     if resume and not checkpoint.is_file():
         log.info("%s has no complete epoch yet; starting from the beginning", out)
     try:
