@@ -24,6 +24,12 @@ from tqdm import tqdm
 from kronreid.gallery import Entry, Gallery
 from kronreid.gallery.store import Store
 
+#: With what a search asks of them: more finds more and takes longer.
+INDEXES: dict[str, tuple[dict[str, int], dict[str, int]]] = {
+    "HNSW": ({"M": 16, "efConstruction": 200}, {"ef": 200}),
+    "IVF_FLAT": ({"nlist": 256}, {"nprobe": 16}),
+    "IVF_SQ8": ({"nlist": 256}, {"nprobe": 16}),
+}
 PICTURES_PER_PERSON = 10
 TOP = 100
 BATCH = 256
@@ -39,9 +45,12 @@ def main() -> None:
     parser.add_argument("--dimension", type=int, default=1024)
     parser.add_argument("--queries", type=int, default=30)
     parser.add_argument(
-        "--graph", type=int, default=20_000, help="largest size that a HNSW index is tried at"
+        "--indexes", nargs="*", default=list(INDEXES), choices=INDEXES, help="approximate indexes to try"
     )
-    parser.add_argument("--uri", help="a Milvus server to measure instead of a file")
+    parser.add_argument(
+        "--index-up-to", type=int, default=20_000, metavar="N", help="largest size that they are tried at"
+    )
+    parser.add_argument("--uri", help="a Milvus server to measure instead of a file (MILVUS_TOKEN logs in)")
     parser.add_argument("--embedder", help="with --pictures: measure a whole search, with this model")
     parser.add_argument("--matcher", help="and this one for the second stage")
     parser.add_argument("--pictures", help="folder of pictures for --embedder")
@@ -51,7 +60,8 @@ def main() -> None:
     for size in options.sizes:
         with tempfile.TemporaryDirectory() as folder:
             uri = options.uri or str(Path(folder) / "people.db")
-            found = measure(uri, size, options.dimension, options.queries, size <= options.graph)
+            indexes = options.indexes if size <= options.index_up_to else []
+            found = measure(uri, size, options.dimension, options.queries, indexes)
         label = f"{size // 1000}k" if size % 1000 == 0 else str(size)
         for name, value in found.items():
             figures[f"{name}_{label}"] = value
@@ -97,7 +107,7 @@ class People:
         return np.concatenate([self.vectors(place, place + 1, seed=3) for place in places])
 
 
-def measure(uri: str, size: int, dimension: int, queries: int, graph: bool) -> dict[str, float]:
+def measure(uri: str, size: int, dimension: int, queries: int, indexes: list[str]) -> dict[str, float]:
     """One size; milliseconds, seconds and megabytes by name."""
     people = People(size, dimension)
     asked = people.queries(queries)
@@ -134,17 +144,12 @@ def measure(uri: str, size: int, dimension: int, queries: int, graph: bool) -> d
         figures["filtered_query_ms"] = statistics.median(times)
         if store.embedded:
             figures["disk_mb"] = disk_mb(Path(uri))
-            if graph:
-                index = store.client.prepare_index_params()
-                index.add_index(
-                    "vector", index_type="HNSW", metric_type="IP", params={"M": 16, "efConstruction": 200}
-                )
-                started = time.perf_counter()
-                store.client.create_index("benchmark", index)
-                store.client.load_collection("benchmark")
-                figures["hnsw_build_s"] = time.perf_counter() - started
-                figures |= query_figures(store, asked, exact, "hnsw_")
-                figures["hnsw_disk_mb"] = disk_mb(Path(uri))
+        for kind in indexes:
+            name = kind.lower() + "_"
+            figures[f"{name}build_s"] = build(store, kind)
+            figures |= query_figures(store, asked, exact, name, INDEXES[kind][1])
+            if store.embedded:
+                figures[f"{name}disk_mb"] = disk_mb(Path(uri))
     finally:
         store.client.drop_collection("benchmark")
         store.close()
@@ -163,10 +168,39 @@ def by_numpy(people: People, asked: np.ndarray) -> tuple[list[float], list[list[
     return timed(search, asked)
 
 
-def query_figures(store: Store, asked: np.ndarray, exact: list, prefix: str) -> dict[str, float]:
+def build(store: Store, kind: str) -> float:
+    """Seconds until the collection has this index instead of what it had."""
+    client, name = store.client, store.collection
+    index = client.prepare_index_params()
+    index.add_index("vector", index_type=kind, metric_type="IP", params=INDEXES[kind][0])
+    client.release_collection(name)
+    for old in client.list_indexes(name):
+        client.drop_index(name, old)
+    started = time.perf_counter()
+    client.create_index(name, index)
+    client.load_collection(name)
+    return time.perf_counter() - started
+
+
+def query_figures(
+    store: Store, asked: np.ndarray, exact: list, prefix: str, asks: dict[str, int] | None = None
+) -> dict[str, float]:
     """First and steady query, and how many of the exact answers were found."""
-    times, hits = timed(lambda query: store.search(query, TOP), asked)
-    found = [[number_of(entry) for entry, _ in answer] for answer in hits]
+
+    def search(query: np.ndarray) -> list[int]:
+        if asks is None:
+            return [number_of(entry.id) for entry, _ in store.search(query, TOP)]
+        (hits,) = store.client.search(
+            store.collection,
+            data=[query],
+            limit=TOP,
+            output_fields=["path"],
+            search_params={"metric_type": "IP", "params": asks},
+            consistency_level="Bounded",
+        )
+        return [number_of(hit["id"]) for hit in hits]
+
+    times, found = timed(search, asked)
     return {
         f"{prefix}first_query_ms": times[0],
         f"{prefix}query_ms": statistics.median(times[1:]),
@@ -197,8 +231,8 @@ def entry(number: int) -> Entry:
     )
 
 
-def number_of(entry: Entry) -> int:
-    return int(entry.id[16:], 16)
+def number_of(identifier: str) -> int:
+    return int(identifier[16:], 16)
 
 
 def resident_mb() -> float:
@@ -212,19 +246,38 @@ def disk_mb(folder: Path) -> float:
 
 
 def whole_search(embedder: str, matcher: str | None, pictures: str) -> dict[str, float]:
-    """Seconds by stage of a search with models, the median of ten, and the pictures added per second."""
+    """Milliseconds by stage of a search with models, the median of ten, and the pictures added per second.
+
+    Then the same with a cache of the matcher's maps, which the searches themselves have filled.
+    """
     import kronreid
+    from kronreid.gallery import MapCache
     from kronreid.models.inference import Matcher
 
     with tempfile.TemporaryDirectory() as folder:
+        first = kronreid.load(embedder)
         second = kronreid.load(matcher) if matcher else None
         assert second is None or isinstance(second, Matcher)
-        with Gallery(Path(folder) / "people.db", kronreid.load(embedder), second) as gallery:
+        uri = Path(folder) / "people.db"
+        with Gallery(uri, first, second) as gallery:
             report = gallery.add(pictures)
             queries = [entry.path for entry in gallery.entries()][:11]
-            results = [gallery.search(query, rerank_top=TOP).seconds for query in queries][1:]
-    figures = {f"stage_{name}_ms": 1000 * statistics.median(r[name] for r in results) for name in results[0]}
-    return figures | {"add_per_second": report.per_second}
+            figures = stages(gallery, queries, "stage_")
+        figures["add_per_second"] = report.per_second
+        if second is not None:
+            cache = MapCache(Path(folder) / "maps")
+            with Gallery(uri, first, second, cache=cache) as gallery:
+                stages(gallery, queries, "")
+                figures |= stages(gallery, queries, "cached_stage_")
+            files = sum(1 for _ in cache.folder.rglob("*.safetensors"))
+            figures["cached_mb_per_picture"] = cache.size() / 1e6 / files
+    return figures
+
+
+def stages(gallery: Gallery, queries: list[Path], prefix: str) -> dict[str, float]:
+    """Milliseconds by stage, the median without the first."""
+    results = [gallery.search(query, rerank_top=TOP).seconds for query in queries][1:]
+    return {f"{prefix}{name}_ms": 1000 * statistics.median(r[name] for r in results) for name in results[0]}
 
 
 if __name__ == "__main__":

@@ -1,13 +1,7 @@
 """Evaluation: exact metrics by counting, every protocol as data, re-ranking, reports."""
 
-from kronreid.evaluation.evaluate import (
-    RankedList,
-    Result,
-    dataset_task,
-    evaluate,
-    evaluate_dataset,
-    evaluate_scores,
-)
+from kronreid.evaluation.datasets import dataset_task, evaluate_dataset
+from kronreid.evaluation.evaluate import RankedList, Result, evaluate, evaluate_scores
 from kronreid.evaluation.protocols import PROTOCOLS, Protocol, Task, prepare
 from kronreid.evaluation.report import table, write_report
 from kronreid.evaluation.rerank import average_query_expansion

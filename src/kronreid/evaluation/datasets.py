@@ -1,0 +1,165 @@
+"""Evaluate models on a data set: embed its pictures, re-score the best where there is a matcher, measure."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Protocol, cast
+
+import numpy as np
+
+from kronreid.data.records import Picture, ReIDDataset
+from kronreid.errors import InputError
+from kronreid.evaluation import protocols as rules
+from kronreid.evaluation.evaluate import Result, measure, reciprocal_scores
+from kronreid.evaluation.pairs import Matches, PairScores, rescored
+from kronreid.evaluation.processes import gather_rows, processes, share
+from kronreid.evaluation.scores import Scores, VectorScores
+
+log = logging.getLogger(__name__)
+
+
+class Embeds(Protocol):
+    """What turns pictures into vectors: an embedder, or a matcher by its own pooled features."""
+
+    def embed(self, images: Any, batch_size: int = ..., progress: bool = ...) -> np.ndarray: ...
+
+
+def evaluate_dataset(
+    embedder: Embeds | None,
+    dataset: ReIDDataset,
+    *,
+    protocol: str | rules.Protocol = "market1501",
+    matcher: Matches | None = None,
+    rerank_top: int | str = 75,
+    matcher_weight: float | None = None,
+    k_reciprocal: bool = False,
+    ranks: Sequence[int] | None = None,
+    verification: bool = False,
+    hardest: int = 10,
+    batch_size: int = 64,
+    pictures_in_memory: int = 2048,
+    seed: int = 0,
+    progress: bool = False,
+) -> Result:
+    """Embed, and where there is a matcher re-score, the query and gallery pictures of a data set.
+
+    Args:
+        embedder: ranks the gallery. A matcher here, with `matcher` None, ranks by its own pooled features
+            and re-scores.
+        dataset: its `query` and `gallery` pictures, and for multi-query protocols its `multi_query`.
+        protocol: see `evaluate`.
+        matcher: re-scores the first `rerank_top` candidates of every query, of those that the protocol does
+            not drop. They come first, by its logits; the others keep their order behind them.
+        rerank_top: how many, or "all".
+        matcher_weight: 1 orders the re-scored by the matcher alone, as KPM's authors do; below, the first
+            stage keeps a say (`pairs.fuse`). None: 1 where a matcher re-scores its own ranking, an equal say
+            of 0.5 where it re-scores another model's.
+        k_reciprocal: re-rank the first stage (Zhong et al. 2017).
+        ranks: see `evaluate`; None: 1, 5 and 10, as far as the gallery goes.
+        verification, seed: see `evaluate`.
+        hardest: so many of the worst queries are kept with what came first for them.
+        batch_size: pictures at a time through a network.
+        pictures_in_memory: so many encoded pictures of the matcher are held at a time.
+        progress: show progress on a terminal.
+
+    Raises:
+        InputError: options that contradict each other, a picture that cannot be read, labels that the
+            protocol cannot use, or no query with a match.
+    """
+    started = time.perf_counter()
+    if matcher_weight is None:
+        matcher_weight = 1.0 if matcher is None else 0.5
+    if matcher is None and hasattr(embedder, "score_lists"):
+        matcher = cast(Matches, embedder)
+    if embedder is None and matcher is None:
+        raise InputError("embedder: give an embedder or a matcher")
+    if not 0 <= matcher_weight <= 1:
+        raise InputError(f"matcher_weight: {matcher_weight} is not between 0 and 1")
+    if rerank_top != "all" and not (type(rerank_top) is int and rerank_top > 0):
+        raise InputError(f"rerank_top: give a number of candidates from 1, or 'all', not {rerank_top!r}")
+    task, images = dataset_task(dataset, protocol)
+    if ranks is None:
+        ranks = [rank for rank in (1, 5, 10) if rank <= task.gallery]
+    scores: Scores
+    if matcher is not None and rerank_top == "all":
+        if k_reciprocal:
+            raise InputError(
+                "k_reciprocal: it re-ranks a first stage, and rerank_top='all' leaves nothing of it"
+            )
+        scores = PairScores(matcher, task, images, pictures_in_memory, batch_size, progress)
+    else:
+        first_stage = cast(Embeds, matcher if embedder is None else embedder)
+        vectors = _embed_shared(first_stage, images, batch_size, progress)
+        scores = VectorScores(vectors, vectors[:0], task)
+        if k_reciprocal:
+            scores = reciprocal_scores(scores, task)
+        if matcher is not None:
+            top = cast(int, rerank_top)
+            scores = rescored(
+                scores, task, matcher, images, top, matcher_weight, batch_size, pictures_in_memory, progress
+            )
+    return measure(
+        scores, task, ranks, seed, started, verification=verification, hardest=hardest, pictures=images
+    )
+
+
+def dataset_task(dataset: ReIDDataset, protocol: str | rules.Protocol) -> tuple[rules.Task, list[Any]]:
+    """The task, and the pictures it needs, each once; the task's rows count through them.
+
+    A picture is its path, or where it is a part of its file the `Picture` itself.
+
+    Raises:
+        InputError: labels that the protocol cannot use.
+    """
+    protocol = rules.protocol_named(protocol)
+    query = _several_pictures(dataset) if protocol.average_queries else list(dataset.query)
+    gallery = list(dataset.gallery)
+    names = [[(picture.path, picture.box) for picture in part] for part in (query, gallery)]
+    task = rules.prepare(
+        protocol,
+        [picture.identity for picture in query],
+        [picture.camera for picture in query],
+        [picture.identity for picture in gallery],
+        [picture.camera for picture in gallery],
+        query_pictures=names[0],
+        gallery_pictures=names[1],
+    )
+    pictures, keys = query + gallery, names[0] + names[1]
+    rows: dict[Any, int] = {}
+    images: list[Any] = []
+    for row in (*task.query_rows, *task.gallery_rows):
+        if keys[row] not in rows:
+            rows[keys[row]] = len(images)
+            images.append(pictures[row].path if pictures[row].box is None else pictures[row])
+    query_rows, gallery_rows = (
+        np.array([rows[keys[row]] for row in part], np.int64) for part in (task.query_rows, task.gallery_rows)
+    )
+    return replace(task, query_rows=query_rows, gallery_rows=gallery_rows), images
+
+
+def _several_pictures(dataset: ReIDDataset) -> list[Picture]:
+    """The pictures that multi-query averages: of each query's person and camera those in
+    `ReIDDataset.multi_query`, and the query pictures themselves where there are none."""
+    found = {(picture.identity, picture.camera) for picture in dataset.multi_query}
+    asked = {(picture.identity, picture.camera) for picture in dataset.query}
+    if not found & asked and len(asked) == len(dataset.query):
+        log.warning(
+            "%s: one query picture per person and camera, and no gt_bbox folder: multi-query is single query",
+            dataset.root,
+        )
+    return [
+        *(one for one in dataset.query if (one.identity, one.camera) not in found),
+        *(one for one in dataset.multi_query if (one.identity, one.camera) in asked),
+    ]
+
+
+def _embed_shared(embedder: Embeds, images: list[Any], batch_size: int, progress: bool) -> np.ndarray:
+    """(N, D) vectors of all images; every process embeds its share, in the batches of a single process."""
+    low, high = share(len(images), batch_size)
+    show = progress and processes()[0] == 0
+    if low == high:  # more processes than batches: embed one picture to learn the width
+        return gather_rows(embedder.embed(images[:1], batch_size=batch_size, progress=False)[:0])
+    return gather_rows(embedder.embed(images[low:high], batch_size=batch_size, progress=show))
