@@ -1,7 +1,6 @@
-"""Pictures of what the models do: why two pictures match, ranked lists, curves, the demonstration's page."""
+"""Pictures of what the models do: why two pictures match, ranked lists, the demonstration's page."""
 
 from kronreid.explain.chart import Chart
-from kronreid.explain.curves import curves_figure
 from kronreid.explain.lists import part_maps_figure, ranked_list_figure
 from kronreid.explain.matches import (
     attention_figure,
@@ -20,7 +19,6 @@ __all__ = [
     "RankedList",
     "attention_figure",
     "correspondence_figure",
-    "curves_figure",
     "match_figure",
     "match_heat_figure",
     "part_maps_figure",
