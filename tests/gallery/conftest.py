@@ -1,12 +1,19 @@
 """A gallery without a network: pictures of one colour each, and models that look at colours."""
 
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from kronreid.data.images import as_list, open_rgb
+from kronreid.gallery import Gallery
+from kronreid.gallery.store import Store
+
+from .milvus_server import TOKEN, MilvusServer, NoServer
 
 
 class ColourEmbedder:
@@ -69,3 +76,47 @@ def crops(tmp_path: Path) -> Path:
         for camera in (1, 2):
             paint(tmp_path / "crops" / f"{person:04d}_c{camera}s1_{person:06d}_00.png", person, camera)
     return tmp_path / "crops"
+
+
+@dataclass
+class Place:
+    """Where a gallery may be: everything that it can do it does the same in all of them."""
+
+    uri: str
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def open(self, *models, **more) -> Gallery:
+        return Gallery(self.uri, *models, **self.options, **more)
+
+    def store(self, collection: str = "people") -> Store:
+        return Store(self.uri, collection, self.options.get("token", ""))
+
+
+@pytest.fixture(scope="session")
+def milvus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MilvusServer]:
+    """A Milvus server, one for all tests."""
+    try:
+        server = MilvusServer(tmp_path_factory.mktemp("milvus") / "server")
+    except NoServer as reason:
+        pytest.skip(str(reason))
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def server(milvus: MilvusServer) -> Iterator[Place]:
+    """The server, left empty. Its collections stay: a server takes seconds to make one."""
+    place = Place(milvus.uri, {"token": TOKEN})
+    yield place
+    for collection in place.store().client.list_collections():
+        store = place.store(collection)
+        store.delete([row["id"] for row in store.values(["id"])])
+        store.close()
+
+
+@pytest.fixture(params=["file", "server"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    """A file, then a server."""
+    if request.param == "server":
+        return request.getfixturevalue("server")
+    return Place(str(tmp_path / "people.db"))

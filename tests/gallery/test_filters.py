@@ -29,7 +29,7 @@ def test_no_condition_is_no_expression():
     assert Selection().expression() == ""
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), "\udcff"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), "\udcff", 2**63])
 def test_what_cannot_be_written_is_refused(value):
     with pytest.raises(InputError):
         quote(value)

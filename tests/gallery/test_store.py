@@ -1,5 +1,7 @@
-"""The store against a server: Milvus Lite's own, which speaks the same protocol over the network."""
+"""What is particular to files and to servers. (Milvus Lite can be a server too, of the same protocol.)"""
 
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -135,3 +137,56 @@ def test_pages_give_every_row(tmp_path, monkeypatch):
     for entry, vector in stored:
         assert np.array_equal(vector, vectors[int(entry.path.name)])
     store.close()
+
+
+@pytest.fixture
+def gallery(tmp_path, embedder, crops):
+    with Gallery(tmp_path / "people.db", embedder) as gallery:
+        gallery.add(crops)
+        yield gallery
+
+
+def test_addresses_that_are_no_gallery(tmp_path, embedder):
+    (tmp_path / "file.db").write_text("x")
+    (tmp_path / "folder.db").mkdir()
+    (tmp_path / "folder.db" / "x.txt").write_text("x")
+    for name, message in {
+        "people": r"ending in \.db",
+        "file.db": "not a gallery",
+        "folder.db": "other files",
+        "no/where.db": "does not exist",
+    }.items():
+        with pytest.raises(InputError, match=message):
+            Gallery(tmp_path / name, embedder)
+    with pytest.raises(InputError, match="no such gallery"):
+        Gallery(tmp_path / "none.db")
+    assert not (tmp_path / "none.db").exists()
+
+
+def test_two_in_one_process_share_the_file(gallery, tmp_path, crops, embedder):
+    other = Gallery(tmp_path / "people.db", embedder)
+    gallery.close()
+    assert other.count == 20
+    other.close()
+    with Gallery(tmp_path / "people.db", embedder) as again:
+        assert again.count == 20
+
+
+SECOND = """
+import sys
+from kronreid.gallery import Gallery
+try:
+    Gallery(sys.argv[1])
+except Exception as error:
+    print(type(error).__name__, error, flush=True)
+"""
+
+
+def test_another_process_is_told_that_the_file_is_open(gallery, tmp_path):
+    command = [sys.executable, "-c", SECOND, str(tmp_path / "people.db")]
+    process = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=120)
+    assert process.stdout.startswith("InputError")
+    assert "open in another process" in process.stdout
+    assert process.stderr == ""
+    report = gallery.verify()
+    assert (report.checked, report.intact) == (20, True)

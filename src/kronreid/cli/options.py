@@ -42,7 +42,7 @@ def add_login(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def login(options: argparse.Namespace) -> dict[str, str]:
+def login(options: argparse.Namespace) -> dict[str, Any]:
     """What `add_login` was given, as `kronreid.Gallery` takes it."""
     return {"token": options.token, "collection": options.collection}
 

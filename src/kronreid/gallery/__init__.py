@@ -3,8 +3,8 @@
 from typing import TYPE_CHECKING, Any
 
 from kronreid.gallery.entries import Entry
-from kronreid.gallery.filters import Selection
-from kronreid.gallery.gallery import Gallery, GalleryInfo, VerifyReport, selection_of
+from kronreid.gallery.filters import Selection, selection_of
+from kronreid.gallery.gallery import Gallery, GalleryInfo, VerifyReport
 from kronreid.gallery.indexing import AddReport, Unreadable
 from kronreid.gallery.lists import read_list
 from kronreid.gallery.page import search_page

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from os import PathLike
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from kronreid.errors import InputError
 from kronreid.gallery.entries import UNKNOWN_TIME, path_to_text
@@ -79,6 +79,15 @@ class Selection:
             wanted = [value, *_read(value)] if isinstance(value, str) else [value]
             parts.append(" or ".join(f"attributes[{quote(key)}] == {quote(one)}" for one in wanted))
         return " and ".join(f"({part})" for part in parts)
+
+
+def selection_of(where: Mapping[str, Scalar] | None = None, **conditions: Any) -> Selection:
+    """A selection whose `where` may also name the fields identity and source."""
+    where = dict(where or {})
+    for name in ("identity", "source"):
+        if name in where:
+            conditions[name] = where.pop(name)
+    return Selection(where=where, **conditions)
 
 
 def _read(text: str) -> list[Scalar]:

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from kronreid.data.images import ImageLike, as_list, open_rgb
 from kronreid.errors import InputError
 from kronreid.gallery.entries import UNKNOWN_TIME, Entry, format_box
-from kronreid.gallery.filters import Scalar, Selection, Time, format_time, parse_time
+from kronreid.gallery.filters import Scalar, Selection, Time, format_time, parse_time, selection_of
 from kronreid.gallery.indexing import AddReport, Embeds, add_entries, entries_of, filled, identified
 from kronreid.gallery.rescoring import Scores
 from kronreid.gallery.search import SearchResult, search
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from kronreid.gallery.cache import MapCache
 
 _PROPERTY = "kronreid."
+#: Fewer new rows a server compares one by one.
+SETTLED_FROM = 5_000
 #: The columns that `Gallery.counts` reads; anything else is an attribute.
 _COLUMNS = {"camera": "camera", "identity": "identity", "source": "source", "hour": "time", "day": "time"}
 
@@ -226,7 +228,14 @@ class Gallery:
         for given in images:
             entries += [given] if isinstance(given, Entry) else entries_of(given)
         described = list(filled(entries, values, json_values(attributes or {})))
-        return add_entries(self._store, embedder, described, batch_size, workers, progress)
+        report = add_entries(self._store, embedder, described, batch_size, workers, progress)
+        self.settle(report.added)
+        return report
+
+    def settle(self, added: int) -> None:
+        """Have a server index `added` new pictures now, if they are many; a file needs nothing."""
+        if added >= SETTLED_FROM:
+            self._store.seal()
 
     # ── searching ───────────────────────────────────────────────────────────────────────────────────
 
@@ -442,15 +451,6 @@ class Gallery:
                 f"{self.uri}: opened without a model; give the one that made it to add or search"
             )
         return self.embedder
-
-
-def selection_of(where: Mapping[str, Scalar] | None = None, **conditions: Any) -> Selection:
-    """A selection whose `where` may also name the fields identity and source."""
-    where = dict(where or {})
-    for name in ("identity", "source"):
-        if name in where:
-            conditions[name] = where.pop(name)
-    return Selection(where=where, **conditions)
 
 
 def json_values(attributes: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ safe, a picture is known by its content, and running the same again adds what is
 import json
 import logging
 import os
+import socket
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ from tqdm import tqdm
 
 from kronreid.errors import InputError
 from kronreid.gallery.entries import Entry, path_to_text, text_to_path
-from kronreid.gallery.gallery import Gallery
+from kronreid.gallery.gallery import SETTLED_FROM, Gallery
 from kronreid.gallery.indexing import AddReport, Unreadable, entries_of
 
 try:
@@ -61,7 +62,7 @@ def add_spread(
     """
     started = time.perf_counter()
     entries = entries_of(images)
-    share = BATCHES_PER_SHARE * batch_size
+    share = min(BATCHES_PER_SHARE * batch_size, SETTLED_FROM - 1)
     report = AddReport()
     with _cluster(address), tqdm(total=len(entries), unit=" pictures", desc="adding", disable=None) as bar:
         tables = [table_of(entries[start : start + share]) for start in range(0, len(entries), share)]
@@ -90,6 +91,7 @@ def add_spread(
                 Unreadable(text_to_path(path), reason) for path, reason in json.loads(row["unreadable"])
             ]
             bar.update(row["pictures"])
+    gallery.settle(report.added)
     report.seconds = time.perf_counter() - started
     return report
 
@@ -103,7 +105,9 @@ class Worker:
         self.batch_size, self.values = batch_size, values
         self.problem = ""
         try:
-            self.gallery = Gallery(embedder=load(model), **place)
+            self.gallery = Gallery(
+                place["uri"], load(model), token=place["token"], collection=place["collection"]
+            )
         except InputError as error:
             self.problem = str(error)
 
@@ -132,6 +136,7 @@ def _cluster(address: str) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
+    _must_answer(address)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         ray.init(
@@ -140,13 +145,25 @@ def _cluster(address: str) -> Iterator[None]:
     except (ConnectionError, ValueError, RuntimeError) as error:
         reason = next(iter(str(error).splitlines()), "")
         raise InputError(f"--ray {address}: no Ray cluster is reached there ({reason})") from error
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
-    logging.getLogger("ray.data").setLevel(logging.WARNING)
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _must_answer(address: str) -> None:
+    """Ray itself waits for minutes for a cluster that is not there."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon or not port.isdecimal():
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+    except OSError as error:
+        raise InputError(
+            f"--ray {address}: no Ray cluster is reached there ({error.strerror or error})"
+        ) from error
 
 
 def table_of(entries: Sequence[Entry]) -> pyarrow.Table:

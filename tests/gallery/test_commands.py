@@ -1,0 +1,90 @@
+"""The commands that work on a gallery, on a file and on a server, with models that only look at colours."""
+
+import json
+
+import pytest
+
+from kronreid.cli import main
+
+from .conftest import ColourEmbedder
+
+
+@pytest.fixture
+def run(place, monkeypatch):
+    """Runs a command on the gallery of this place; gives its exit status."""
+    models = {"colours": ColourEmbedder()}
+    for module in ("index", "search"):
+        monkeypatch.setattr(f"kronreid.cli.{module}.load_model", lambda path, option: models[path])
+
+    def run(command, *arguments, login=True):
+        where = ["--gallery", place.uri]
+        if login and "token" in place.options:
+            where += ["--token", place.options["token"]]
+        return main([str(word) for word in (command, *arguments, *where)])
+
+    return run
+
+
+def test_a_gallery_is_filled_changed_and_searched(run, crops, tmp_path, capsys):
+    known = ["--set", "source=monday", "time=2026-03-01T12:00", "weather=rain"]
+    assert run("index", crops, "--model", "colours", *known) == 0
+    assert "20 added, 0 already there, 0 unreadable; 20 in" in capsys.readouterr().out
+    assert run("gallery", "update", "--camera", "2", "--set", "camera=door", "identity=", "weather=sun") == 0
+    assert capsys.readouterr().out == "10 changed\n"
+    query, file = crops / "0007_c1s1_000007_00.png", tmp_path / "hits.json"
+    for where, cameras in {
+        "weather=sun": {"door"},
+        "weather=rain": {"1"},
+        "source=monday": {"1", "door"},
+    }.items():
+        options = ["--where", where, "--since", "2026-03-01", "--json", file]
+        assert run("search", query, "--model", "colours", *options) == 0
+        hits = json.loads(file.read_text())["hits"]
+        assert {hit["camera"] for hit in hits} == cameras
+        assert {hit["identity"] is None for hit in hits if hit["camera"] == "door"} <= {True}
+    assert run("gallery", "delete", "--where", "weather=sun") == 0
+    capsys.readouterr()
+    assert run("gallery", "verify") == 0
+    assert "10 checked: all intact" in capsys.readouterr().out
+
+
+def test_output_that_cannot_be_written_is_refused_before_the_work(run, crops, tmp_path, capsys):
+    for option in ("--json", "--html"):
+        assert run("search", crops / "none.png", option, tmp_path / "none" / "x") == 2
+        assert f"{option} {tmp_path}/none/x: there is no folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["gallery", "update", "--camera", "1"], "--set: says what update changes"),
+        (["gallery", "delete", "--camera", "1", "--set", "camera=2"], "--set: says what update changes"),
+        (["gallery", "update", "--set", "camera=2"], "no condition given"),
+        (["gallery", "update", "--camera", "1", "--set", "camera"], "--set camera: key=value"),
+        (["gallery", "update", "--camera", "1", "--set", "time=noon"], "time 'noon'"),
+        (["search", "x.png", "--cache", "maps"], "--cache: keeps a matcher's work"),
+    ],
+)
+def test_what_makes_no_sense_is_said(run, crops, capsys, arguments, message):
+    assert run("index", crops, "--model", "colours") == 0
+    capsys.readouterr()
+    assert run(*arguments) == 2
+    assert capsys.readouterr().err.startswith(f"kronreid: error: {message}")
+
+
+def test_a_file_is_no_place_for_many_machines(tmp_path, crops, capsys):
+    where = ["--gallery", str(tmp_path / "people.db"), "--model", "none", "--ray", "local"]
+    assert main(["index", str(crops), *where]) == 2
+    assert "many machines need a Milvus server" in capsys.readouterr().err
+
+
+def test_wrong_credentials_are_named(server, crops, capsys, monkeypatch):
+    monkeypatch.setattr("kronreid.gallery.store.PATIENCE_SECONDS", 1.0)
+    for token in ([], ["--token", "root:wrong"]):
+        assert main(["gallery", "info", "--gallery", server.uri, *token]) == 2
+        assert "it wants other credentials" in capsys.readouterr().err
+    with server.open(ColourEmbedder()) as gallery:
+        gallery.add(crops)
+    monkeypatch.setenv("MILVUS_TOKEN", server.options["token"])
+    assert main(["gallery", "info", "--gallery", server.uri]) == 0
+    assert "20 pictures, 64 dimensions" in capsys.readouterr().out
