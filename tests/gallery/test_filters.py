@@ -58,3 +58,14 @@ def test_unreadable_times_are_refused(text):
 @given(st.floats(0, 4e9))
 def test_a_formatted_time_is_read_back(seconds):
     assert parse_time(format_time(seconds)) == pytest.approx(seconds, abs=1e-5)
+
+
+@pytest.mark.parametrize("value", [1714557600000, "1714557600000", float("nan"), float("inf"), -1e12])
+def test_no_time_outside_the_calendar(value):
+    with pytest.raises(InputError, match="^time "):
+        parse_time(value)
+
+
+def test_deeply_nested_text_is_text():
+    deep = "[" * 5000
+    assert quote(deep) in Selection(where={"note": deep}).expression()

@@ -2,13 +2,16 @@
 
 import asyncio
 import json
+from contextlib import closing
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
 from kronreid.errors import InputError
 from kronreid.serve.gate import Access
+from kronreid.serve.server import address_of, listen
 from kronreid.serve.settings import Settings
 
 from .conftest import HERE, TOKEN, Home, Server, Start, upload
@@ -147,6 +150,19 @@ def test_a_name_can_be_made_known(tmp_path: Path) -> None:
     assert not access.known_host("example:8000")
 
 
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])
+def test_the_printed_address_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+    monkeypatch.setattr("socket.gethostname", lambda: "Desk")
+    everywhere = Settings(state=tmp_path, token=TOKEN, host=host, port=0, guarded=True)
+    with closing(listen(everywhere)) as listener:
+        printed = urlsplit(address_of(everywhere, listener)).netloc
+    assert printed.startswith("Desk:")
+    assert Access(everywhere).known_host(printed)
+    assert not Access(Settings(state=tmp_path, token=TOKEN)).known_host(printed)
+    named = Settings(state=tmp_path, token=TOKEN, host="Desk.Example", guarded=True)
+    assert Access(named).known_host("desk.example:8000")
+
+
 def test_every_answer_tells_browsers_to_be_careful(server: Server) -> None:
     for path in ("/", "/static/mark.svg", "/api/info", "/nowhere", f"/api/pictures/{server.ids()[0]}"):
         headers = server.client.get(path).headers
@@ -178,8 +194,9 @@ def test_large_requests_are_refused_before_they_are_read(start: Start, home: Hom
 
     assert server.client.post("/api/search", content=endless(), headers=head).status_code == 413
     assert server.client.post("/api/login", content=b"x" * 70_000).status_code == 413
-    wrong = server.client.post("/api/login", content=b"x", headers={"Content-Length": "lots"})
-    assert wrong.status_code == 413
+    for length in ("lots", "9" * 5000):
+        wrong = server.client.post("/api/login", content=b"x", headers={"Content-Length": length})
+        assert wrong.status_code == 413
     many = start(upload_pictures=2)
     files = [upload(path) for path in home.queries[:3]]
     answer = many.client.post("/api/search", files=files)
@@ -222,9 +239,11 @@ def test_the_audit_log_tells_who_searched_for_what(start: Start, home: Home, tmp
     client.post("/api/search", data={"item": "0" * 64}, headers=token)
     client.post("/api/match", data={"a_item": item, "b_item": item}, headers=token)
     client.post("/api/login", json={"token": "wrong"})
+    client.get("/", params={"token": "also wrong"})
     client.delete(f"/api/gallery/{item}", headers=token)
     lines = [json.loads(line) for line in log.read_text().splitlines()]
-    assert [line["action"] for line in lines] == ["start", "search", "search", "match", "login", "delete"]
+    actions = ["start", "search", "search", "match", "login", "login", "delete"]
+    assert [line["action"] for line in lines] == actions
     search = lines[1]
     assert search["client"] == "testclient"
     assert search["filters"] == {"camera": ["1"]}
@@ -232,10 +251,25 @@ def test_the_audit_log_tells_who_searched_for_what(start: Start, home: Home, tmp
     assert search["hits"] == 6
     assert search["time"] > "2026"
     assert "not in the gallery" in lines[2]["failed"]
-    assert lines[4]["right"] is False
-    assert lines[5]["item"] == item
+    assert (lines[4]["right"], lines[5]["right"]) == (False, False)
+    assert lines[6]["item"] == item
     assert TOKEN not in log.read_text()
     assert log.stat().st_mode & 0o077 == 0
+
+
+def test_nobody_can_write_the_audit_log_as_they_like(start: Start, home: Home, tmp_path: Path) -> None:
+    log = tmp_path / "audit.jsonl"
+    server = start(audit=log, allow_add=True)
+    known = {"time": "1999-01-01", "camera": "a\u2028b\x9b31m\u202ec"}
+    server.client.post(
+        "/api/gallery", files=[upload(home.queries[0])], data=known, headers=server.signed_in()
+    )
+    text = log.read_text()
+    assert text.isascii()
+    line = json.loads(text.splitlines()[1])
+    assert line["time"] > "2026"
+    assert line["known"]["time"] == "1999-01-01"
+    assert line["known"]["camera"] == known["camera"]
 
 
 def test_what_cannot_be_logged_is_not_answered(start: Start, tmp_path: Path) -> None:

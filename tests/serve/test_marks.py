@@ -30,6 +30,8 @@ def test_half_a_line_loses_only_itself(tmp_path: Path, caplog: pytest.LogCapture
         file.write('{"query": "q2", "item')
     assert Marks(tmp_path).same(["q"], "i") is True
     assert "line 2 is damaged" in caplog.text
+    Marks(tmp_path).add(dataclasses.replace(MARK, item="after the crash"))
+    assert Marks(tmp_path).same(["q"], "after the crash") is True
 
 
 def test_a_marked_upload_is_kept_once(tmp_path: Path) -> None:
@@ -37,3 +39,4 @@ def test_a_marked_upload_is_kept_once(tmp_path: Path) -> None:
     path = marks.keep_picture("a" * 64, b"one")
     assert marks.keep_picture("a" * 64, b"two") == path
     assert path.read_bytes() == b"one"
+    assert path.stat().st_mode & 0o077 == 0

@@ -1,5 +1,6 @@
 """Only pages below the reports' folder, by their names in the listing."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,26 @@ def test_links_and_hidden_files_are_not_listed(folder: Path) -> None:
     assert set(listing(folder)) == {"run 1/index.html", "plain.html"}
     for name in ("link.html", "folder/other.html", "../secret.html", str(folder.parent / "secret.html"), ""):
         assert content(folder, name) is None
+
+
+def test_what_would_block_or_cannot_be_read_is_no_report(folder: Path, start: Start) -> None:
+    os.mkfifo(folder / "pipe.html")
+    (folder / "folder.html").mkdir()
+    client = start(reports=folder, timeout=5).client
+    names = [report["name"] for report in client.get("/api/reports").json()["reports"]]
+    assert sorted(names) == ["plain.html", "run 1/index.html"]
+    for name in ("pipe.html", "folder.html"):
+        assert client.get(f"/reports/{name}").status_code == 404
+
+
+def test_a_report_that_goes_while_it_is_asked_for_is_not_there(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(path: Path) -> bytes:
+        raise FileNotFoundError(path)
+
+    monkeypatch.setattr("kronreid.serve.reports.read_regular", gone)
+    assert content(folder, "plain.html") is None
 
 
 def test_reports_are_listed_and_opened_without_scripts(folder: Path, start: Start) -> None:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import httpx2 as httpx
@@ -22,10 +23,10 @@ from kronreid.cli import main, make_parser
 from kronreid.cli.serve import make_settings
 from kronreid.errors import InputError
 from kronreid.gallery import Gallery
-from kronreid.serve.server import listen
+from kronreid.serve.server import listen, make_server
 from kronreid.serve.settings import Settings
 
-from .conftest import TOKEN, Home, fill, upload
+from .conftest import TOKEN, Home, fill, serve, upload
 
 HEAD = f"POST /api/search HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {TOKEN}\r\n".encode()
 
@@ -198,6 +199,41 @@ def test_a_token_is_made_and_printed_unless_one_is_given(monkeypatch: pytest.Mon
     assert (given.guarded, given.token) == (True, TOKEN)
     monkeypatch.setenv("KRONREID_TOKEN", TOKEN)
     assert settings().token == TOKEN
+    with pytest.raises(InputError, match="--token"):  # "$TOKEN" of a variable that was not set
+        settings("--token", "")
+
+
+def test_who_does_not_finish_a_request_is_hung_up_on(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kronreid.serve.server.HEAD_SECONDS", 0.3)
+    served = serve(home, tmp_path / "served", full=False, guarded=True)
+    listener = listen(replace(served.settings, port=0))
+    server = make_server(served.application)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    ask = b"GET /api/health HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+    refused = ask.replace(b"GET /api/health", b"POST /api/search") + b"Content-Length: 1000\r\n\r\nx"
+    try:
+        for said in (b"", ask, refused):
+            with closing(socket.create_connection(listener.getsockname(), timeout=20)) as connection:
+                connection.sendall(said)
+                time.sleep(0.1)
+                if said is refused:
+                    connection.sendall(b"x")
+                while connection.recv(65536):  # until it ends, well before uvicorn's own 15 seconds
+                    pass
+        with closing(socket.create_connection(listener.getsockname(), timeout=20)) as patient:
+            for _ in range(3):
+                patient.sendall(ask + b"\r\n")
+                answer = b""
+                while not answer.endswith(b"}"):
+                    answer += patient.recv(65536)
+                assert b"200 OK" in answer
+                time.sleep(0.2)
+    finally:
+        server.should_exit = True
+        thread.join()
 
 
 def test_a_taken_port_is_said_in_one_line(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The gallery's own trouble is told from bad requests, and passes."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from pymilvus import MilvusException
 from kronreid.errors import InputError
 from kronreid.serve.conditions import Conditions
 from kronreid.serve.schemas import Filters
-from kronreid.serve.service import natural, without_folders
+from kronreid.serve.service import moment, natural, without_folders
 
 from .conftest import Home, Start, upload
 
@@ -31,6 +32,57 @@ def test_after_a_full_disk_the_gallery_is_opened_anew(
     assert len(client.post("/api/search", files=[upload(home.queries[0])]).json()["hits"]) == 12
     again = client.post("/api/gallery", files=[upload(home.queries[0])], headers=token)
     assert again.json()["added"] == 1
+
+
+def test_a_gallery_that_closes_under_a_search_is_said_in_words(
+    start: Start, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = start()
+
+    def closed(*_: object, **__: object) -> None:
+        raise MilvusException(message="MilvusLite is closed")
+
+    monkeypatch.setattr(server.service.reranked._store.client, "search", closed)
+    answer = server.client.post("/api/search", files=[upload(home.queries[0])])
+    assert answer.status_code == 503
+    assert "does not answer" in answer.json()["message"]
+
+
+def test_a_mark_that_cannot_be_stored_is_said_in_words(start: Start, home: Home) -> None:
+    server = start()
+    found = server.client.post("/api/search", files=[upload(home.queries[0])]).json()
+    mark = {"query": found["query"][0]["id"], "item": found["hits"][0]["id"], "same": True}
+    server.settings.state.mkdir(exist_ok=True)
+    (server.settings.state / "feedback.jsonl").symlink_to("/dev/full")
+    answer = server.client.post("/api/feedback", json=mark, headers=server.signed_in())
+    assert answer.status_code == 503
+    assert "No space left" in answer.json()["message"]
+    (server.settings.state / "feedback.jsonl").unlink()
+    assert server.client.post("/api/feedback", json=mark, headers=server.signed_in()).status_code == 204
+
+
+def test_times_that_no_calendar_has_harm_nobody(start: Start, home: Home) -> None:
+    server = start(allow_add=True)
+    sent = [upload(home.queries[0])]
+    for time in ("1714557600000", "-1e17", "1e300"):  # milliseconds, for one
+        answer = server.client.post(
+            "/api/gallery", files=sent, data={"time": time}, headers=server.signed_in()
+        )
+        assert answer.status_code == 422
+        assert "time" in answer.json()["message"]
+    odd = replace(next(server.service.gallery.entries()), time=1_714_557_600_000.0)
+    assert server.service._item(odd)["time"] is None
+    assert moment(odd.time) is None
+
+
+def test_an_upload_that_the_gallery_already_has_leaves_no_file(start: Start, home: Home) -> None:
+    server = start(allow_add=True)
+    answer = server.client.post(
+        "/api/gallery", files=[upload(home.pictures[0])], headers=server.signed_in()
+    ).json()
+    assert (answer["added"], answer["skipped_existing"]) == (0, 1)
+    assert not list((server.settings.state / "added").iterdir())
+    assert home.pictures[0].exists()
 
 
 def test_a_gallery_that_does_not_answer_makes_the_server_not_ready(start: Start, home: Home) -> None:

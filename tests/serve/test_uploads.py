@@ -100,6 +100,18 @@ def test_the_usual_formats_and_modes_are_read(kind: str, mode: str) -> None:
     assert upload.image.size == (32, 64)
 
 
+@pytest.mark.parametrize("size", [(70_000, 3), (3, 66_000)])
+def test_a_picture_too_long_for_a_jpeg_is_shown_smaller(start: Start, size: tuple[int, int]) -> None:
+    server = start(allow_add=True, full=False)
+    sent = [("pictures", ("long.png", encoded(Image.new("L", size, 9), "PNG"), "image/png"))]
+    (id,) = server.client.post("/api/gallery", files=sent, headers=server.signed_in()).json()["ids"]
+    assert server.client.post("/api/search", files=sent).json()["hits"][0]["id"] == id
+    for wanted in ("full", "thumb"):
+        answer = server.client.get(f"/api/pictures/{id}", params={"size": wanted})
+        assert answer.status_code == 200
+        assert max(Image.open(io.BytesIO(answer.content)).size) <= 65_500
+
+
 def test_pictures_are_turned_upright_and_boxes_mean_the_upright_picture() -> None:
     stored = Image.new("RGB", (60, 40), "black")
     stored.paste("red", (0, 0, 60, 10))  # the upper edge as stored is the right one when upright

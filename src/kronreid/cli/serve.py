@@ -101,7 +101,9 @@ def run(options: argparse.Namespace) -> None:
 
 def given(options: argparse.Namespace) -> str | None:
     """The token, if the user chose one."""
-    return options.token or os.environ.get("KRONREID_TOKEN") or None
+    if options.token is not None:  # even an empty one: a variable that was not set guards nothing
+        return str(options.token)
+    return os.environ.get("KRONREID_TOKEN") or None
 
 
 def make_settings(options: argparse.Namespace) -> "Settings":
@@ -116,7 +118,7 @@ def make_settings(options: argparse.Namespace) -> "Settings":
     audit = options.audit or (state / "audit.jsonl" if guarded else None)
     return Settings(
         state=state,
-        token=token or new_token(),
+        token=new_token() if token is None else token,
         guarded=guarded,
         host=options.host,
         port=options.port,

@@ -45,8 +45,8 @@ class KReciprocalScores:
         count = vectors.queries + vectors.gallery
         if not 1 <= k1 < count:
             raise InputError(
-                f"k1: k-reciprocal re-ranking needs {k1} neighbours of every picture, but there are {count - 1} "
-                "others; leave it out for so small a set"
+                f"k1: k-reciprocal re-ranking needs {k1} neighbours of every picture, but there are "
+                f"{count - 1} others; leave it out for so small a set"
             )
         if not 1 <= k2 <= k1 + 1:
             raise InputError(f"k2: {k2} must lie between 1 and k1 + 1 = {k1 + 1}")

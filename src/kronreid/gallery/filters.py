@@ -94,7 +94,7 @@ def _read(text: str) -> list[Scalar]:
     """What else the text may mean: a finite number, true or false."""
     try:
         value = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return []
     if isinstance(value, int) and abs(value) > LARGEST:
         return []
@@ -157,8 +157,12 @@ def parse_time(value: Time, end_of_day: bool = False) -> float:
         return parse_time(moment)
     if isinstance(value, datetime):
         return (value if value.tzinfo else value.replace(tzinfo=timezone.utc)).timestamp()
-    if not math.isfinite(value):
-        raise InputError(f"time {value}: a finite number of seconds expected")
+    try:
+        datetime.fromtimestamp(value, timezone.utc)
+    except (ValueError, OverflowError, OSError):
+        raise InputError(
+            f"time {value}: seconds since 1970 in the years 1 to 9999 expected; milliseconds are too many"
+        ) from None
     return float(value)
 
 

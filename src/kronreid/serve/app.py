@@ -152,7 +152,7 @@ def _page(app: FastAPI, of: Application) -> None:
     async def page(request: Request, token: str = "") -> Response:
         if token:
             answer: Response = RedirectResponse("/", 303)
-            if of.access.right(token):
+            if await _right(of, request, token):
                 _sign_in(of, request, answer)
             return answer
         content, kind = served["index.html"]
@@ -183,6 +183,14 @@ def _page(app: FastAPI, of: Application) -> None:
         return Response(of.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
+async def _right(of: Application, request: Request, token: str) -> bool:
+    """Whether that is the token; the log says who tried."""
+    client = request.client.host if request.client else ""
+    right = of.access.right(token)
+    await of.small.run(lambda: of.audit.write("login", client, right=right))
+    return right
+
+
 def _sign_in(of: Application, request: Request, answer: Response) -> None:
     answer.set_cookie(
         cookie_name(port_of(request.scope)),
@@ -207,10 +215,7 @@ def _session(app: FastAPI, of: Application) -> None:
     @app.post("/api/login", status_code=204)
     async def login(request: Request, login: schemas.Login) -> Response:
         """Exchange the token for a cookie."""
-        client = request.client.host if request.client else ""
-        right = of.access.right(login.token)
-        await of.small.run(lambda: of.audit.write("login", client, right=right))
-        if not right:
+        if not await _right(of, request, login.token):
             return problem(401, "that is not the token; it was printed when the server was started")
         answer = Response(status_code=204)
         _sign_in(of, request, answer)
@@ -344,7 +349,7 @@ def _gallery(app: FastAPI, of: Application) -> None:
         return await of.audited(
             request,
             "add",
-            {"uploads": len(sent), **known, "attributes": attributes},
+            {"uploads": len(sent), "known": known | {"attributes": attributes}},
             lambda: service.add(sent, attributes=attributes, **known),
             lambda answer: {"added": answer.added, "ids": answer.ids},
         )

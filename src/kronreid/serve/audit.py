@@ -33,7 +33,9 @@ class Audit:
         if self.path is None:
             return
         try:
-            line = {"time": now(), "action": action, "client": client, **details}
-            append_line(self.path, json.dumps(line, ensure_ascii=False))
+            line = {"time": now(), "action": action, "client": client}
+            # What was asked for cannot take the place of when and who, and, as ASCII, nothing can move a
+            # reader's cursor or break its line.
+            append_line(self.path, json.dumps(line | details | line))
         except OSError as error:
             raise OutOfOrder(f"the audit log cannot be written ({error.strerror or error})") from error

@@ -9,6 +9,7 @@ import hmac
 import ipaddress
 import logging
 import math
+import socket
 import time
 from http.cookies import CookieError, SimpleCookie
 from urllib.parse import urlsplit
@@ -20,7 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kronreid.serve.lanes import Busy, Lane
 from kronreid.serve.metrics import Metrics
-from kronreid.serve.settings import Settings
+from kronreid.serve.settings import EVERYWHERE, Settings
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +63,9 @@ class Access:
         self._guarded = settings.guarded
         # The cookie does not hold the token itself: whoever reads it cannot use it elsewhere.
         self.cookie = hmac.new(self._token, b"kronreid cookie", hashlib.sha256).hexdigest()
-        self._names = {"localhost", settings.host, *settings.names}
+        self._names = {"localhost", settings.host.lower(), *settings.names}
+        if settings.host in EVERYWHERE:  # then this is what the printed address says
+            self._names.add(socket.gethostname().lower())
 
     def right(self, token: str) -> bool:
         """Whether that is the token; takes the same time for every wrong one."""
@@ -194,7 +197,7 @@ class Gate:
             return answer
         most = self.settings.upload_bytes if is_upload(scope) else SMALL_BODY
         length = headers.get("content-length", "0")
-        if not length.isdecimal() or int(length) > most:
+        if not length.isdecimal() or len(length) > 18 or int(length) > most:
             return problem(413, too_large(most))
         if is_upload(scope):
             try:

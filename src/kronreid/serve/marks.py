@@ -74,8 +74,13 @@ class Marks:
         path = folder / f"{id}.jpg"
         if not path.exists():
             new = folder / f".{id}.{threading.get_ident()}"
-            new.write_bytes(jpeg)
-            new.replace(path)
+            try:
+                new.touch(mode=0o600)
+                new.write_bytes(jpeg)
+                new.replace(path)
+            except OSError:
+                new.unlink(missing_ok=True)
+                raise
         return path
 
     def same(self, queries: Iterable[str], item: str) -> bool | None:

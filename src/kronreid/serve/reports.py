@@ -3,6 +3,7 @@
 import html
 import os
 import re
+import stat
 from datetime import datetime, timezone
 from pathlib import Path
 from urllib.parse import quote
@@ -26,9 +27,14 @@ def listing(root: Path) -> dict[str, Path]:
         folders[:] = [] if deep else sorted(name for name in folders if not name.startswith("."))
         for name in files:
             path = here / name
-            if name.startswith(".") or path.suffix.lower() != ".html" or path.is_symlink():
+            if name.startswith(".") or path.suffix.lower() != ".html":
                 continue
-            found.append((path.lstat().st_mtime, path.relative_to(root).as_posix(), path))
+            try:
+                status = path.lstat()
+            except OSError:  # gone since
+                continue
+            if stat.S_ISREG(status.st_mode):  # no link, and no pipe, which would never end
+                found.append((status.st_mtime, path.relative_to(root).as_posix(), path))
     return {name: path for _, name, path in sorted(found, reverse=True)[:MOST] if is_text(name)}
 
 
@@ -53,9 +59,12 @@ def describe_all(root: Path) -> list[Report]:
 
 
 def content(root: Path, name: str) -> bytes | None:
-    """The page of that name; None if it is not in the listing, whatever the name looks like."""
+    """The page of that name; None if it cannot be read or is not in the listing, whatever the name."""
     path = listing(root).get(name)
-    return read_regular(path) if path is not None else None
+    try:
+        return read_regular(path) if path is not None else None
+    except OSError:
+        return None
 
 
 def is_text(name: str) -> bool:

@@ -1,15 +1,53 @@
 """Running the application: its socket, and its end."""
 
+import asyncio
 import socket
 
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from kronreid.errors import InputError
 from kronreid.serve.app import Application
-from kronreid.serve.settings import Settings
+from kronreid.serve.settings import EVERYWHERE, Settings
 
 #: Connections at once; more are turned away.
 CONNECTIONS = 500
+#: Seconds in which a request's head must have come.
+HEAD_SECONDS = 20.0
+
+
+class Impatient(H11Protocol):
+    """HTTP/1.1 that hangs up on whoever takes too long to say what they want.
+
+    The web server itself waits for ever for the rest of a head, and of a body that it has refused: a few
+    hundred such connections would keep everybody else out.
+    """
+
+    _hurry: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._watch()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._rest()
+
+    def _watch(self) -> None:
+        """Time runs unless there is a request to be answered."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._rest()
+        elif self._hurry is None:
+            self._hurry = self.loop.call_later(HEAD_SECONDS, self.transport.close)
+
+    def _rest(self) -> None:
+        if self._hurry is not None:
+            self._hurry.cancel()
+            self._hurry = None
 
 
 def listen(settings: Settings) -> socket.socket:
@@ -39,7 +77,7 @@ def listen(settings: Settings) -> socket.socket:
 def address_of(settings: Settings, listener: socket.socket) -> str:
     """Where a browser finds the page."""
     host, port = listener.getsockname()[:2]
-    if settings.host in ("0.0.0.0", "::"):
+    if settings.host in EVERYWHERE:
         host = socket.gethostname()
     return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
 
@@ -50,6 +88,7 @@ def make_server(application: Application) -> uvicorn.Server:
     return uvicorn.Server(
         uvicorn.Config(
             application.asgi,
+            http=Impatient,
             log_level="warning",
             access_log=False,  # its lines would show the token of the first visit; the audit log says more
             server_header=False,

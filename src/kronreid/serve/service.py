@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from pymilvus import MilvusException
 
 from kronreid.errors import InputError
 from kronreid.gallery import Entry, Gallery, SearchResult, Selection
@@ -82,7 +83,7 @@ class Service:
         self.marks = Marks(settings.state)
         self.pictures = Pictures()
         self.recent = Recent()
-        self._writing = threading.Lock()
+        self._writing = threading.RLock()
         try:
             self._open()
         except BaseException:
@@ -114,6 +115,9 @@ class Service:
                 logger.error("%s", error)
                 raise OutOfOrder(str(error)) from error
             raise
+        except MilvusException as error:  # closed under a search by a write that failed, for one
+            logger.error("%s: %s", self.uri, error.message)
+            raise OutOfOrder(f"{self.uri}: the gallery does not answer; try again in a moment") from error
 
     # ── what there is ───────────────────────────────────────────────────────────────────────────────
 
@@ -184,6 +188,7 @@ class Service:
         hours: dict[float | None, int] = {}
         for (camera, hour), count in counts.items():
             cameras[camera] = cameras.get(camera, 0) + count
+            hour = None if moment(hour) is None else hour
             hours[hour] = hours.get(hour, 0) + count
         return schemas.GalleryStats(
             count=sum(cameras.values()),
@@ -191,7 +196,7 @@ class Service:
                 schemas.Count(value=camera, count=cameras[camera]) for camera in sorted(cameras, key=natural)
             ],
             hours=[
-                schemas.Count(value=None if hour is None else format_time(hour), count=hours[hour])
+                schemas.Count(value=moment(hour), count=hours[hour])
                 for hour in sorted(hours, key=lambda hour: (hour is None, hour or 0))
             ],
         )
@@ -289,19 +294,26 @@ class Service:
             "source": source or None,
             "attributes": attributes or {},
         }
+        if values["time"] is not None and moment(values["time"]) is None:
+            raise InputError(f"time {time!r}: lies outside the years 1 to 9999; seconds are expected")
         folder = make_private(self.settings.state / "added")
-        entries, refused = [], []
+        uploads, refused = [], []
         for one in sent:
             try:
-                upload = self._read(one)
+                uploads.append(self._read(one))
             except InputError as error:
                 message = str(error)
                 refused.append(schemas.Refused(name=one.name, message=message.partition(": ")[2] or message))
-                continue
-            path = keep(folder, upload)
-            entries.append(Entry(path, box=upload.entry.box, id=upload.entry.id, **values))
-        with self._changing():
-            report = self.gallery.add(entries, progress=False)
+        with self._writing:  # or what is stored here could be deleted before the gallery knows of it
+            entries = [
+                Entry(keep(folder, upload), box=upload.entry.box, id=upload.entry.id, **values)
+                for upload in uploads
+            ]
+            with self._changing():
+                report = self.gallery.add(entries, progress=False)
+                if report.added < len(entries):
+                    for path in {entry.path for entry in entries}:
+                        self._drop(path)
         # What was sound a moment ago and is unreadable now has been tampered with, or the disk is failing.
         for picture in report.unreadable:
             refused.append(schemas.Refused(name=picture.path.name, message=picture.reason))
@@ -319,19 +331,21 @@ class Service:
         with self._changing():
             self.gallery.delete(Selection(id=id))
             self.pictures.forget(id)
-            if entry.path.parent == self.settings.state / "added" and not self.gallery.counts(
-                selection=Selection(path=entry.path)
-            ).get((), 0):
-                entry.path.unlink(missing_ok=True)
+            if entry.path.parent == self.settings.state / "added":
+                self._drop(entry.path)
+
+    def _drop(self, path: Path) -> None:
+        """Remove a file of the server's own that no picture of the gallery comes from."""
+        if not self.gallery.counts(selection=Selection(path=path)).get((), 0):
+            path.unlink(missing_ok=True)
 
     def mark(self, query: str, item: str, same: bool | None) -> None:
         """Keep a mark; see `schemas.Feedback`."""
         found = self.entry(item)
         jpeg_of_query = self.recent.get(query)
         box = ""
-        if jpeg_of_query is not None:
-            path = self.marks.keep_picture(query, jpeg_of_query)
-        else:
+        path = Path()
+        if jpeg_of_query is None:
             try:
                 asked = self.entry(query)
             except NotFound:
@@ -339,8 +353,13 @@ class Service:
                     "query: this picture is neither in the gallery nor still remembered; search again"
                 ) from None
             path, box = asked.path, format_box(asked.box)
-        texts = (query, path_to_text(path), box, item, path_to_text(found.path), format_box(found.box))
-        self.marks.add(Mark(*texts, same=same, time=now()))
+        try:
+            if jpeg_of_query is not None:
+                path = self.marks.keep_picture(query, jpeg_of_query)
+            texts = (query, path_to_text(path), box, item, path_to_text(found.path), format_box(found.box))
+            self.marks.add(Mark(*texts, same=same, time=now()))
+        except OSError as error:
+            raise OutOfOrder(f"the mark cannot be stored ({error.strerror or error})") from error
 
     @contextmanager
     def _changing(self) -> Iterator[None]:
@@ -401,7 +420,7 @@ class Service:
             "picture": f"/api/pictures/{entry.id}",
             "name": printable(entry.path.name),
             "camera": entry.camera,
-            "time": format_time(entry.time) or None,
+            "time": moment(entry.time),
             "identity": entry.identity,
             "source": entry.source,
             "attributes": entry.attributes,
@@ -443,6 +462,14 @@ def has_parts(embedder: Any) -> bool:
     except InputError:
         return False
     return True
+
+
+def moment(seconds: float | None) -> str | None:
+    """ISO 8601 in UTC; None for a time that is unknown, or that no calendar has (milliseconds, often)."""
+    try:
+        return format_time(seconds) or None
+    except (ValueError, OverflowError, OSError):
+        return None
 
 
 def natural(text: str | None) -> tuple[bool, int, str]:

@@ -3,6 +3,7 @@
 import ipaddress
 import os
 import secrets
+import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from kronreid.errors import InputError
 
 #: Shorter tokens could be guessed.
 SHORTEST_TOKEN = 16
+#: Hosts that mean every address of this machine.
+EVERYWHERE = frozenset({"0.0.0.0", "::"})
 
 
 @dataclass(frozen=True)
@@ -91,15 +94,21 @@ def make_private(folder: Path) -> Path:
 
 
 def append_line(path: Path, line: str) -> None:
-    """Append to a file that only its owner may read; one write, so that lines never mix.
+    """Append to a file that only its owner may read: one write, so that lines never mix, and on to the disk.
 
     Raises:
         OSError: It cannot be written.
     """
-    handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
     try:
         data = (line + "\n").encode()
+        status = os.fstat(handle)
+        plain = stat.S_ISREG(status.st_mode)  # and no pipe to something that collects logs
+        if plain and status.st_size and os.pread(handle, 1, status.st_size - 1) != b"\n":
+            data = b"\n" + data  # half a line, of a crash or a full disk, must not spoil this one
         if os.write(handle, data) != len(data):
             raise OSError("the disk is full")
+        if plain:
+            os.fsync(handle)
     finally:
         os.close(handle)

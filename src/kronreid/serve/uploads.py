@@ -5,6 +5,7 @@ import io
 import threading
 import warnings
 from collections import OrderedDict
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,11 @@ RECENT_BYTES = 64_000_000
 #: Small pictures are at most so high (twice what is shown, sharp on fine screens) and twice as wide.
 THUMBNAIL_HEIGHT = 320
 QUALITY = 85
+#: A JPEG cannot be longer.
+JPEG_SIDE = 65_500
+#: Pictures with more pixels take hundreds of megabytes while they are decoded: only so many at once.
+LARGE = 4_000_000
+_large = threading.BoundedSemaphore(2)
 
 
 @dataclass(frozen=True)
@@ -62,7 +68,8 @@ def read_upload(name: str, content: bytes, box: str, most_pixels: int) -> Upload
     known = Entry(Path(name), box=parse_box(box))
     try:
         suffix = FORMATS.get(image.format or "", ".jpg")  # a camera's MPO is a JPEG with more behind it
-        picture = crop(open_rgb(image), known)
+        with _large if image.width * image.height > LARGE else nullcontext():
+            picture = crop(open_rgb(image), known)
     except InputError:
         raise
     except Exception as error:  # decoders raise anything on damaged data
@@ -100,6 +107,9 @@ def printable_name(name: str) -> str:
 def jpeg(image: Image.Image, quality: int = QUALITY) -> bytes:
     """A picture as JPEG."""
     buffer = io.BytesIO()
+    if max(image.size) > JPEG_SIDE:
+        image = image.copy()
+        image.thumbnail((JPEG_SIDE, JPEG_SIDE))
     image.convert("RGB").save(buffer, "JPEG", quality=quality)
     return buffer.getvalue()
 
