@@ -62,7 +62,7 @@ def test_a_formatted_time_is_read_back(seconds):
 
 @pytest.mark.parametrize("value", [1714557600000, "1714557600000", float("nan"), float("inf"), -1e12])
 def test_no_time_outside_the_calendar(value):
-    with pytest.raises(InputError, match="^time "):
+    with pytest.raises(InputError, match=r"^time "):
         parse_time(value)
 
 
