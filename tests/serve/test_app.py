@@ -111,6 +111,17 @@ def test_match_says_what_it_means(server: Server, home: Home) -> None:
     assert "cannot decide" in answer["meaning"]
 
 
+@pytest.mark.parametrize("box", ["", "8,16,40,96"])
+def test_a_hit_compared_has_the_scores_it_had_in_the_search(server: Server, home: Home, box: str) -> None:
+    form = {"box": [box], "top": 3, "rerank_top": 3}
+    answer = server.client.post("/api/search", files=[upload(home.queries[0])], data=form).json()
+    for hit in answer["hits"]:
+        pair = {"a_item": answer["query"][0]["id"], "b_item": hit["id"]}
+        compared = server.client.post("/api/match", data=pair).json()
+        assert compared["similarity"] == pytest.approx(hit["similarity"], abs=1e-5)
+        assert compared["probability"] == pytest.approx(hit["probability"], abs=1e-5)
+
+
 def test_explain_carries_the_matchers_maps(server: Server, home: Home) -> None:
     files = [upload(home.queries[0], "a"), upload(home.pictures[2], "b")]
     answer = server.client.post("/api/explain", files=files).json()

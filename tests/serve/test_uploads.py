@@ -166,7 +166,7 @@ def test_recent_uploads_are_forgotten_in_time() -> None:
     assert recent.get(uploads[1].entry.id) is None
     shown = recent.get(uploads[0].entry.id)
     if shown is not None:
-        assert Image.open(io.BytesIO(shown)).size == (32, 64)
+        assert Image.open(io.BytesIO(shown[0])).size == (32, 64)
     assert sum(recent.get(upload.entry.id) is not None for upload in uploads) in (2, 3)
 
 
@@ -174,7 +174,7 @@ def _kept(recent: Recent, upload) -> bytes:
     recent.put(upload)
     kept = recent.get(upload.entry.id)
     assert kept is not None
-    return kept
+    return kept[0]
 
 
 def test_a_picture_is_stored_once(tmp_path: Path) -> None:

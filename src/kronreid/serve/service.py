@@ -342,10 +342,10 @@ class Service:
     def mark(self, query: str, item: str, same: bool | None) -> None:
         """Keep a mark; see `schemas.Feedback`."""
         found = self.entry(item)
-        jpeg_of_query = self.recent.get(query)
+        remembered = self._remembered(query)
         box = ""
         path = Path()
-        if jpeg_of_query is None:
+        if remembered is None:
             try:
                 asked = self.entry(query)
             except NotFound:
@@ -354,8 +354,8 @@ class Service:
                 ) from None
             path, box = asked.path, format_box(asked.box)
         try:
-            if jpeg_of_query is not None:
-                path = self.marks.keep_picture(query, jpeg_of_query)
+            if remembered is not None:
+                path = self.marks.keep_picture(query, jpeg(remembered, quality=95))
             texts = (query, path_to_text(path), box, item, path_to_text(found.path), format_box(found.box))
             self.marks.add(Mark(*texts, same=same, time=now()))
         except OSError as error:
@@ -393,10 +393,13 @@ class Service:
             upload = self._read(picture)
             self.recent.put(upload)
             return upload.image
-        remembered = self.recent.get(picture)
-        if remembered is not None:
-            return read_upload(picture[:12], remembered, "", self.settings.upload_pixels).image
-        return self.pictures.image(self.entry(picture))
+        remembered = self._remembered(picture)
+        return self.pictures.image(self.entry(picture)) if remembered is None else remembered
+
+    def _remembered(self, id: str) -> Image.Image | None:
+        """An upload of a little while ago, exactly as it was searched with."""
+        kept = self.recent.get(id)
+        return None if kept is None else read_upload(id[:12], *kept, self.settings.upload_pixels).image
 
     def _two(self, a: "Sent | str", b: "Sent | str") -> tuple[Image.Image, Image.Image]:
         return self._image(a), self._image(b)

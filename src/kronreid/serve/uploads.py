@@ -13,7 +13,7 @@ from PIL import Image, UnidentifiedImageError
 
 from kronreid.data.images import open_rgb
 from kronreid.errors import InputError
-from kronreid.gallery.entries import Entry, parse_box
+from kronreid.gallery.entries import Entry, format_box, parse_box
 from kronreid.gallery.indexing import crop, identified
 
 #: Only these decoders see what comes from outside: common, and hardened by long use.
@@ -127,25 +127,27 @@ def data_address(content: bytes, kind: str) -> str:
 
 
 class Recent:
-    """Pictures that were uploaded a little while ago, by identifier, so that they need not come again."""
+    """Pictures that were uploaded a little while ago, by identifier, so that they need not come again.
+
+    Kept are the bytes as they came: a picture encoded anew would have another score than in its search.
+    """
 
     def __init__(self, most_bytes: int = RECENT_BYTES) -> None:
         self._most = most_bytes
         self._bytes = 0
-        self._pictures: OrderedDict[str, bytes] = OrderedDict()
+        self._pictures: OrderedDict[str, tuple[bytes, str]] = OrderedDict()
         self._lock = threading.Lock()
 
     def put(self, upload: Upload) -> None:
-        """Remember the person, in fine JPEG; the oldest are forgotten."""
-        content = jpeg(upload.image, quality=95)
+        """Remember it; the oldest are forgotten."""
         with self._lock:
-            self._bytes += len(content) - len(self._pictures.pop(upload.entry.id, b""))
-            self._pictures[upload.entry.id] = content
+            self._bytes += len(upload.content) - len(self._pictures.pop(upload.entry.id, (b"", ""))[0])
+            self._pictures[upload.entry.id] = upload.content, format_box(upload.entry.box)
             while self._bytes > self._most:
-                self._bytes -= len(self._pictures.popitem(last=False)[1])
+                self._bytes -= len(self._pictures.popitem(last=False)[1][0])
 
-    def get(self, id: str) -> bytes | None:
-        """JPEG, or None if it is forgotten."""
+    def get(self, id: str) -> tuple[bytes, str] | None:
+        """Its bytes and its box, as `read_upload` takes them; None if it is forgotten."""
         with self._lock:
             if id in self._pictures:
                 self._pictures.move_to_end(id)
