@@ -11,12 +11,8 @@ same turn: what is missing to one was not hidden behind the network.
 
 from __future__ import annotations
 
-import argparse
-import json
 import statistics
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -24,16 +20,13 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from common import BATCH, add_embedder, make_embedder, make_parser, report, seconds
 from kronreid.data.images import open_rgb
 from kronreid.data.pedestrians import draw
-from kronreid.data.transforms import InputOptions, resize, to_tensor
-from kronreid.models.backbone import BackboneOptions
-from kronreid.models.folding import fold
-from kronreid.models.horeid import HOReID
+from kronreid.data.transforms import resize, to_tensor
 from kronreid.models.inference import Embedder
 
 DRAWN = 64  # different pictures; more files are copies of these
-BATCH = 64
 
 
 def pictures(folder: Path, number: int, height: int) -> list[Path]:
@@ -46,12 +39,6 @@ def pictures(folder: Path, number: int, height: int) -> list[Path]:
     for i, path in enumerate(paths):
         drawn[i % len(drawn)].save(path, quality=92)
     return paths
-
-
-def seconds(function: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    function()
-    return time.perf_counter() - start
 
 
 class Stages:
@@ -91,34 +78,13 @@ def measure(stages: Stages, turns: int, name: str) -> tuple[float, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--json", type=Path, help="write all figures here, flat")
-    parser.add_argument("--backbone", default="mobilenetv2_100", help="a timm model's name")
-    parser.add_argument("--last-stride", type=int, default=2)
-    parser.add_argument("--height", type=int, default=192)
-    parser.add_argument("--width", type=int, default=96)
-    parser.add_argument("--parts", type=int, default=64, help="HOReID's sampled parts")
-    parser.add_argument("--images", type=int, default=512)
+    parser = make_parser(__doc__)
+    add_embedder(parser, last_stride=2, images=512)
     parser.add_argument("--file-height", type=int, default=128, help="of the pictures in files")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--compile", action="store_true", help="measure torch.compile too, about a minute")
     options = parser.parse_args()
 
-    torch.set_num_threads(options.threads)
-    torch.manual_seed(0)
-    backbone = BackboneOptions(options.backbone, "none", options.last_stride)
-    model = fold(HOReID(backbone, parts=options.parts, normalise_levels=True))
-    embedder = Embedder(model, InputOptions(options.height, options.width))
-    result: dict[str, float | str] = {
-        "backbone": options.backbone,
-        "height": options.height,
-        "width": options.width,
-        "images": options.images,
-        "threads": options.threads,
-    }
+    embedder, result = make_embedder(options)
     with tempfile.TemporaryDirectory() as folder:
         stages = Stages(embedder, pictures(Path(folder), options.images, options.file_height))
         for name, stage in (("decode", stages.decode), ("transform", stages.made_ready)):
@@ -140,10 +106,7 @@ def main() -> None:
             result["compile_seconds"] = seconds(stages.network)
             compiled, _ = measure(stages, options.turns, "compiled")
             result |= {"compiled_images_per_second": compiled, "compiled_speedup": compiled / speed}
-    for key, value in result.items():
-        print(f"{key:30} {value:.4g}" if isinstance(value, float) else f"{key:30} {value}")
-    if options.json:
-        options.json.write_text(json.dumps(result, indent=1) + "\n")
+    report(result, options.json)
 
 
 if __name__ == "__main__":

@@ -10,12 +10,8 @@ figures of the network alone. PyTorch runs the folded network, as `kronreid.load
 
 from __future__ import annotations
 
-import argparse
-import json
 import statistics
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -23,22 +19,11 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from common import BATCH, add_embedder, make_embedder, make_parser, report, seconds
 from kronreid.data.pedestrians import draw
-from kronreid.data.transforms import InputOptions
 from kronreid.export import export_onnx
-from kronreid.models.backbone import BackboneOptions
-from kronreid.models.folding import fold
-from kronreid.models.horeid import HOReID
 from kronreid.models.inference import Embedder
 from kronreid.models.onnx import load_onnx
-
-BATCH = 64
-
-
-def seconds(function: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    function()
-    return time.perf_counter() - start
 
 
 @torch.no_grad()
@@ -55,34 +40,13 @@ def batches(embedder: Embedder, pictures: list[np.ndarray]) -> list[Tensor]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--json", type=Path, help="write all figures here, flat")
-    parser.add_argument("--backbone", default="mobilenetv2_100", help="a timm model's name")
-    parser.add_argument("--last-stride", type=int, default=1)
-    parser.add_argument("--height", type=int, default=192)
-    parser.add_argument("--width", type=int, default=96)
-    parser.add_argument("--parts", type=int, default=64, help="HOReID's sampled parts")
-    parser.add_argument("--images", type=int, default=256)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--turns", type=int, default=5)
+    parser = make_parser(__doc__)
+    add_embedder(parser, last_stride=1, images=256)
     options = parser.parse_args()
 
-    torch.set_num_threads(options.threads)
-    torch.manual_seed(0)
-    backbone = BackboneOptions(options.backbone, "none", options.last_stride)
-    model = fold(HOReID(backbone, parts=options.parts, normalise_levels=True))
-    reference = Embedder(model, InputOptions(options.height, options.width))
+    reference, result = make_embedder(options)
     drawn = [np.asarray(draw(person, camera=person % 6, shot=0)) for person in range(min(64, options.images))]
     pictures = [drawn[i % len(drawn)] for i in range(options.images)]
-    result: dict[str, float | str] = {
-        "backbone": options.backbone,
-        "height": options.height,
-        "width": options.width,
-        "images": options.images,
-        "threads": options.threads,
-    }
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "horeid.onnx"
         result["export_seconds"] = seconds(lambda: export_onnx(reference, file))
@@ -104,10 +68,7 @@ def main() -> None:
             a / b for a, b in zip(times[f"torch_{kind}per_second"], times[f"onnxruntime_{kind}per_second"])
         ]
         result[f"onnxruntime_{kind}speedup"] = statistics.median(faster)
-    for key, value in result.items():
-        print(f"{key:36} {value:.4g}" if isinstance(value, float) else f"{key:36} {value}")
-    if options.json:
-        options.json.write_text(json.dumps(result, indent=1) + "\n")
+    report(result, options.json)
 
 
 if __name__ == "__main__":

@@ -10,16 +10,14 @@ convolutions) where a folded form is compared with it.
 
 from __future__ import annotations
 
-import argparse
-import json
 import statistics
-import time
-from pathlib import Path
+from functools import partial
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from tqdm import tqdm
 
+from common import make_parser, report, seconds
 from kronreid.models.backbone import BackboneOptions
 from kronreid.models.baselines import Concatenated, Pooled
 from kronreid.models.folding import fold
@@ -39,23 +37,13 @@ def network(pooling: str, backbone: BackboneOptions, order: int) -> nn.Module:
     return HOReID(backbone, order=order, parts=0 if pooling == "ghp" else 256).eval()
 
 
-def seconds(model: nn.Module, images: Tensor) -> float:
-    start = time.perf_counter()
-    model(images)
-    return time.perf_counter() - start
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--json", type=Path, help="write all figures here, flat")
+    parser = make_parser(__doc__)
     parser.add_argument("--backbone", default="resnet50.tv_in1k", help="a timm model's name")
     parser.add_argument("--height", type=int, default=384)
     parser.add_argument("--width", type=int, default=128)
     parser.add_argument("--batch", type=int, default=8, help="pictures in a pass")
     parser.add_argument("--order", type=int, default=3, help="levels multiplied")
-    parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--turns", type=int, default=9)
     options = parser.parse_args()
 
@@ -76,7 +64,7 @@ def main() -> None:
         descriptors = {name: forms[name](images).descriptor for name in turn}  # warm up, and compare
         for number in tqdm(range(options.turns), desc="turns", disable=None):
             for name in turn if number % 2 else turn[::-1]:
-                times[name].append(seconds(forms[name], images))
+                times[name].append(seconds(partial(forms[name], images)))
 
     result: dict[str, float | str] = {
         "backbone": options.backbone,
@@ -92,10 +80,7 @@ def main() -> None:
     for pooling in POOLINGS:
         difference = descriptors[f"folded_{pooling}"] - descriptors[f"unfolded_{pooling}"]
         result[f"{pooling}_largest_difference"] = float(difference.norm(dim=1).max())
-    for key, value in result.items():
-        print(f"{key:30} {value:.4g}" if isinstance(value, float) else f"{key:30} {value}")
-    if options.json:
-        options.json.write_text(json.dumps(result, indent=1) + "\n")
+    report(result, options.json)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,16 @@
 """What the tests of several rooms share: a few generated pedestrians, and where real pictures may lie."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import HealthCheck, settings
 
 from kronreid.data.pedestrians import write_market1501
+from kronreid.data.transforms import InputOptions
+from kronreid.models.storage import build, save
 
 # A busy machine is slow, which says nothing about the code under test.
 settings.register_profile("kronreid", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -32,6 +36,28 @@ def pedestrians(tmp_path_factory: pytest.TempPathFactory) -> Path:
         progress=False,
     )
     return root
+
+
+@pytest.fixture(scope="session")
+def save_tiny_models() -> Callable[[Path], None]:
+    """Saves a HOReID and a KPM that have learned nothing as ``horeid`` and ``kpm`` in a folder."""
+
+    def save_both(folder: Path) -> None:
+        torch.manual_seed(0)
+        backbone = {"name": "test_resnet", "weights": "none"}
+        horeid = {"backbone": backbone, "channels": 16, "dimension": 16, "parts": 4}
+        for name, arguments in (("horeid", horeid), ("kpm", {"backbone": backbone})):
+            size = InputOptions(height=64, width=32)
+            save(folder / name, name, arguments, size, build(name, arguments))
+
+    return save_both
+
+
+@pytest.fixture(scope="session")
+def evaluation_keys() -> set[str]:
+    """What an evaluation's JSON holds at least."""
+    ranks = {"rank1", "rank5", "rank10"}
+    return {"protocol", "queries", "gallery", *ranks, "mAP", "mAP_trapezoid", "mINP", "seconds"}
 
 
 @pytest.fixture(scope="session")

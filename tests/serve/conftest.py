@@ -10,22 +10,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from fastapi.testclient import TestClient
 from PIL import Image
 
 from kronreid.data.pedestrians import write_market1501
-from kronreid.data.transforms import InputOptions
 from kronreid.gallery import Entry, Gallery
 from kronreid.models.inference import load
-from kronreid.models.storage import build, save
 from kronreid.serve.app import Application
 from kronreid.serve.metrics import Metrics
 from kronreid.serve.service import Service
 from kronreid.serve.settings import Settings
 
-SIZE = InputOptions(height=64, width=32)
-BACKBONE = {"name": "test_resnet", "weights": "none"}
 TOKEN = "a token that is long enough"
 #: The names under which the test client asks: an address of this machine.
 HERE = "http://127.0.0.1:8000"
@@ -44,7 +39,7 @@ class Home:
 
 
 @pytest.fixture(scope="session")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
+def home(tmp_path_factory: pytest.TempPathFactory, save_tiny_models: Callable[[Path], None]) -> Home:
     """Tiny models that have learned nothing, and generated pedestrians."""
     folder = tmp_path_factory.mktemp("home")
     write_market1501(
@@ -57,10 +52,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
         junk=0,
         progress=False,
     )
-    torch.manual_seed(0)
-    arguments = {"backbone": BACKBONE, "channels": 16, "dimension": 16, "parts": 4}
-    save(folder / "horeid", "horeid", arguments, SIZE, build("horeid", arguments))
-    save(folder / "kpm", "kpm", {"backbone": BACKBONE}, SIZE, build("kpm", {"backbone": BACKBONE}))
+    save_tiny_models(folder)
     return Home(
         folder,
         load(folder / "horeid"),

@@ -4,7 +4,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any
 
-from kronreid.cli.options import add_command, add_gallery, add_login, load_model, login, positive
+from kronreid.cli.options import add_command, add_gallery, add_login, load_model, login, pair, positive
 from kronreid.errors import InputError
 
 if TYPE_CHECKING:
@@ -79,9 +79,7 @@ def values_of(options: argparse.Namespace) -> dict[str, Any]:
     values: dict[str, Any] = {}
     attributes: dict[str, str] = {}
     for text in options.set:
-        key, equals, value = text.partition("=")
-        if not key or not equals:
-            raise InputError(f"--set {text}: key=value is expected")
+        key, value = pair(text, "--set")
         if key in FIELDS:
             values[key] = value or None
         else:

@@ -24,6 +24,9 @@ def add(commands: "Commands") -> None:
 
 def run(options: argparse.Namespace) -> None:
     """See `kronreid.models.inference.Matcher.explain`."""
+    for option in ("json", "png"):
+        if file := getattr(options, option):
+            folder_must_exist(file, f"--{option}")
     why = load_matcher(options.matcher).explain(options.a, options.b)
     if options.json:
         scales = [
@@ -40,6 +43,5 @@ def run(options: argparse.Namespace) -> None:
     if options.png:
         from kronreid.explain import match_figure
 
-        folder_must_exist(options.png, "--png")
         match_figure(why).save(options.png, format="PNG")
     print(f"probability of the same person: {why.probability:.4f}")

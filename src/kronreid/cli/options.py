@@ -61,15 +61,15 @@ def add_filters(parser: argparse.ArgumentParser) -> None:
 
 def filters(options: argparse.Namespace) -> dict[str, Any]:
     """What `add_filters` was given, as the gallery takes it."""
-    where = dict(pair(text) for text in options.where)
+    where = dict(pair(text, "--where") for text in options.where)
     return {"camera": options.camera, "since": options.since, "until": options.until, "where": where}
 
 
-def pair(text: str) -> tuple[str, str]:
-    """``key=value`` split."""
+def pair(text: str, option: str) -> tuple[str, str]:
+    """``key=value`` split, or an error that names the option."""
     key, equals, value = text.partition("=")
     if not key or not equals:
-        raise InputError(f"--where {text}: key=value is expected")
+        raise InputError(f"{option} {text}: key=value is expected")
     return key, value
 
 
