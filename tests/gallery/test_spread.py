@@ -48,10 +48,13 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def many(tmp_path: Path) -> Path:
-    """Good pictures, one twice, and one that is none."""
+    """Good pictures, one twice, and one that is none.
+
+    The two names of the one say the same camera: which of them is stored depends on the worker that is first.
+    """
     for number in range(PICTURES):
         paint(tmp_path / "crops" / f"{number % 3}_{number:04d}.png", number)
-    (tmp_path / "crops" / "twice.png").write_bytes((tmp_path / "crops" / "0_0000.png").read_bytes())
+    (tmp_path / "crops" / "0_twice.png").write_bytes((tmp_path / "crops" / "0_0000.png").read_bytes())
     (tmp_path / "crops" / "no\nne.jpg").write_text("hello")
     return tmp_path / "crops"
 
