@@ -128,6 +128,12 @@ class Visit:
         return page
 
 
+def drawn(locator: Any) -> str:
+    """The text of something in a hit: hits are drawn when they come into view, and read as empty before."""
+    locator.scroll_into_view_if_needed()  # waits for two frames, too
+    return locator.inner_text()
+
+
 Visits = Callable[..., Visit]
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from kronreid.serve.uploads import Recent
 
 from ..conftest import Home
-from .conftest import Visit
+from .conftest import Visit, drawn
 
 
 def painted(page: Any, side: int) -> int:
@@ -37,7 +37,7 @@ def compared(visit: Visit, home: Home, rank: int = 1) -> Any:
 
 def test_a_hit_is_compared_and_the_score_is_said_in_words(visit: Visit, home: Home) -> None:
     page = visit.search(home.queries[0])
-    listed = page.locator(".hit[data-rank='1'] .score").inner_text()
+    listed = drawn(page.locator(".hit[data-rank='1'] .score"))
     page.locator(".hit[data-rank='1'] .shot").click()
     page.wait_for_selector(".verdict-number")
     assert page.locator(".verdict-number b").inner_text() == listed.split("%")[0].strip() + " %"

@@ -1,12 +1,13 @@
 """The page as a whole: theme, keys, narrow screens, names for screen readers, the token."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from ..conftest import TOKEN, Home
-from .conftest import Site, Visit, Visits
+from .conftest import Site, Visit, Visits, drawn
 
 VIEWS = ("search", "compare", "gallery", "evaluate")
 
@@ -252,7 +253,7 @@ def test_without_a_matcher_there_are_only_similarities(
 ) -> None:
     visit = visits(at=site_of(matcher=None))
     page = visit.search(home.queries[0])
-    assert "%" not in page.locator(".hit .score").first.inner_text()
+    assert re.fullmatch(r"[−\d.]+", drawn(page.locator(".hit .score").first))  # a cosine, no per cent
     page.locator("summary", has_text="Order").click()
     assert page.get_by_text("Hits", exact=True).is_visible()
     assert page.get_by_text("Compared by the matcher").is_hidden()

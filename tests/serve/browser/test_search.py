@@ -9,7 +9,7 @@ from typing import Any
 from PIL import Image
 
 from ..conftest import Home
-from .conftest import Visit, Visits
+from .conftest import Visit, Visits, drawn
 
 
 def test_search_by_upload_ranks_the_gallery(visit: Visit, home: Home) -> None:
@@ -18,7 +18,7 @@ def test_search_by_upload_ranks_the_gallery(visit: Visit, home: Home) -> None:
     hits = page.locator(".hit")
     assert page.locator(".results h2").inner_text() == f"{len(home.pictures)} hits"
     assert hits.count() == len(home.pictures)
-    assert re.fullmatch(r"1\s+[<>]?[\d.]+ %\s*[−\d.]+", hits.first.locator(".scores").inner_text())
+    assert re.fullmatch(r"1\s+[<>]?[\d.]+ %\s*[−\d.]+", drawn(hits.first.locator(".scores")))
     assert {"embed", "search", "match"} <= set(re.findall("[a-z]+", page.locator(".stage-list").inner_text()))
     # The region that screen readers hear says what came of it.
     page.locator("#live", has_text="hits in").wait_for()
