@@ -8,6 +8,7 @@ from pathlib import Path
 
 import lightning
 import torch
+from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
@@ -30,6 +31,7 @@ from kronreid.training.callbacks import CHECKPOINT, RunFolder, mean_of_weights
 from kronreid.training.config import Config, build_model, to_yaml
 from kronreid.training.hard import HardIdentitySearch
 from kronreid.training.modules import EmbeddingTraining, PairTraining, ReIDTraining
+from kronreid.training.processor import keep_memory, strided_depthwise_in_full_precision
 from kronreid.training.rows import RECORD, record
 
 log = logging.getLogger(__name__)
@@ -180,6 +182,9 @@ def train(config: Config, out: str | Path, resume: bool = False, source: Path | 
             f"training.accelerator {options.accelerator}, training.devices {options.devices}: "
             f"{one_line(error)}"
         ) from None
+    if isinstance(trainer.accelerator, CPUAccelerator):
+        keep_memory()
+        strided_depthwise_in_full_precision(module.model)
     if first_process:
         out.mkdir(parents=True, exist_ok=True)
         (out / "config.yaml").write_text(to_yaml(config))

@@ -1,0 +1,92 @@
+"""What a training step costs on a CPU, and what `kronreid.training.processor` saves of it.
+
+    python benchmarks/training.py --json training.json
+
+One step is forward, triplets, backward and AdamW, under bf16 autocast, on random pictures that are there
+already: decoding them is not measured. Every form runs in processes of its own, since memory that is kept
+once is kept, in turns; a figure is the median over the turns of a process's median step.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import statistics
+from functools import partial
+
+import torch
+from tqdm import tqdm
+
+from common import BATCH, make_parser, report, seconds
+from kronreid.losses import triplet_loss
+from kronreid.models.backbone import BackboneOptions
+from kronreid.models.baselines import Pooled
+from kronreid.models.horeid import HOReID
+from kronreid.training.processor import keep_memory, strided_depthwise_in_full_precision
+
+MODELS = ("pooled", "horeid")
+#: Which of the two means a form uses: memory kept, strided depthwise convolutions in fp32.
+FORMS = {"plain": (False, False), "memory": (True, False), "depthwise": (False, True), "both": (True, True)}
+
+
+def step_seconds(options: argparse.Namespace, model: str, memory: bool, depthwise: bool) -> float:
+    """The median of some steps, in this process."""
+    torch.set_num_threads(options.threads)
+    torch.manual_seed(0)
+    # The padding of weights that come from TensorFlow, as in configs/market1501-split.yaml.
+    backbone = BackboneOptions(options.backbone, "none", 1, {"pad_type": "same"})
+    made = Pooled(backbone) if model == "pooled" else HOReID(backbone, parts=64, normalise_levels=True)
+    network = made.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    if memory:
+        keep_memory()
+    if depthwise:
+        strided_depthwise_in_full_precision(network)
+    optimiser = torch.optim.AdamW(network.parameters())
+    images = torch.randn(BATCH, 3, options.height, options.width)
+    images = images.contiguous(memory_format=torch.channels_last)
+    labels = torch.arange(BATCH) // 4
+
+    def step() -> None:
+        with torch.autocast("cpu", torch.bfloat16):
+            branches = network(images).branches.values()
+        loss = torch.stack([triplet_loss(branch, labels) for branch in branches]).sum()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+
+    for _ in range(3):
+        step()
+    return statistics.median(seconds(step) for _ in range(options.steps))
+
+
+def main() -> None:
+    parser = make_parser(__doc__)
+    parser.add_argument("--backbone", default="mobilenetv2_100", help="a timm model's name")
+    parser.add_argument("--height", type=int, default=192)
+    parser.add_argument("--width", type=int, default=96)
+    parser.add_argument("--steps", type=int, default=10, help="in each process")
+    parser.add_argument("--turns", type=int, default=3)
+    options = parser.parse_args()
+
+    jobs = [(model, form) for model in MODELS for form in FORMS]
+    times: dict[tuple[str, str], list[float]] = {job: [] for job in jobs}
+    spawn = multiprocessing.get_context("spawn")
+    for turn in tqdm(range(options.turns), desc="turns", disable=None):
+        for model, form in jobs if turn % 2 else jobs[::-1]:
+            with spawn.Pool(1) as pool:
+                times[model, form].append(pool.apply(partial(step_seconds, options, model), args=FORMS[form]))
+
+    result: dict[str, float | str] = {
+        name: getattr(options, name) for name in ("backbone", "height", "width", "threads")
+    }
+    for model in MODELS:
+        medians = {form: statistics.median(times[model, form]) for form in FORMS}
+        for form, median in medians.items():
+            result[f"{model}_{form}_pictures_per_second"] = BATCH / median
+        for form in list(FORMS)[1:]:
+            result[f"{model}_{form}_over_plain"] = medians["plain"] / medians[form]
+    report(result, options.json)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,49 @@
+"""What training on a CPU needs to be as fast as the processor allows; a GPU needs none of it.
+
+Measured on two cores, MobileNetV2 at 192×96 in bf16 (`benchmarks/training.py`).
+"""
+
+import ctypes
+import platform
+
+import torch
+from torch import Tensor, nn
+
+# From glibc's malloc.h: names of mallopt's parameters.
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+LARGEST = 2**31 - 1  # mallopt takes an int
+
+
+def keep_memory() -> None:
+    """Tell glibc to reuse the memory of freed tensors instead of giving it back to the system.
+
+    Every step frees its feature maps. Large ones would be unmapped at once, and the next step would fault
+    each page in anew, a sixth of the step's time. Nothing happens where the C library is another.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        libc = ctypes.CDLL(None)
+        libc.mallopt(M_MMAP_THRESHOLD, LARGEST)
+        libc.mallopt(M_TRIM_THRESHOLD, LARGEST)
+
+
+class InFullPrecision:
+    """The forward of a convolution, outside autocast. A copy of the module gets a copy of this."""
+
+    def __init__(self, conv: nn.Conv2d) -> None:
+        self.conv = conv
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """As the convolution's own class computes it in fp32, in the input's dtype."""
+        with torch.autocast(x.device.type, enabled=False):
+            return type(self.conv).forward(self.conv, x.float()).to(x.dtype)
+
+
+def strided_depthwise_in_full_precision(network: nn.Module) -> None:
+    """Keep depthwise convolutions with a stride out of bf16 autocast.
+
+    oneDNN has no fast backward for them in bf16: three such layers take a quarter of MobileNetV2's step, and
+    a fifth of that in fp32. Parameters and their names stay as they are.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d) and module.groups > 1 and module.stride != (1, 1):
+            module.forward = InFullPrecision(module)  # type: ignore[method-assign,assignment]
