@@ -1,10 +1,12 @@
-"""What a training step costs on a CPU, and what `kronreid.training.processor` saves of it.
+"""What a training step costs on a CPU, and what `kronreid.training.processor` saves of it; high-order pooling
+alone, forward and backward, in the paper's form and the one that training uses.
 
     python benchmarks/training.py --json training.json
 
 One step is forward, triplets, backward and AdamW, under bf16 autocast, on random pictures that are there
 already: decoding them is not measured. Every form runs in processes of its own, since memory that is kept
-once is kept, in turns; a figure is the median over the turns of a process's median step.
+once is kept, in turns; a figure is the median over the turns of a process's median.
+`…_over_plain` says how many times as fast as the plain form.
 """
 
 from __future__ import annotations
@@ -12,9 +14,12 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import statistics
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
+import torch.nn.functional as F
+from torch import Tensor
 from tqdm import tqdm
 
 from common import BATCH, make_parser, report, seconds
@@ -22,9 +27,11 @@ from kronreid.losses import triplet_loss
 from kronreid.models.backbone import BackboneOptions
 from kronreid.models.baselines import Pooled
 from kronreid.models.horeid import HOReID
+from kronreid.ops.sketch import CountSketch, high_order_pooling, high_order_product
 from kronreid.training.processor import keep_memory, strided_depthwise_in_full_precision
 
 MODELS = ("pooled", "horeid")
+DIMENSIONS = (512, 2048)
 #: Which of the two means a form uses: memory kept, strided depthwise convolutions in fp32.
 FORMS = {"plain": (False, False), "memory": (True, False), "depthwise": (False, True), "both": (True, True)}
 
@@ -59,6 +66,40 @@ def step_seconds(options: argparse.Namespace, model: str, memory: bool, depthwis
     return statistics.median(seconds(step) for _ in range(options.steps))
 
 
+def paper_pooling(maps: Sequence[Tensor], sketches: Sequence[CountSketch]) -> Tensor:
+    """Eq. 10 at every position, and the mean."""
+    return high_order_product([psi(x.transpose(1, 2)) for psi, x in zip(sketches, maps)]).mean(1)
+
+
+def pooling_seconds(options: argparse.Namespace, dimension: int) -> dict[str, float]:
+    """The median of both forms, in turns, and by how much their gradients differ at most."""
+    torch.set_num_threads(options.threads)
+    torch.manual_seed(0)
+    keep_memory()
+    places, channels, order = options.height * options.width // 256, 512, 3
+    sketches = [CountSketch(channels, dimension, seed=level) for level in range(order)]
+    # Rows of channels, as convolutions leave them, of length 1, as `normalise_levels` makes them.
+    levels = [F.normalize(torch.randn(BATCH, places, channels), dim=2) for _ in range(order)]
+    maps = [level.transpose(1, 2).requires_grad_() for level in levels]
+    weights = torch.randn(BATCH, dimension)
+
+    def gradients(form: Callable[..., Tensor]) -> tuple[Tensor, ...]:
+        return torch.autograd.grad((form(maps, sketches) * weights).sum(), maps)
+
+    expected, found = gradients(paper_pooling), gradients(high_order_pooling)
+    plain, fast = [], []
+    for _ in range(options.steps):
+        plain.append(seconds(partial(gradients, paper_pooling)))
+        fast.append(seconds(partial(gradients, high_order_pooling)))
+    difference = max(float((a - b).norm() / a.norm()) for a, b in zip(expected, found))
+    return {
+        "plain_seconds": statistics.median(plain),
+        "fast_seconds": statistics.median(fast),
+        "fast_over_plain": statistics.median(a / b for a, b in zip(plain, fast)),
+        "gradients_difference": difference,
+    }
+
+
 def main() -> None:
     parser = make_parser(__doc__)
     parser.add_argument("--backbone", default="mobilenetv2_100", help="a timm model's name")
@@ -76,6 +117,9 @@ def main() -> None:
             with spawn.Pool(1) as pool:
                 times[model, form].append(pool.apply(partial(step_seconds, options, model), args=FORMS[form]))
 
+    with spawn.Pool(1) as pool:
+        pooling = {dimension: pool.apply(pooling_seconds, (options, dimension)) for dimension in DIMENSIONS}
+
     result: dict[str, float | str] = {
         name: getattr(options, name) for name in ("backbone", "height", "width", "threads")
     }
@@ -85,6 +129,8 @@ def main() -> None:
             result[f"{model}_{form}_pictures_per_second"] = BATCH / median
         for form in list(FORMS)[1:]:
             result[f"{model}_{form}_over_plain"] = medians["plain"] / medians[form]
+    for dimension, figures in pooling.items():
+        result |= {f"pooling_{dimension}_{name}": figure for name, figure in figures.items()}
     report(result, options.json)
 
 

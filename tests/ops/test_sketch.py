@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from kronreid.errors import InputError
+from kronreid.ops import sketch as sketch_module
 from kronreid.ops.sketch import (
     CountSketch,
     fold_convolution,
@@ -136,11 +137,36 @@ def test_spectra_are_those_of_the_fft() -> None:
     torch.testing.assert_close(cube, torch.cat([(spectrum**3).real, (spectrum**3).imag], 1))
 
 
-def test_gradcheck() -> None:
-    maps = sketches(3, 5, 8)
-    levels = tuple(normal(2, 5, 3, seed=i).requires_grad_() for i in range(3))
+@pytest.mark.parametrize("order", [1, 2, 3])
+@pytest.mark.parametrize("dimension", [8, 7])
+def test_gradcheck(order: int, dimension: int) -> None:
+    maps = sketches(order, 5, dimension)
+    levels = tuple(normal(2, 5, 3, seed=i).requires_grad_() for i in range(order))
     assert torch.autograd.gradcheck(lambda *x: high_order_pooling(x, maps), levels)
     assert torch.autograd.gradcheck(lambda *x: high_order_product([m(v.mT) for m, v in zip(maps, x)]), levels)
+
+
+@pytest.mark.parametrize("numbers", [1, 2 * 3 * 8, 1 << 20])
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_pictures_at_a_time_change_nothing(
+    numbers: int, channels_last: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One picture after another, two, all five; value and gradients are the paper form's."""
+    monkeypatch.setitem(sketch_module._CHUNK_NUMBERS, "cpu", numbers)
+    maps = sketches(3, 6, 8)
+    levels = [normal(5, 6, 3, seed=i) for i in range(3)]
+    if channels_last:  # how a convolution's output is laid out
+        levels = [x.transpose(1, 2).contiguous().transpose(1, 2) for x in levels]
+    levels = [x.requires_grad_() for x in levels]
+    paper = high_order_product([m(x.transpose(1, 2)) for m, x in zip(maps, levels)]).mean(1)
+    pooled = high_order_pooling(levels, maps)
+    torch.testing.assert_close(pooled, paper)
+    weights = normal(5, 8, seed=9)
+    for fast, plain in zip(
+        torch.autograd.grad((pooled * weights).sum(), levels),
+        torch.autograd.grad((paper * weights).sum(), levels),
+    ):
+        torch.testing.assert_close(fast, plain)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
