@@ -69,7 +69,7 @@ def horeid(images: Tensor, small, settle) -> HOReID:
 
 @pytest.fixture(scope="session")
 def make_kpm(images: Tensor, small, settle) -> Callable[..., KPM]:
-    """A KPM whose logits are a few units apart."""
+    """A KPM whose logits are a few units apart, and whose attention prefers some places."""
 
     def make(**options: object) -> KPM:
         torch.manual_seed(1)
@@ -78,6 +78,8 @@ def make_kpm(images: Tensor, small, settle) -> Callable[..., KPM]:
             if isinstance(layer, nn.Linear):
                 nn.init.normal_(layer.weight, 0, 0.1)
                 nn.init.normal_(layer.bias, 0, 0.1)
+        for attention in model.attention or []:
+            nn.init.normal_(attention.layers[-1].weight, 0, 0.1)  # type: ignore[index,union-attr,arg-type]
 
         def forward() -> None:
             scales: list[ScaleMaps] = model.encode(images)[1]

@@ -92,6 +92,14 @@ def joined(scales: list[ScaleMaps], others: list[ScaleMaps]) -> list[ScaleMaps]:
     return result
 
 
+def test_attention_begins_with_all_places_alike() -> None:
+    torch.manual_seed(0)
+    layer = ResidualSelfAttention(32, temperature=1.0)
+    weight = layer(20 * torch.randn(4, 32, 6, 3)) - 1
+    assert weight.sum(1).allclose(torch.ones(4))
+    assert weight.max() < 2 * weight.min()
+
+
 def test_attention_eq_9(kpm: KPM, scales: list[ScaleMaps]) -> None:
     assert kpm.attention is not None
     for scale, layer in zip(scales, kpm.attention, strict=True):

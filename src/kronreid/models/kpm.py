@@ -43,8 +43,13 @@ class ResidualSelfAttention(nn.Module):
         layers: list[nn.Module] = []
         for inputs in (channels, 256):
             layers += [nn.Conv2d(inputs, 256, 1, bias=False), nn.BatchNorm2d(256), nn.ReLU()]
-        self.layers = nn.Sequential(*layers, nn.Conv2d(256, 1, 1))
+        last = nn.Conv2d(256, 1, 1)
+        self.layers = nn.Sequential(*layers, last)
         self.temperature = temperature
+        initialise(self.layers)
+        # He's normal gives logits a deviation of 16 here: a softmax over one place from the first step on,
+        # with no gradient to leave it by. Small weights begin with all places alike.
+        nn.init.normal_(last.weight, std=0.001)
 
     def forward(self, maps: Tensor) -> Tensor:
         """Maps (N, C, H, W) to α = 1 + ã (N, H·W) (Eq. 9)."""
@@ -161,9 +166,7 @@ class KPM(nn.Module):
         self.normalisation = normalisation
         self.temperature = temperature
         self.dimension = self.backbone.channels[-1]
-        initialise(
-            *(module for module in (self.hourglass, self.attention, self.classifier) if module is not None)
-        )
+        initialise(*(module for module in (self.hourglass, self.classifier) if module is not None))
 
     def encode(self, images: Tensor) -> tuple[Tensor, list[ScaleMaps]]:
         """Everything that depends on one picture alone.

@@ -151,7 +151,7 @@ class _Pooling(torch.autograd.Function):
 
 
 #: Numbers of one level's sketches held at once: a CPU wants them in its cache, a GPU wants few launches.
-_CHUNK_NUMBERS = {"cpu": 1 << 18, "cuda": 1 << 28}
+_CHUNK_NUMBERS = {"cpu": 1 << 19, "cuda": 1 << 28}
 
 
 def _chunks(maps: Tensor, dimension: int) -> list[slice]:

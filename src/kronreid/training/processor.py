@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 # From glibc's malloc.h: names of mallopt's parameters.
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 LARGEST = 2**31 - 1  # mallopt takes an int
 
 
@@ -22,8 +22,8 @@ def keep_memory() -> None:
     """
     if platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)
-        libc.mallopt(M_MMAP_THRESHOLD, LARGEST)
-        libc.mallopt(M_TRIM_THRESHOLD, LARGEST)
+        libc.mallopt(M_MMAP_MAX, 0)  # no mappings of their own for large tensors,
+        libc.mallopt(M_TRIM_THRESHOLD, LARGEST)  # and no end of the heap given back
 
 
 class InFullPrecision:
