@@ -161,6 +161,7 @@ def test_dense_ranks_keep_order_and_ties(values):
         {},
         {"scale_losses": True},
         {"normalisation": "absolute"},
+        {"normalisation": "square-before"},
         {"warp": False, "attention": False, "hourglass": False},
         {"match": False, "attention": False},
         {"match": False, "attention": False, "normalisation": "square-before"},

@@ -36,6 +36,7 @@ def test_embedder_graph(embedder: Embedder, paths: list[Path]) -> None:
         {"match": False, "attention": False},
         {"match": False, "attention": False, "hourglass": False, "normalisation": "absolute"},
         {"match": False, "attention": False, "normalisation": "square-before"},
+        {"normalisation": "square-before"},
         {"scale_losses": True, "normalisation": "absolute"},
         {"warp": False, "attention": False, "hourglass": False},
     ],

@@ -146,6 +146,7 @@ def pair_logits(model: KPM, images: Tensor) -> np.ndarray:
 VARIANTS: dict[str, dict[str, Any]] = {
     "kpm": {"temperature": 0.1, "attention_temperature": 0.5},
     "kpm-absolute": {"normalisation": "absolute"},
+    "kpm-before": {"normalisation": "square-before", "temperature": 0.1},
     "kpm-ml": {"scale_losses": True},
     "no-warp": {"warp": False, "attention": False, "hourglass": False},
     "baseline": BASELINE,

@@ -185,14 +185,16 @@ def test_hourglass() -> None:
         np.testing.assert_allclose(result, wanted, atol=1e-5)
 
 
-@pytest.mark.parametrize("normalisation", ["square-after", "absolute", "square-before"])
+@pytest.mark.parametrize(
+    ("match", "normalisation"),
+    [(True, "square-after"), (True, "absolute"), (True, "square-before"), (False, "square-before")],
+)
 @pytest.mark.parametrize("scale_losses", [False, True])
 def test_classify(
-    make_kpm: Callable[..., KPM], images: Tensor, normalisation: str, scale_losses: bool
+    make_kpm: Callable[..., KPM], images: Tensor, match: bool, normalisation: str, scale_losses: bool
 ) -> None:
     """Square, BN per scale, concatenation, one linear layer (or one per scale); `head` is the same as
     weighted sums, and `combine` what makes one logit of them."""
-    match = normalisation != "square-before"
     model = make_kpm(match=match, attention=False, normalisation=normalisation, scale_losses=scale_losses)
     first, second = index(0, 1, 2), index(3, 4, 5)
     with torch.no_grad():
@@ -271,6 +273,22 @@ def test_square_before_pooling(make_kpm: Callable[..., KPM], images: Tensor) -> 
             np.testing.assert_allclose(double(result[pair]), squares, rtol=1e-4, atol=1e-5)
 
 
+def test_square_before_pooling_after_the_warp(make_kpm: Callable[..., KPM], images: Tensor) -> None:
+    """Σ_i α_i (x_i − Σ_j β_ij y_j)² / M at every scale."""
+    model = make_kpm(normalisation="square-before", temperature=0.1)
+    with torch.no_grad():
+        _, scales = model.encode(images)
+        results = model.differences(scales, index(0, 1), index(2, 3))
+    for scale, result in zip(scales, results, strict=True):
+        maps, places = double(scale.maps).reshape(7, scale.maps.shape[1], -1), scale.maps[0, 0].numel()
+        alpha = double(scale.weight)
+        for pair, (a, b) in enumerate(((0, 2), (1, 3))):
+            # `difference` of one place alone, weighed by 1, is that place's difference divided by M.
+            alone = [difference(maps[a], maps[b], np.eye(places)[i], 0.1) * places for i in range(places)]
+            expected = sum(weight * delta**2 for weight, delta in zip(alpha[a], alone)) / places
+            np.testing.assert_allclose(double(result[pair]), expected, rtol=1e-3, atol=1e-5)
+
+
 def test_confidences_are_what_is_classified(make_kpm: Callable[..., KPM], images: Tensor) -> None:
     """Without the warp, β alone decides: one channel per place of x, its confidences as a map over y."""
     model = make_kpm(attention=False, hourglass=False, warp=False)
@@ -309,6 +327,7 @@ ROWS_OF_TABLES: dict[str, tuple[dict[str, Any], int]] = {
     "kpm-hg": ({"attention": False}, 3),
     "kpm-no-warp": ({"attention": False, "hourglass": False, "warp": False}, 1),
     "kpm-rsa-hg-absolute": ({"normalisation": "absolute"}, 3),
+    "kpm-rsa-hg-before": ({"normalisation": "square-before"}, 3),
     "kpm-rsa-hg-ml": ({"scale_losses": True}, 3),
     "baseline-hg": ({"match": False, "attention": False}, 3),
     "baseline-hg-ml": ({"match": False, "attention": False, "scale_losses": True}, 3),
@@ -354,7 +373,6 @@ def test_every_row_learns(
         ({"warp": False, "attention": False}, "hourglass: false"),
         (EVERYTHING_OFF | {"warp": False}, "match: true"),
         ({"warp": False, "attention": False, "hourglass": False, "normalisation": "absolute"}, "warp: false"),
-        ({"normalisation": "square-before"}, "match: false"),
         ({"normalisation": "cube"}, "normalisation 'cube'"),
         ({"hourglass": False, "scale_losses": True}, "scale_losses"),
     ],

@@ -1,6 +1,7 @@
 """The pair operations against loops over the equations, each other, and finite differences."""
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -10,7 +11,13 @@ from torch import Tensor
 
 from kronreid.errors import InputError
 from kronreid.ops import matching
-from kronreid.ops.matching import correspondence, match_collapsed, match_pairs, match_reference
+from kronreid.ops.matching import (
+    correspondence,
+    match_collapsed,
+    match_pairs,
+    match_reference,
+    match_squares,
+)
 
 
 def loops(x: Tensor, y: Tensor, w: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
@@ -74,12 +81,39 @@ def test_pairs_equal_gathered_maps_with_gradients() -> None:
         torch.testing.assert_close(actual, expected)
 
 
-def test_chunks_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_squares_are_taken_place_by_place() -> None:
+    """Squared before the mean over positions, for pairs given by index, with gradients."""
+    x, y = make(3, 4, 5).requires_grad_(), make(2, 4, 5, seed=1).requires_grad_()
+    w = (1 + make(3, 1, 5, seed=2)[:, 0].softmax(1)).requires_grad_()
+    i, j = torch.tensor([0, 2, 0, 1]), torch.tensor([1, 0, 0, 1])
+    expected = torch.zeros(4, 4, dtype=torch.float64)
+    for pair, (a, b) in enumerate(zip(i.tolist(), j.tolist())):
+        beta = loops(x[a].detach(), y[b].detach(), torch.ones(5), 0.05)[1]
+        for place in range(5):
+            found = sum(beta[place, k] * y[b, :, k].detach() for k in range(5))
+            expected[pair] += w[a, place].detach() * (x[a, :, place].detach() - found) ** 2 / 5
+    torch.testing.assert_close(match_squares(x, y, i, j, w).detach(), expected)
+    assert torch.autograd.gradcheck(lambda *t: match_squares(t[0], t[1], i, j, t[2], 0.3), (x, y, w))
+    assert torch.autograd.gradcheck(lambda x: match_squares(x, x, i, i.flip(0), None, 0.3), x)
+    assert match_squares(x, y, i[:0], j[:0]).shape == (0, 4)
+
+
+def test_squares_are_in_float32_under_autocast() -> None:
+    x, pairs = make(3, 8, 5, dtype=torch.float32), (torch.tensor([0, 1]), torch.tensor([2, 0]))
+    expected = match_squares(x, x, *pairs)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(match_squares(x, x, *pairs), expected)
+
+
+@pytest.mark.parametrize("function", [match_pairs, match_squares])
+def test_chunks_do_not_change_the_result(
+    function: Callable[..., Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
     x, w = make(3, 4, 6).requires_grad_(), torch.rand(3, 6, dtype=torch.float64)
     i, j = torch.tensor([0, 1, 2, 0, 1]), torch.tensor([1, 2, 0, 2, 0])
 
     def run() -> tuple[Tensor, Tensor]:
-        delta = match_pairs(x, x, i, j, w)
+        delta = function(x, x, i, j, w)
         return delta, torch.autograd.grad(delta.square().sum(), x)[0]
 
     whole = run()
@@ -165,5 +199,7 @@ def test_bad_pairs() -> None:
     x = make(3, 4, 6)
     with pytest.raises(InputError, match="pairs"):
         match_pairs(x, x, torch.tensor([0, 1]), torch.tensor([0]))
+    with pytest.raises(InputError, match="pairs"):
+        match_squares(x, x, torch.tensor([0, 1]), torch.tensor([0]))
     with pytest.raises(InputError, match="pair by pair"):
         match_collapsed(x, x[:2])

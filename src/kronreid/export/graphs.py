@@ -118,7 +118,9 @@ class ScorerGraph(nn.Module):
                 beta = self._beta(x, y).transpose(1, 2)
                 return self.confidences(beta.flatten(0, 1), self.size).view(x.shape[0], y.shape[0])
             weight = inputs[each * number + 1] if self.attention else torch.ones_like(x[:, :, 0])
-            if self.match:
+            if self.match and self.before:
+                delta = self._squares(x, weight, y)
+            elif self.match:
                 delta = self._delta(x, weight, y)
             elif self.before:
                 delta = (x[:, None] - y[None]).square().mean(2)
@@ -141,3 +143,9 @@ class ScorerGraph(nn.Module):
         v = (weight[:, None] @ beta.flatten(2)).view(x.shape[0], y.shape[0], -1)
         warped = (v.transpose(0, 1) @ y).transpose(0, 1)
         return ((weight[:, None] @ x) - warped) / x.shape[1]
+
+    def _squares(self, x: Tensor, weight: Tensor, y: Tensor) -> Tensor:
+        """mean_i w_i (x_i − Σ_j β_ij y_j)², (Q, G, C)."""
+        looks = self._beta(x, y).permute(2, 0, 1, 3).flatten(1, 2)
+        difference = x - (looks @ y).view(y.shape[0], *x.shape)
+        return (weight[..., None] * difference.square()).mean(2).transpose(0, 1)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from kronreid.errors import InputError
 from kronreid.models.backbone import RESNET50_STRIDE2, Backbone, BackboneOptions, initialise
-from kronreid.ops.matching import check_temperature, correspondence, match_pairs
+from kronreid.ops.matching import check_temperature, correspondence, match_pairs, match_squares
 
 #: What becomes of a difference before BN (Table 1): δ², |δ|, or the mean of the places' squares.
 Normalisation = Literal["square-after", "absolute", "square-before"]
@@ -121,7 +121,8 @@ class KPM(nn.Module):
         warp: Warp the second map onto the first; otherwise the matching confidences alone are classified
             (`ConfidenceClassifier`), at one scale.
         normalisation: What becomes of the difference (Table 1): ``square-after`` pooling, ``absolute`` value,
-            or ``square-before`` pooling, which compares places as they lie.
+            or ``square-before`` pooling. The paper has that for places as they lie; with `match` it is the
+            squares of x_i minus what was warped there, whose differences of opposite sign do not cancel.
         scale_losses: A classifier and a loss of its own for each scale of the hourglass, whose probabilities
             are averaged ("HG ML"), instead of one for all.
     """
@@ -191,14 +192,15 @@ class KPM(nn.Module):
         """What is compared of P pairs of encoded pictures, (P, C) per scale.
 
         δ̃ of Eq. 10, the second picture warped onto the first; without matching, the difference of the means
-        (Fig. 5) or the mean of the places' squared differences ("square before pooling").
+        (Fig. 5). With "square before pooling" the mean of the places' squared differences, warped or not.
 
         Args:
             scales: Of N pictures.
             first, second: The pictures of each pair, (P,) int64.
         """
         if self.match:
-            return [match_pairs(s.maps, s.maps, first, second, s.weight, self.temperature) for s in scales]
+            compare = match_squares if self.normalisation == "square-before" else match_pairs
+            return [compare(s.maps, s.maps, first, second, s.weight, self.temperature) for s in scales]
         if self.normalisation == "square-before":
             return [subtract(s.maps.float(), first, second).square().mean((2, 3)) for s in scales]
         return [subtract(s.maps.float().mean((2, 3)), first, second) for s in scales]
@@ -295,9 +297,6 @@ def check_combination(
         "warp: false works at one scale; set hourglass: false": not warp and hourglass,
         "warp: false makes no difference that normalisation could change; leave it out": (
             not warp and normalisation != "square-after"
-        ),
-        "normalisation: square-before compares places as they lie; set match: false": (
-            normalisation == "square-before" and match
         ),
         "scale_losses needs several scales; set hourglass: true": scale_losses and not hourglass,
     }

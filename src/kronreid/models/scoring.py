@@ -12,7 +12,7 @@ from torch import Tensor
 from kronreid.errors import InputError
 from kronreid.models.kpm import KPM, ConfidenceClassifier, ScaleMaps
 from kronreid.ops.blocks import PreparedMaps, prepare, score_block, score_lists
-from kronreid.ops.unwarped import by_lists, score_confidences, score_means, score_places
+from kronreid.ops.comparisons import by_lists, score_confidences, score_means, score_places, score_warped
 
 
 def prepare_scales(model: KPM, scales: list[ScaleMaps], dtype: torch.dtype) -> list[PreparedMaps]:
@@ -55,7 +55,10 @@ def _logits(
     for x, y, a, b in zip(queries, candidates, head, constants):
         if not torch.isfinite(a).all():
             raise InputError("model: its weights hold NaN or infinity; they are unusable")
-        if model.match:
+        if model.match and model.normalisation == "square-before":
+            score = partial(score_warped, head_weight=a, temperature=model.temperature)
+            share = _compare(score, x, y, lists)
+        elif model.match:
             share = (
                 score_block(x, y, a, model.temperature, absolute)
                 if lists is None

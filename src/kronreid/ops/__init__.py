@@ -1,7 +1,21 @@
 """The two papers' arithmetic, each as a plain reference and as a fast form that equals it."""
 
 from kronreid.ops.blocks import PreparedMaps, match_block, match_lists, prepare, score_block, score_lists
-from kronreid.ops.matching import MatchResult, correspondence, match_collapsed, match_pairs, match_reference
+from kronreid.ops.comparisons import (
+    by_lists,
+    score_confidences,
+    score_means,
+    score_places,
+    score_warped,
+)
+from kronreid.ops.matching import (
+    MatchResult,
+    correspondence,
+    match_collapsed,
+    match_pairs,
+    match_reference,
+    match_squares,
+)
 from kronreid.ops.sketch import (
     CountSketch,
     fold_convolution,
@@ -12,7 +26,6 @@ from kronreid.ops.sketch import (
     spectral_matrix,
     spectral_product,
 )
-from kronreid.ops.unwarped import by_lists, score_confidences, score_means, score_places
 
 __all__ = [
     "CountSketch",
@@ -29,6 +42,7 @@ __all__ = [
     "match_lists",
     "match_pairs",
     "match_reference",
+    "match_squares",
     "pool_spectra",
     "prepare",
     "score_block",
@@ -36,6 +50,7 @@ __all__ = [
     "score_lists",
     "score_means",
     "score_places",
+    "score_warped",
     "spectral_matrix",
     "spectral_product",
 ]

@@ -72,7 +72,7 @@ class PreparedMaps:
 def prepare(
     maps: Tensor, weight: Tensor | None = None, dtype: torch.dtype = torch.float32, positions: bool = True
 ) -> PreparedMaps:
-    """Make maps ready for `match_block` and `score_block`, and for the forms of `unwarped.py`.
+    """Make maps ready for `match_block` and `score_block`, and for the forms of `comparisons.py`.
 
     Args:
         maps: (N, C, H, W) or (N, C, M), any floating dtype.

@@ -24,6 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.utils.checkpoint import checkpoint
 
 from kronreid.errors import InputError
 
@@ -80,6 +81,11 @@ def _check_pair(x: Tensor, y: Tensor, temperature: float) -> tuple[Tensor, Tenso
             f"maps of {x.shape[1]} channels ({x.dtype}) do not fit maps of {y.shape[1]} ({y.dtype})"
         )
     return x, y
+
+
+def _check_indices(pairs_x: Tensor, pairs_y: Tensor) -> None:
+    if pairs_x.dim() != 1 or pairs_x.shape != pairs_y.shape:
+        raise InputError(f"pairs_x {tuple(pairs_x.shape)}, pairs_y {tuple(pairs_y.shape)}: must both be (P,)")
 
 
 def check_finite(result: Tensor) -> None:
@@ -167,8 +173,7 @@ def match_pairs(
     """
     x, y = _check_pair(maps_x, maps_y, temperature)
     weight = as_weight(weight_x, x, "weight_x")
-    if pairs_x.dim() != 1 or pairs_x.shape != pairs_y.shape:
-        raise InputError(f"pairs_x {tuple(pairs_x.shape)}, pairs_y {tuple(pairs_y.shape)}: must both be (P,)")
+    _check_indices(pairs_x, pairs_y)
     kind = x.device.type
     product_dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
     with torch.autocast(kind, enabled=False):
@@ -239,6 +244,42 @@ class _WarpedSum(torch.autograd.Function):
             g_x.index_add_(0, i, torch.bmm(y_unit[j], g_products.transpose(1, 2)).to(y.dtype))
             g_y_unit.index_add_(0, j, torch.bmm(x_unit[i], g_products).to(y.dtype))
         return g_x, g_y_unit, g_y, g_weight, None, None, None, None
+
+
+def match_squares(
+    maps_x: Tensor,
+    maps_y: Tensor,
+    pairs_x: Tensor,
+    pairs_y: Tensor,
+    weight_x: Tensor | None = None,
+    temperature: float = 0.05,
+) -> Tensor:
+    """mean_i w_i (x_i - sum_j beta_ij y_j)^2, (P, C): squared place by place after the warp, for training.
+
+    Not in the paper, which squares delta after pooling: differences of opposite sign at two places do not
+    cancel here. Under a square the warp does not collapse. The warped maps of a chunk of pairs are made, and
+    made again for the backward pass instead of being kept; all in float32, autocast or not, since they are
+    small differences.
+
+    The arguments and the errors are those of `match_pairs`.
+    """
+    x, y = _check_pair(maps_x, maps_y, temperature)
+    weight = as_weight(weight_x, x, "weight_x")
+    _check_indices(pairs_x, pairs_y)
+
+    def squares(i: Tensor, j: Tensor) -> Tensor:
+        x_i = x.index_select(0, i)  # its backward pass adds rows up quickly
+        warped = match_reference(x_i, y.index_select(0, j), temperature=temperature).warped
+        return (weight.index_select(0, i)[:, None] * (x_i - warped).square()).mean(dim=2)
+
+    with torch.autocast(x.device.type, enabled=False):
+        chunks = [
+            checkpoint(squares, pairs_x[part], pairs_y[part], use_reentrant=False, preserve_rng_state=False)
+            for part in _chunks(len(pairs_x), x, y)
+        ]
+        result = torch.cat(chunks) if chunks else x.new_empty(0, x.shape[1])
+    check_finite(result)
+    return result
 
 
 def _chunks(count: int, x: Tensor, y: Tensor) -> list[slice]:

@@ -1,16 +1,17 @@
-"""Comparisons of many pictures with many without a warp, for scoring (no gradients): the other rows of KPM's
-Tables 1 and 5.
+"""Comparisons of many pictures with many that are not the collapsed warp of `blocks.py`, for scoring (no
+gradients): the other rows of KPM's Tables 1 and 5, and squares of warped maps.
 
 Each is a share of the logit, as `score_block` gives it. Nothing here grows with the gallery but the result:
 
 - `score_means`: differences of average-pooled maps, squared or absolute, the baseline (Fig. 5).
 - `score_places`: differences place by place, squared *before* pooling (Table 1).
 - `score_confidences`: the matching confidences of Eq. 7 themselves, read by a small network ("w/o warp").
+- `score_warped`: differences place by place after the warp, squared before pooling (not in the paper).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -84,19 +85,14 @@ def score_places(queries: PreparedMaps, candidates: PreparedMaps, head_weight: T
     elements = _TILE_ELEMENTS.get(queries.unit.device.type, _TILE_ELEMENTS["cuda"])
     piece = max(1, elements // (c * _ROWS))
     result = torch.zeros(len(queries), len(candidates), device=queries.unit.device)
-
-    def raw(maps: PreparedMaps, rows: slice, places: slice) -> Tensor:
-        values = maps.unit[rows, places].float() * maps.norms[rows, places, None]
-        return values.flatten(1)
-
     for i in range(0, len(queries), _ROWS):
         for j in range(0, len(candidates), _ROWS):
             block = result[i : i + _ROWS, j : j + _ROWS]
             for start in range(0, m, piece):
                 places = slice(start, min(start + piece, m))
                 weight = a.repeat(places.stop - start) / m
-                x = raw(queries, slice(i, i + _ROWS), places)
-                y = raw(candidates, slice(j, j + _ROWS), places)
+                x = _raw(queries, slice(i, i + _ROWS), places).flatten(1)
+                y = _raw(candidates, slice(j, j + _ROWS), places).flatten(1)
                 block.add_((x.square() @ weight)[:, None]).add_((y.square() @ weight)[None])
                 block.addmm_(x.mul_(weight), y.t(), alpha=-2)
     check_finite(result)
@@ -119,25 +115,68 @@ def score_confidences(
     Raises:
         InputError: as in `score_places`, or a temperature <= 0.
     """
+    m = queries.unit.shape[1]
+    result = torch.empty(len(queries), len(candidates), device=queries.unit.device)
+    # A network keeps some 64 channels per position.
+    for i, j, beta in _matched(queries, candidates, temperature, numbers=64):
+        scores = classify(beta.transpose(1, 2).reshape(-1, m, m))
+        result[i, j] = scores.view(beta.shape[0], beta.shape[2])
+    check_finite(result)
+    return result
+
+
+@torch.no_grad()
+def score_warped(
+    queries: PreparedMaps, candidates: PreparedMaps, head_weight: Tensor, temperature: float
+) -> Tensor:
+    """sum_c head_weight_c mean_i w_i (x_ic - sum_j beta_ij y_jc)^2 (Q, G) float32, candidates warped.
+
+    Always squared in float32, whatever the maps are kept in, as in `score_places`.
+
+    Raises:
+        InputError: as in `score_places`, or a temperature <= 0.
+    """
+    a = check_head(head_weight, queries)
+    result = torch.empty(len(queries), len(candidates), device=queries.unit.device)
+    for i, j, beta in _matched(queries, candidates, temperature, numbers=len(a)):
+        x, y = _raw(queries, i), _raw(candidates, j)
+        # The rows of all queries look at one candidate in one product.
+        warped = beta.permute(2, 0, 1, 3).flatten(1, 2) @ y
+        squares = warped.view(len(y), *x.shape).sub_(x).square_()
+        result[i, j] = (squares @ a).mul_(queries.weight[i]).mean(2).t()
+    check_finite(result)
+    return result
+
+
+def _raw(maps: PreparedMaps, rows: slice, places: slice = slice(None)) -> Tensor:
+    """The maps as they were, (rows, places, C) float32."""
+    return maps.unit[rows, places].float() * maps.norms[rows, places, None]
+
+
+def _matched(
+    queries: PreparedMaps, candidates: PreparedMaps, temperature: float, numbers: int
+) -> Iterator[tuple[slice, slice, Tensor]]:
+    """Tiles of queries and of candidates, and beta (q, M, g, M) float32 of their pairs.
+
+    Args:
+        numbers: How many the caller makes of each position of a pair, which a tile has room for.
+    """
     check_temperature(temperature)
     check_sets(queries, candidates)
     count, m, c = queries.unit.shape
     if m == 0:
         raise InputError("maps: they were prepared without their positions, which matching needs")
     elements = _TILE_ELEMENTS.get(queries.unit.device.type, _TILE_ELEMENTS["cuda"])
-    pairs = max(1, elements // (m * max(m, 64)))  # a network keeps some 64 channels per position
+    pairs = max(1, elements // (m * max(m, numbers)))
     q_size = min(count, pairs, max(1, _ROWS // m))
     g_size = max(1, pairs // q_size)
-    result = torch.empty(count, len(candidates), device=queries.unit.device)
     for j in range(0, len(candidates), g_size):
         y = candidates.unit[j : j + g_size]
         for i in range(0, count, q_size):
             x = queries.unit[i : i + q_size]
             products = (x.reshape(-1, c) @ y.reshape(-1, c).t()).float().div_(temperature)
-            beta = products.view(len(x), m, len(y), m).softmax(3).transpose(1, 2).reshape(-1, m, m)
-            result[i : i + q_size, j : j + g_size] = classify(beta).view(len(x), len(y))
-    check_finite(result)
-    return result
+            beta = products.view(len(x), m, len(y), m).softmax(3)
+            yield slice(i, i + q_size), slice(j, j + g_size), beta
 
 
 def by_lists(score: Block, queries: PreparedMaps, candidates: PreparedMaps, lists: Tensor) -> Tensor:

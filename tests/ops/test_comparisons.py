@@ -1,4 +1,4 @@
-"""Comparisons without a warp, many against many: equal to pair by pair, whatever the tiles."""
+"""Comparisons of many with many: equal to pair by pair, whatever the tiles."""
 
 from functools import partial
 
@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from kronreid.errors import InputError
-from kronreid.ops import unwarped
+from kronreid.ops import comparisons
 from kronreid.ops.blocks import prepare
-from kronreid.ops.matching import correspondence
-from kronreid.ops.unwarped import by_lists, score_confidences, score_means, score_places
+from kronreid.ops.comparisons import by_lists, score_confidences, score_means, score_places, score_warped
+from kronreid.ops.matching import correspondence, match_reference
 
 
 def pictures(count: int, channels: int, m: int, seed: int) -> Tensor:
@@ -31,7 +31,8 @@ def classify(beta: Tensor) -> Tensor:
 
 def plain(x: Tensor, y: Tensor, head: Tensor) -> dict[str, Tensor]:
     """Each score, pair by pair, from its definition."""
-    names: dict[str, list[list[Tensor]]] = {"means": [], "absolute": [], "places": [], "confidences": []}
+    scores = ("means", "absolute", "places", "confidences", "warped")
+    names: dict[str, list[list[Tensor]]] = {name: [] for name in scores}
     for a in x:
         for rows in names.values():
             rows.append([])
@@ -41,15 +42,18 @@ def plain(x: Tensor, y: Tensor, head: Tensor) -> dict[str, Tensor]:
             names["absolute"][-1].append(head @ mean.abs())
             names["places"][-1].append(head @ (a - b).square().mean(1))
             names["confidences"][-1].append(classify(correspondence(a[None], b[None], 0.1))[0])
+            warped = match_reference(a[None], b[None], temperature=0.1).warped[0]
+            names["warped"][-1].append(head @ (a - warped).square().mean(1))
     return {name: torch.stack([torch.stack(row) for row in rows]) for name, rows in names.items()}
 
 
-def fast(head: Tensor) -> dict[str, unwarped.Block]:
+def fast(head: Tensor) -> dict[str, comparisons.Block]:
     return {
         "means": partial(score_means, head_weight=head),
         "absolute": partial(score_means, head_weight=head, absolute=True),
         "places": partial(score_places, head_weight=head),
         "confidences": partial(score_confidences, temperature=0.1, classify=classify),
+        "warped": partial(score_warped, head_weight=head, temperature=0.1),
     }
 
 
@@ -67,8 +71,8 @@ def test_blocks_equal_pairs(
     queries: int, candidates: int, channels: int, m: int, rows: int, tile: int, seed: int
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(unwarped, "_ROWS", rows)
-        patch.setitem(unwarped._TILE_ELEMENTS, "cpu", tile)
+        patch.setattr(comparisons, "_ROWS", rows)
+        patch.setitem(comparisons._TILE_ELEMENTS, "cpu", tile)
         x, y = pictures(queries, channels, m, seed), pictures(candidates, channels, m, seed + 1)
         head = head_of(channels, seed)
         expected = plain(x, y, head)
@@ -87,9 +91,20 @@ def test_means_need_no_positions() -> None:
     assert small[0].unit.shape == (3, 0, 8)
     for score in (score_means, partial(score_means, absolute=True)):
         torch.testing.assert_close(score(*small, head), score(prepare(x), prepare(y), head))
-    for name in ("places", "confidences"):
+    for name in ("places", "confidences", "warped"):
         with pytest.raises(InputError, match="positions"):
             fast(head)[name](*small)
+
+
+def test_the_query_s_weights_weigh_its_places() -> None:
+    x, y, head = pictures(2, 4, 6, 0), pictures(3, 4, 6, 1), head_of(4, 0)
+    weight = 1 + torch.rand(2, 6)
+    found = score_warped(prepare(x, weight), prepare(y, torch.rand(3, 6)), head, 0.1)
+    for q in range(2):
+        for g in range(3):
+            warped = match_reference(x[q : q + 1], y[g : g + 1], temperature=0.1).warped[0]
+            expected = head @ (weight[q] * (x[q] - warped).square()).mean(1)
+            torch.testing.assert_close(found[q, g], expected)
 
 
 def test_bfloat16_is_near() -> None:
@@ -103,8 +118,8 @@ def test_bfloat16_is_near() -> None:
 
 def test_memory_does_not_grow_with_the_gallery(monkeypatch: pytest.MonkeyPatch) -> None:
     """With 400 candidates, no tensor on the way is larger than a tile."""
-    monkeypatch.setitem(unwarped._TILE_ELEMENTS, "cpu", 4096)  # the result has 2400 elements
-    monkeypatch.setattr(unwarped, "_ROWS", 16)
+    monkeypatch.setitem(comparisons._TILE_ELEMENTS, "cpu", 4096)  # the result has 2400 elements
+    monkeypatch.setattr(comparisons, "_ROWS", 16)
     x, head = prepare(pictures(6, 8, 16, 0)), head_of(8, 0)
     largest: list[int] = []
 
@@ -141,12 +156,14 @@ def test_bad_input() -> None:
         for wrong, message in ((lists[:, :0], "lists"), (lists[:1], "lists"), (lists + 3, "outside")):
             with pytest.raises(InputError, match=message):
                 by_lists(score, q, g, wrong)
-    for name in ("means", "places"):
+    for name in ("means", "places", "warped"):
         with pytest.raises(InputError, match="not finite"):
             fast(1e5 * head)[name](huge, g)
         with pytest.raises(InputError, match="head_weight"):
             fast(head_of(5, 0))[name](q, g)
     with pytest.raises(InputError, match="temperature"):
         score_confidences(q, g, 0, classify)
+    with pytest.raises(InputError, match="temperature"):
+        score_warped(q, g, head, 0)
     with pytest.raises(InputError, match="not finite"):
         score_confidences(q, g, 0.1, lambda beta: classify(beta) / 0)
