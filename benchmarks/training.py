@@ -32,6 +32,8 @@ from kronreid.training.processor import keep_memory, strided_depthwise_in_full_p
 
 MODELS = ("pooled", "horeid")
 DIMENSIONS = (512, 2048)
+#: Maps as convolutions leave them, a row of channels for each place, and as averages over places leave parts.
+LAYOUTS = ("rows", "planes")
 #: Which of the two means a form uses: memory kept, strided depthwise convolutions in fp32.
 FORMS = {"plain": (False, False), "memory": (True, False), "depthwise": (False, True), "both": (True, True)}
 
@@ -71,16 +73,18 @@ def paper_pooling(maps: Sequence[Tensor], sketches: Sequence[CountSketch]) -> Te
     return high_order_product([psi(x.transpose(1, 2)) for psi, x in zip(sketches, maps)]).mean(1)
 
 
-def pooling_seconds(options: argparse.Namespace, dimension: int) -> dict[str, float]:
+def pooling_seconds(options: argparse.Namespace, dimension: int, layout: str) -> dict[str, float]:
     """The median of both forms, in turns, and by how much their gradients differ at most."""
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
     keep_memory()
     places, channels, order = options.height * options.width // 256, 512, 3
     sketches = [CountSketch(channels, dimension, seed=level) for level in range(order)]
-    # Rows of channels, as convolutions leave them, of length 1, as `normalise_levels` makes them.
     levels = [F.normalize(torch.randn(BATCH, places, channels), dim=2) for _ in range(order)]
-    maps = [level.transpose(1, 2).requires_grad_() for level in levels]
+    maps = [level.transpose(1, 2) for level in levels]
+    if layout == "planes":
+        maps = [level.contiguous() for level in maps]
+    maps = [level.requires_grad_() for level in maps]
     weights = torch.randn(BATCH, dimension)
 
     def gradients(form: Callable[..., Tensor]) -> tuple[Tensor, ...]:
@@ -118,7 +122,11 @@ def main() -> None:
                 times[model, form].append(pool.apply(partial(step_seconds, options, model), args=FORMS[form]))
 
     with spawn.Pool(1) as pool:
-        pooling = {dimension: pool.apply(pooling_seconds, (options, dimension)) for dimension in DIMENSIONS}
+        pooling = {
+            f"{dimension}_{layout}": pool.apply(pooling_seconds, (options, dimension, layout))
+            for dimension in DIMENSIONS
+            for layout in LAYOUTS
+        }
 
     result: dict[str, float | str] = {
         name: getattr(options, name) for name in ("backbone", "height", "width", "threads")
@@ -129,8 +137,8 @@ def main() -> None:
             result[f"{model}_{form}_pictures_per_second"] = BATCH / median
         for form in list(FORMS)[1:]:
             result[f"{model}_{form}_over_plain"] = medians["plain"] / medians[form]
-    for dimension, figures in pooling.items():
-        result |= {f"pooling_{dimension}_{name}": figure for name, figure in figures.items()}
+    for case, figures in pooling.items():
+        result |= {f"pooling_{case}_{name}": figure for name, figure in figures.items()}
     report(result, options.json)
 
 

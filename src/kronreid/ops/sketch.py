@@ -91,9 +91,9 @@ def high_order_pooling(maps: Sequence[Tensor], sketches: Sequence[CountSketch]) 
     processor's cache allows.
 
     Averaging commutes with the inverse FFT, so there is one inverse transform per picture. A few pictures at
-    a time are sketched, transformed and multiplied, in the maps' layout and over contiguous rows, and the
-    backward pass does so again instead of keeping the spectra: these would be 2n·D numbers for each
-    position, more than the maps, and memory traffic is what pooling takes its time for.
+    a time are sketched, transformed and multiplied, channel by channel and over contiguous rows, and the
+    backward pass does so again instead of keeping the spectra: 2n·D numbers for each position, more than the
+    maps.
 
     Args:
         maps: n tensors (N, C, L), any floating dtype; safe under autocast, computed in float32.
@@ -163,7 +163,7 @@ def _chunks(maps: Tensor, dimension: int) -> list[slice]:
 
 def _spectrum(sketch: CountSketch, maps: Tensor) -> Tensor:
     """(N, C, L) to the half spectra of the positions' sketches (N, L, F)."""
-    return torch.fft.rfft(sketch(maps, dim=1).transpose(1, 2).contiguous())
+    return torch.fft.rfft(sketch(maps.contiguous(), dim=1).transpose(1, 2).contiguous())
 
 
 def spectral_matrix(sketch: CountSketch) -> Tensor:
