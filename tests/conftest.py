@@ -48,7 +48,10 @@ def save_tiny_models() -> Callable[[Path], None]:
         horeid = {"backbone": backbone, "channels": 16, "dimension": 16, "parts": 4}
         for name, arguments in (("horeid", horeid), ("kpm", {"backbone": backbone})):
             size = InputOptions(height=64, width=32)
-            save(folder / name, name, arguments, size, build(name, arguments))
+            model = build(name, arguments)
+            for attention in getattr(model, "attention", []):  # which begins uniform: nothing to see
+                torch.nn.init.normal_(attention.layers[-1].weight)
+            save(folder / name, name, arguments, size, model)
 
     return save_both
 

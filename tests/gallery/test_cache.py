@@ -182,7 +182,7 @@ def test_a_search_finds_the_same_with_and_without(tmp_path, embedder, kpm, crops
         files_of(cache)[0].write_bytes(b"damaged")
         partly = gallery.search(query, top=20, rerank_top=12, matcher_weight=1)
     expected = {hit.id: hit.probability for hit in plain.hits}
-    assert len({round(probability, 3) for probability in expected.values()}) > 5
+    assert len({round(probability, 3) for probability in expected.values()}) > 2
     scored = [hit for hit in cold.hits if hit.probability is not None]
     assert len(scored) == 12
     for hit in scored:

@@ -1,5 +1,6 @@
 """What the server was told at its start."""
 
+import fcntl
 import ipaddress
 import os
 import secrets
@@ -102,8 +103,10 @@ def append_line(path: Path, line: str) -> None:
     handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
     try:
         data = (line + "\n").encode()
+        plain = stat.S_ISREG(os.fstat(handle).st_mode)  # and no pipe to something that collects logs
+        if plain:
+            fcntl.flock(handle, fcntl.LOCK_EX)  # until it is closed: another's line may be half there
         status = os.fstat(handle)
-        plain = stat.S_ISREG(status.st_mode)  # and no pipe to something that collects logs
         if plain and status.st_size and os.pread(handle, 1, status.st_size - 1) != b"\n":
             data = b"\n" + data  # half a line, of a crash or a full disk, must not spoil this one
         if os.write(handle, data) != len(data):
