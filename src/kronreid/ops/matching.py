@@ -83,9 +83,20 @@ def _check_pair(x: Tensor, y: Tensor, temperature: float) -> tuple[Tensor, Tenso
     return x, y
 
 
-def _check_indices(pairs_x: Tensor, pairs_y: Tensor) -> None:
+def _check_pairs(
+    maps_x: Tensor,
+    maps_y: Tensor,
+    pairs_x: Tensor,
+    pairs_y: Tensor,
+    weight_x: Tensor | None,
+    temperature: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Maps x and y and the weights of x, for pairs given by index."""
+    x, y = _check_pair(maps_x, maps_y, temperature)
+    weight = as_weight(weight_x, x, "weight_x")
     if pairs_x.dim() != 1 or pairs_x.shape != pairs_y.shape:
         raise InputError(f"pairs_x {tuple(pairs_x.shape)}, pairs_y {tuple(pairs_y.shape)}: must both be (P,)")
+    return x, y, weight
 
 
 def check_finite(result: Tensor) -> None:
@@ -171,9 +182,7 @@ def match_pairs(
         InputError: for maps, weights or indices that do not fit each other, maps or weights that are not
             finite, or a temperature <= 0.
     """
-    x, y = _check_pair(maps_x, maps_y, temperature)
-    weight = as_weight(weight_x, x, "weight_x")
-    _check_indices(pairs_x, pairs_y)
+    x, y, weight = _check_pairs(maps_x, maps_y, pairs_x, pairs_y, weight_x, temperature)
     kind = x.device.type
     product_dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
     with torch.autocast(kind, enabled=False):
@@ -263,13 +272,11 @@ def match_squares(
 
     The arguments and the errors are those of `match_pairs`.
     """
-    x, y = _check_pair(maps_x, maps_y, temperature)
-    weight = as_weight(weight_x, x, "weight_x")
-    _check_indices(pairs_x, pairs_y)
+    x, y, weight = _check_pairs(maps_x, maps_y, pairs_x, pairs_y, weight_x, temperature)
 
     def squares(i: Tensor, j: Tensor) -> Tensor:
-        x_i = x.index_select(0, i)  # its backward pass adds rows up quickly
-        warped = match_reference(x_i, y.index_select(0, j), temperature=temperature).warped
+        x_i, y_j = x.index_select(0, i), y.index_select(0, j)  # their backward passes add up quickly
+        warped = torch.bmm(y_j, correspondence(x_i, y_j, temperature).transpose(1, 2))
         return (weight.index_select(0, i)[:, None] * (x_i - warped).square()).mean(dim=2)
 
     with torch.autocast(x.device.type, enabled=False):

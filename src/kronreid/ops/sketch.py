@@ -157,7 +157,7 @@ _CHUNK_NUMBERS = {"cpu": 1 << 19, "cuda": 1 << 28}
 def _chunks(maps: Tensor, dimension: int) -> list[slice]:
     """Pictures that are pooled together."""
     count, _, positions = maps.shape
-    size = max(1, _CHUNK_NUMBERS.get(maps.device.type, 1 << 28) // (positions * dimension))
+    size = max(1, _CHUNK_NUMBERS.get(maps.device.type, _CHUNK_NUMBERS["cuda"]) // (positions * dimension))
     return [slice(start, start + size) for start in range(0, count, size)]
 
 

@@ -45,5 +45,9 @@ def strided_depthwise_in_full_precision(network: nn.Module) -> None:
     a fifth of that in fp32. Parameters and their names stay as they are.
     """
     for module in network.modules():
-        if isinstance(module, nn.Conv2d) and module.groups > 1 and module.stride != (1, 1):
+        if (
+            isinstance(module, nn.Conv2d)
+            and module.groups == module.in_channels > 1
+            and module.stride != (1, 1)
+        ):
             module.forward = InFullPrecision(module)  # type: ignore[method-assign,assignment]
