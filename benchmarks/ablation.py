@@ -1,7 +1,7 @@
 """Train rows beside each other, one after another, and report them.
 
     python benchmarks/ablation.py configs/horeid/market1501-split configs/kpm/market1501-split/kpm*.yaml \\
-        --seeds 0 1 2 --out runs/ablation --rerank horeid kpm-rsa-hg \\
+        --seeds 0 1 2 --out runs/ablation --rerank horeid kpm-rsa-hg --compare horeid gap \\
         --table table.md --png curves.png --json ablation.json
 
 Every row is trained once for every seed, in ``DIR/<row>/seed-<seed>``, a run folder with a ``train.log``. The
@@ -14,8 +14,10 @@ A row that starts from ``runs/NAME`` starts from the row NAME of the same seed i
 A run that was trained by hand joins in by `kronreid evaluate RUN --data ROOT --json RUN/evaluation.json`.
 
 The report gives mean and standard deviation over seeds, and marks the rows whose budget (pictures seen,
-batch, augmentation, input, schedule, backbone) is not the one of most rows. ``--report-only`` makes it of
-what there is so far; without a CONFIG, of every run folder below ``--out``.
+batch, augmentation, input, schedule, backbone) is not the one of most rows. ``--compare`` adds what one line
+has over another, seed by seed, with an interval over the people of the queries. ``--report-only`` makes it of
+what there is so far; without a CONFIG, of every run folder below ``--out``. It reads no weights: the folders'
+small files are enough.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ import fcntl
 import gc
 import json
 import logging
+import math
 import os
 import sys
 import time
@@ -35,7 +38,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from ablation_report import EVALUATION, POOLED, RERANKED, read_rows, report, write
+from ablation_report import EVALUATION, PEOPLE, POOLED, PRECISION, RERANKED, read_rows, report, write
 from kronreid.data.readers import read
 from kronreid.data.records import ReIDDataset
 from kronreid.errors import InputError
@@ -183,10 +186,18 @@ def evaluate_run(folder: Path, config: Config) -> dict[str, Any]:
     tool = load(folder)
     if isinstance(tool, Matcher):
         ranking = SimpleNamespace(embed=tool.embed)  # nothing that could re-score
-        write(folder / POOLED, evaluate_dataset(ranking, dataset, protocol=protocol, progress=True).to_json())
-    found = evaluate_dataset(tool, dataset, protocol=protocol, progress=True).to_json()
+        write(folder / POOLED, figures(ranking, dataset, protocol))
+    found = figures(tool, dataset, protocol)
     write(folder / EVALUATION, found)
     return found
+
+
+def figures(tool: Any, dataset: ReIDDataset, protocol: str, **options: Any) -> dict[str, Any]:
+    """What `kronreid evaluate --json` writes, with every query's AP and person: rows are compared by them."""
+    result = evaluate_dataset(tool, dataset, protocol=protocol, progress=True, **options)
+    precision = [None if math.isnan(one) else round(one, 5) for one in result.average_precision.tolist()]
+    people = [picture.identity for picture in dataset.query]
+    return result.to_json() | {PRECISION: precision, PEOPLE: people}
 
 
 def data_of(config: Config) -> tuple[ReIDDataset, str]:
@@ -215,9 +226,7 @@ def rerank_all(planned: Sequence[Planned], pairs: Sequence[tuple[str, str]], out
                 continue
             dataset, protocol = data_of(run.config)
             found = {
-                say: evaluate_dataset(
-                    first, dataset, protocol=protocol, matcher=second, matcher_weight=weight, progress=True
-                ).to_json()
+                say: figures(first, dataset, protocol, matcher=second, matcher_weight=weight)
                 for say, weight in SAYS.items()
             }
             folder.mkdir(parents=True, exist_ok=True)
@@ -252,6 +261,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--set", nargs="+", action="extend", default=[], metavar="key=value", help="for every row"
     )
     parser.add_argument("--rerank", nargs=2, action="append", default=[], metavar=("EMBEDDER", "MATCHER"))
+    parser.add_argument(
+        "--compare",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("ROW", "BASELINE"),
+        help="what one line of the table has over another, query by query",
+    )
     parser.add_argument("--report-only", action="store_true", help="train nothing")
     parser.add_argument("--table", type=Path, metavar="FILE", help="write the Markdown table")
     parser.add_argument("--png", type=Path, metavar="FILE", help="draw the learning curves")
@@ -279,7 +296,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             with alone(options.out):
                 failed = train_all(planned)
                 rerank_all(planned, pairs, options.out)
-        report(options.out, list(rows), pairs, options.table, options.png, options.json)
+        report(options.out, list(rows), pairs, options.compare, options.table, options.png, options.json)
     except InputError as error:
         print(f"ablation: error: {error}", file=sys.stderr)
         return 2

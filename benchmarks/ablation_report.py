@@ -22,6 +22,9 @@ from kronreid.training.rows import changes
 
 #: Files of a run's folder, and the folder of what two runs make together.
 EVALUATION, POOLED, RERANKED = "evaluation.json", "evaluation-pooled.json", "reranked"
+#: What a result holds beside `kronreid evaluate --json`, of every query: its AP, None without a match, and
+#: whom it shows.
+PRECISION, PEOPLE = "query_average_precision", "query_people"
 METRICS = {"rank1": "rank-1", "mAP": "mAP", "mINP": "mINP"}
 #: Options that make up a budget; the others are what a row changes.
 BUDGET = ("input.", "augment.", "batch.", "optimiser.", "training.", "data.", "model.backbone.")
@@ -191,8 +194,76 @@ def markdown(lines: Sequence[Line]) -> str:
     return "\n".join(text) + "\n"
 
 
-def flat(lines: Sequence[Line]) -> dict[str, Any]:
-    """All figures, fractions, under ``<line>: <metric>``."""
+@dataclass(frozen=True)
+class Comparison:
+    """What one line's mAP has over another's.
+
+    Attributes:
+        name: Both lines.
+        by_seed: The difference for every seed that both have.
+        interval: 95 % of the differences lie between these if the people are drawn anew, each with all of
+            their queries: one person's are alike, and no seed makes up for few people.
+    """
+
+    name: str
+    by_seed: dict[int, float]
+    interval: tuple[float, float]
+
+    @property
+    def difference(self) -> float:
+        """The mean over seeds."""
+        return statistics.mean(self.by_seed.values())
+
+
+def compare(lines: Sequence[Line], name: str, other: str) -> Comparison:
+    """Compare two lines of the table, query by query; a pair model's row means its re-scored ranking.
+
+    Raises:
+        InputError: There is no such line, or the two have no seed in common with figures of every query.
+    """
+    results = []
+    for wanted in (name, other):
+        found = {line.name: line.results for line in lines}
+        result = found.get(wanted) or found.get(f"{wanted}, its best 75 re-scored")
+        if result is None:
+            raise InputError(f"--compare {wanted}: none of the table's rows: {'; '.join(found)}")
+        results.append({seed: one for seed, one in result.items() if PRECISION in one})
+    first, second = results
+    seeds = sorted(first.keys() & second.keys())
+    if not seeds:
+        raise InputError(f"--compare {name} {other}: no seed of which both have figures of every query")
+    differences = np.array(
+        [np.array(one[seed][PRECISION], dtype=float) for one in results for seed in seeds]
+    ).reshape(2, len(seeds), -1)
+    differences = differences[0] - differences[1]  # (S, Q), NaN without a match
+    usable = ~np.isnan(differences[0])
+    by_seed = dict(zip(seeds, differences[:, usable].mean(1).tolist()))
+    _, person = np.unique(np.array(first[seeds[0]][PEOPLE])[usable], return_inverse=True)
+    gained = np.bincount(person, differences[:, usable].mean(0))
+    queries = np.bincount(person)
+    drawn = np.random.default_rng(0).multinomial(
+        len(queries), np.full(len(queries), 1 / len(queries)), 10_000
+    )
+    low, high = np.quantile(drawn @ gained / (drawn @ queries), (0.025, 0.975)).tolist()
+    return Comparison(f"{name} over {other}", by_seed, (low, high))
+
+
+def comparison_table(comparisons: Sequence[Comparison]) -> str:
+    """The comparisons in points of mAP."""
+
+    def points(value: float) -> str:
+        return f"{100 * value:+.1f}".replace("-", "−")
+
+    text = ["| comparison | mAP | by seed | 95 % over people |", "| --- | --: | --: | --: |"]
+    for one in comparisons:
+        seeds = ", ".join(points(value) for value in one.by_seed.values())
+        low, high = map(points, one.interval)
+        text.append(f"| {one.name} | {points(one.difference)} | {seeds} | {low} to {high} |")
+    return "\n".join(text) + "\n"
+
+
+def flat(lines: Sequence[Line], comparisons: Sequence[Comparison] = ()) -> dict[str, Any]:
+    """All figures, fractions, under ``<line>: <metric>``; comparisons under ``<line> over <line>: mAP``."""
     figures: dict[str, Any] = {}
     for line in lines:
         figures[f"{line.name}: seeds"] = list(line.results)
@@ -203,6 +274,10 @@ def flat(lines: Sequence[Line]) -> dict[str, Any]:
             figures[f"{line.name}: {metric}"] = mean
             figures[f"{line.name}: {metric}_spread"] = spread
             figures[f"{line.name}: {metric}_by_seed"] = values
+    for one in comparisons:
+        figures[f"{one.name}: mAP"] = one.difference
+        figures[f"{one.name}: mAP_by_seed"] = list(one.by_seed.values())
+        figures[f"{one.name}: mAP_interval"] = list(one.interval)
     return figures
 
 
@@ -289,6 +364,7 @@ def report(
     out: Path,
     wanted: Sequence[str],
     pairs: Sequence[tuple[str, str]],
+    compared: Sequence[tuple[str, str]],
     table: Path | None,
     png: Path | None,
     json_file: Path | None,
@@ -298,18 +374,22 @@ def report(
     lines = table_lines(rows)
     if pairs or not wanted:
         lines += reranked_lines(out, list(rows), pairs)
+    comparisons = [compare(lines, name, other) for name, other in compared]
     text = markdown(lines)
+    if comparisons:
+        text += "\n" + comparison_table(comparisons)
     print(text)
     if table:
         table.write_text(text, encoding="utf-8")
     if json_file:
-        write(json_file, flat(lines))
+        write(json_file, flat(lines, comparisons))
     if png:
         draw(rows, png)
 
 
 def write(file: Path, values: dict[str, Any]) -> None:
-    """JSON, whole or not at all."""
+    """JSON, a line for each value, whole or not at all."""
+    lines = (f" {json.dumps(key, ensure_ascii=False)}: {json.dumps(value, ensure_ascii=False)}" for key, value in values.items())
     new = file.with_name(f".{file.name}.new")
-    new.write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    new.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
     new.replace(file)

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 import ablation
+from ablation_report import PEOPLE
 from kronreid.data.readers import read
 from kronreid.errors import InputError
 from kronreid.evaluation import evaluate, evaluate_dataset
@@ -52,7 +53,22 @@ def done(configs: Path) -> Path:
     out = configs.parent / "out"
     reports = [f"--table={out}.md", f"--json={out}.json", f"--png={out}.png"]
     assert (
-        ablation.main(command(configs, out, "--seeds", "0", "1", "--rerank", "ghp", "kpm/warm", *reports))
+        ablation.main(
+            command(
+                configs,
+                out,
+                "--seeds",
+                "0",
+                "1",
+                "--rerank",
+                "ghp",
+                "kpm/warm",
+                "--compare",
+                "ghp",
+                "gap",
+                *reports,
+            )
+        )
         == 0
     )
     return out
@@ -120,6 +136,30 @@ def test_the_report_gives_mean_and_spread_over_seeds(done: Path) -> None:
     assert "| 16 after 16 |" in table
     with Image.open(f"{done}.png") as png:
         assert png.width > 1800  # two panels: embedding and pair models
+
+
+def test_the_report_compares_rows_query_by_query(done: Path, pedestrians: Path) -> None:
+    figures = json.loads(Path(f"{done}.json").read_text())
+    gained = [
+        evaluation(done / GHP / f"seed-{seed}")["mAP"] - evaluation(done / GAP / f"seed-{seed}")["mAP"]
+        for seed in (0, 1)
+    ]
+    assert figures["ghp over gap: mAP_by_seed"] == pytest.approx(gained, abs=1e-5)
+    low, high = figures["ghp over gap: mAP_interval"]
+    assert low <= figures["ghp over gap: mAP"] <= high
+    assert "| ghp over gap |" in Path(f"{done}.md").read_text()
+    found = evaluation(done / GHP / "seed-0")
+    assert found[PEOPLE] == [picture.identity for picture in read(pedestrians).query]
+
+
+def test_the_folders_small_files_are_enough_to_report(done: Path, tmp_path: Path) -> None:
+    shutil.copytree(
+        done, tmp_path / "records", ignore=shutil.ignore_patterns("*.safetensors", "*.ckpt", "best")
+    )
+    report = ["--rerank", "ghp", "kpm/warm", "--compare", "ghp", "gap", f"--table={tmp_path}/again.md"]
+    assert ablation.main(["--report-only", "--out", str(tmp_path / "records"), *report]) == 0
+    again, first = (path.read_text().splitlines() for path in (tmp_path / "again.md", Path(f"{done}.md")))
+    assert sorted(again) == sorted(first)  # without configs the rows come in the order of their names
 
 
 def test_two_rows_together_are_evaluated_for_each_seed(done: Path, pedestrians: Path) -> None:

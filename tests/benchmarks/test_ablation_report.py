@@ -6,9 +6,14 @@ from typing import Any
 import pytest
 
 from ablation_report import (
+    PEOPLE,
+    PRECISION,
+    Comparison,
     Line,
     Trained,
     budget_differences,
+    compare,
+    comparison_table,
     draw,
     learning_curve,
     markdown,
@@ -55,6 +60,67 @@ def test_the_table_says_mean_spread_and_other_budgets() -> None:
         "",
         "- [1] training.iterations 600 instead of 1200",
     ]
+
+
+def by_query(precision: list[float | None], people: list[int]) -> dict[str, Any]:
+    return result(0.5, 0.5, 0.5) | {PRECISION: precision, PEOPLE: people}
+
+
+def test_lines_are_compared_query_by_query_over_the_seeds_that_both_have() -> None:
+    people = [7, 7, 3, 9]
+    lines = [
+        Line("gap", {0: by_query([0.2, 0.4, None, 0.6], people), 1: by_query([0.1, 0.3, None, 0.5], people)}),
+        Line("kpm, pooled alone", {1: by_query([0.0, 0.0, None, 0.0], people)}),
+        Line(
+            "kpm, its best 75 re-scored",
+            {1: by_query([0.4, 0.6, None, 0.2], people), 2: by_query([1.0, 1.0, None, 1.0], people)},
+        ),
+    ]
+    found = compare(lines, "kpm", "gap")
+    assert found.name == "kpm over gap"
+    assert found.by_seed == {1: pytest.approx((0.3 + 0.3 - 0.3) / 3)}
+    assert found.difference == found.by_seed[1]
+    # of two people drawn with replacement, a quarter of the draws shows each of them twice
+    assert found.interval == (pytest.approx(-0.3), pytest.approx(0.3))
+    assert compare(lines, "kpm, pooled alone", "gap").difference == pytest.approx(-0.3)
+
+
+def test_one_person_is_worth_no_more_for_being_asked_for_often() -> None:
+    """Queries of one person are alike; as many of as many people narrow the interval, more of one do not."""
+    gains = [0.1, -0.1] * 20
+
+    def width(people: int, each: int) -> float:
+        precision: list[float | None] = [gain for gain in gains[:people] for _ in range(each)]
+        numbers = [person for person in range(people) for _ in range(each)]
+        lines = [
+            Line("a", {0: by_query(precision, numbers)}),
+            Line("b", {0: by_query([0.0] * len(precision), numbers)}),
+        ]
+        low, high = compare(lines, "a", "b").interval
+        return high - low
+
+    assert width(40, 1) == pytest.approx(width(40, 5))
+    assert width(40, 1) < 0.8 * width(10, 4)
+
+
+def test_a_comparison_that_cannot_be_made_is_said() -> None:
+    lines = [
+        Line("gap", {0: by_query([0.2], [1])}),
+        Line("ghp", {1: by_query([0.2], [1])}),
+        Line("cat", {0: result(1, 1, 1)}),
+    ]
+    for name, other, message in (
+        ("no", "gap", "--compare no: none of the table's rows: gap; ghp; cat"),
+        ("gap", "ghp", "no seed of which both"),
+        ("gap", "cat", "no seed of which both"),
+    ):
+        with pytest.raises(InputError, match=message):
+            compare(lines, name, other)
+
+
+def test_comparisons_are_written_in_points() -> None:
+    text = comparison_table([Comparison("a over b", {0: 0.014, 2: -0.002}, (-0.011, 0.02))])
+    assert text.splitlines()[2] == "| a over b | +0.6 | +1.4, −0.2 | −1.1 to +2.0 |"
 
 
 def test_a_budget_is_what_training_takes_not_what_a_row_changes() -> None:
