@@ -186,13 +186,13 @@ def evaluate_run(folder: Path, config: Config) -> dict[str, Any]:
     tool = load(folder)
     if isinstance(tool, Matcher):
         ranking = SimpleNamespace(embed=tool.embed)  # nothing that could re-score
-        write(folder / POOLED, figures(ranking, dataset, protocol))
-    found = figures(tool, dataset, protocol)
+        write(folder / POOLED, measured(ranking, dataset, protocol))
+    found = measured(tool, dataset, protocol)
     write(folder / EVALUATION, found)
     return found
 
 
-def figures(tool: Any, dataset: ReIDDataset, protocol: str, **options: Any) -> dict[str, Any]:
+def measured(tool: Any, dataset: ReIDDataset, protocol: str, **options: Any) -> dict[str, Any]:
     """What `kronreid evaluate --json` writes, with every query's AP and person: rows are compared by them."""
     result = evaluate_dataset(tool, dataset, protocol=protocol, progress=True, **options)
     precision = [None if math.isnan(one) else round(one, 5) for one in result.average_precision.tolist()]
@@ -226,7 +226,7 @@ def rerank_all(planned: Sequence[Planned], pairs: Sequence[tuple[str, str]], out
                 continue
             dataset, protocol = data_of(run.config)
             found = {
-                say: figures(first, dataset, protocol, matcher=second, matcher_weight=weight)
+                say: measured(first, dataset, protocol, matcher=second, matcher_weight=weight)
                 for say, weight in SAYS.items()
             }
             folder.mkdir(parents=True, exist_ok=True)

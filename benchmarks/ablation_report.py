@@ -389,7 +389,10 @@ def report(
 
 def write(file: Path, values: dict[str, Any]) -> None:
     """JSON, a line for each value, whole or not at all."""
-    lines = (f" {json.dumps(key, ensure_ascii=False)}: {json.dumps(value, ensure_ascii=False)}" for key, value in values.items())
+    lines = (
+        f" {json.dumps(key, ensure_ascii=False)}: {json.dumps(value, ensure_ascii=False)}"
+        for key, value in values.items()
+    )
     new = file.with_name(f".{file.name}.new")
     new.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
     new.replace(file)

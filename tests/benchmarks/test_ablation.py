@@ -281,3 +281,12 @@ def test_bad_rows_and_names(configs: Path, tmp_path: Path, capsys: pytest.Captur
         assert message in capsys.readouterr().err
     with pytest.raises(InputError, match=r"without \.yaml"):
         ablation.rows_of([tmp_path / "more" / ".." / ".."])
+
+
+def test_the_records_make_the_table_that_the_documents_show(capsys: pytest.CaptureFixture[str]) -> None:
+    root = Path(__file__).parents[2]
+    assert ablation.main(["--report-only", "--out", str(root / "benchmarks" / "records")]) == 0
+    table = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
+    shown = (root / "docs" / "results.md").read_text().splitlines()
+    assert len(table) > 2
+    assert [line for line in table if line not in shown] == []
