@@ -16,6 +16,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from kronreid.errors import InputError
+from kronreid.papers.render import number
 from kronreid.training.callbacks import HISTORY, read_history
 from kronreid.training.config import Config, read_config
 from kronreid.training.rows import changes
@@ -219,23 +220,27 @@ def compare(lines: Sequence[Line], name: str, other: str) -> Comparison:
     """Compare two lines of the table, query by query; a pair model's row means its re-scored ranking.
 
     Raises:
-        InputError: There is no such line, or the two have no seed in common with figures of every query.
+        InputError: There is no such line, or the two have no seed in common with figures of the same queries.
     """
-    results = []
+    results = {line.name: line.results for line in lines}
+    both = []
     for wanted in (name, other):
-        found = {line.name: line.results for line in lines}
-        result = found.get(wanted) or found.get(f"{wanted}, its best 75 re-scored")
-        if result is None:
-            raise InputError(f"--compare {wanted}: none of the table's rows: {'; '.join(found)}")
-        results.append({seed: one for seed, one in result.items() if PRECISION in one})
-    first, second = results
-    seeds = sorted(first.keys() & second.keys())
+        line = wanted if wanted in results else f"{wanted}, its best 75 re-scored"
+        if line not in results:
+            raise InputError(f"--compare {wanted}: none of the table's rows: {'; '.join(results)}")
+        both.append(results[line])
+    first, second = both
+    seeds = sorted(
+        seed
+        for seed in first.keys() & second.keys()
+        if PEOPLE in first[seed] and first[seed][PEOPLE] == second[seed].get(PEOPLE)
+    )
     if not seeds:
-        raise InputError(f"--compare {name} {other}: no seed of which both have figures of every query")
-    differences = np.array(
-        [np.array(one[seed][PRECISION], dtype=float) for one in results for seed in seeds]
-    ).reshape(2, len(seeds), -1)
-    differences = differences[0] - differences[1]  # (S, Q), NaN without a match
+        raise InputError(f"--compare {name} {other}: no seed of which both have figures of the same queries")
+    precision, baseline = (
+        np.array([result[seed][PRECISION] for seed in seeds], dtype=float) for result in both
+    )
+    differences = precision - baseline  # (S, Q), NaN without a match
     usable = ~np.isnan(differences[0])
     by_seed = dict(zip(seeds, differences[:, usable].mean(1).tolist()))
     _, person = np.unique(np.array(first[seeds[0]][PEOPLE])[usable], return_inverse=True)
@@ -250,15 +255,13 @@ def compare(lines: Sequence[Line], name: str, other: str) -> Comparison:
 
 def comparison_table(comparisons: Sequence[Comparison]) -> str:
     """The comparisons in points of mAP."""
-
-    def points(value: float) -> str:
-        return f"{100 * value:+.1f}".replace("-", "−")
-
     text = ["| comparison | mAP | by seed | 95 % over people |", "| --- | --: | --: | --: |"]
     for one in comparisons:
-        seeds = ", ".join(points(value) for value in one.by_seed.values())
-        low, high = map(points, one.interval)
-        text.append(f"| {one.name} | {points(one.difference)} | {seeds} | {low} to {high} |")
+        mean, low, high, *seeds = (
+            number(100 * value, 1, signed=True)
+            for value in (one.difference, *one.interval, *one.by_seed.values())
+        )
+        text.append(f"| {one.name} | {mean} | {', '.join(seeds)} | {low} to {high} |")
     return "\n".join(text) + "\n"
 
 

@@ -44,6 +44,7 @@ from kronreid.data.records import Picture, ReIDDataset
 from kronreid.errors import InputError
 from kronreid.evaluation import evaluate_dataset
 from kronreid.models.inference import Embedder, EncodedMaps, Matcher, load
+from kronreid.papers.render import number
 
 Change = Callable[[Image.Image, np.random.Generator], Image.Image]
 
@@ -279,7 +280,7 @@ def markdown(table: Table) -> str:
         for figures in table.values():
             cell = f"{100 * figures[name].mAP:.1f}"
             if name != ORIGINAL:
-                cell += f" ({-100 * figures[name].drop(figures[ORIGINAL])[0]:+.1f})".replace("-", "−")
+                cell += f" ({number(-100 * figures[name].drop(figures[ORIGINAL])[0], 1, signed=True)})"
             cells.append(cell)
         text.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(text) + "\n"

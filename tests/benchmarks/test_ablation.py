@@ -52,25 +52,8 @@ def done(configs: Path) -> Path:
     """All rows with two seeds, trained and reported."""
     out = configs.parent / "out"
     reports = [f"--table={out}.md", f"--json={out}.json", f"--png={out}.png"]
-    assert (
-        ablation.main(
-            command(
-                configs,
-                out,
-                "--seeds",
-                "0",
-                "1",
-                "--rerank",
-                "ghp",
-                "kpm/warm",
-                "--compare",
-                "ghp",
-                "gap",
-                *reports,
-            )
-        )
-        == 0
-    )
+    options = ["--seeds", "0", "1", "--rerank", "ghp", "kpm/warm", "--compare", "ghp", "gap"]
+    assert ablation.main(command(configs, out, *options, *reports)) == 0
     return out
 
 

@@ -108,11 +108,15 @@ def test_a_comparison_that_cannot_be_made_is_said() -> None:
         Line("gap", {0: by_query([0.2], [1])}),
         Line("ghp", {1: by_query([0.2], [1])}),
         Line("cat", {0: result(1, 1, 1)}),
+        Line("other pictures", {0: by_query([0.2, 0.3], [1, 2])}),
+        Line("not finished", {}),
     ]
     for name, other, message in (
-        ("no", "gap", "--compare no: none of the table's rows: gap; ghp; cat"),
+        ("no", "gap", "--compare no: none of the table's rows: gap; ghp; cat; other"),
         ("gap", "ghp", "no seed of which both"),
         ("gap", "cat", "no seed of which both"),
+        ("gap", "other pictures", "no seed of which both"),
+        ("gap", "not finished", "no seed of which both"),
     ):
         with pytest.raises(InputError, match=message):
             compare(lines, name, other)

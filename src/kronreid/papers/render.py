@@ -118,9 +118,9 @@ def _others(paper: Paper, comparison: Comparison) -> tuple[list[str], list[list[
     rows = []
     for each in comparison.elsewhere:
         values = [each.run.config or NONE, each.run.data, each.protocol or "not evaluated"]
-        values += [_number(each.here.get(metric), paper.digits) for metric in ("rank1", "mAP")]
+        values += [number(each.here.get(metric), paper.digits) for metric in ("rank1", "mAP")]
         if gains:
-            values += [_number(gain, paper.digits, signed=True) for gain in (each.gain, each.paper_gain)]
+            values += [number(gain, paper.digits, signed=True) for gain in (each.gain, each.paper_gain)]
         rows.append([*values, "; ".join(each.run.unlike_its_row), each.run.folder])
     return [*header, "remarks", "run"], rows
 
@@ -129,13 +129,14 @@ def _rest(runs: Sequence[Measured]) -> list[list[str]]:
     rows = []
     for run in runs:
         for protocol, metrics in (run.results or {"not evaluated": {}}).items():
-            values = [_number(100 * metrics[m] if m in metrics else None, 1) for m in ("rank1", "mAP")]
+            values = [number(100 * metrics[m] if m in metrics else None, 1) for m in ("rank1", "mAP")]
             remarks = "; ".join(run.unlike_its_row)
             rows.append([run.folder, run.config or NONE, run.data, protocol, *values, remarks])
     return rows
 
 
-def _number(value: float | None, digits: int, signed: bool = False) -> str:
+def number(value: float | None, digits: int, signed: bool = False) -> str:
+    """A figure as tables show it, with a real minus sign; None is a dash."""
     return NONE if value is None else f"{value:{'+' if signed else ''}.{digits}f}".replace("-", "−")
 
 
