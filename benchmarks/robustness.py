@@ -186,6 +186,12 @@ def wrapped(tool: Embedder | Matcher, queries: Sequence[Picture], seed: int) -> 
     return (ChangedPairs if isinstance(tool, Matcher) else ChangedQueries)(tool, queries, seed)
 
 
+def check_apart(dataset: ReIDDataset) -> None:
+    """InputError where queries are in the gallery too: a change of one would change the other."""
+    if {key_of(one) for one in dataset.query} & {key_of(one) for one in dataset.gallery}:
+        raise InputError("--data: query pictures are in the gallery too, which must stay as it is")
+
+
 # --- measuring ----------------------------------------------------------------------------------------------
 
 
@@ -227,8 +233,7 @@ def measure(
     Raises:
         InputError: A model cannot be opened, or queries are in the gallery too.
     """
-    if {key_of(one) for one in dataset.query} & {key_of(one) for one in dataset.gallery}:
-        raise InputError("--data: query pictures are in the gallery too, which must stay as it is")
+    check_apart(dataset)
     second = load(matcher) if matcher else None
     if second is not None and not isinstance(second, Matcher):
         raise InputError(f"--matcher {matcher}: is an embedder; a pair model like KPM is needed")
@@ -257,15 +262,17 @@ def measure(
                 figures[name] = Figures(result.average_precision, result.rank1)
                 bar.update()
             runs.setdefault(line, []).append(figures)
+    return {line: mean(found) for line, found in runs.items()}
+
+
+def mean(runs: Sequence[dict[str, Figures]]) -> dict[str, Figures]:
+    """Runs of one line, query by query."""
     return {
-        line: {
-            name: Figures(
-                np.mean([one[name].precision for one in found], 0),
-                float(np.mean([one[name].rank1 for one in found])),
-            )
-            for name in names
-        }
-        for line, found in runs.items()
+        name: Figures(
+            np.mean([one[name].precision for one in runs], 0),
+            float(np.mean([one[name].rank1 for one in runs])),
+        )
+        for name in runs[0]
     }
 
 
@@ -347,39 +354,59 @@ def few(queries: Sequence[Picture], count: int | None) -> tuple[Picture, ...]:
     return tuple(queries[round(place)] for place in np.linspace(0, len(queries) - 1, count))
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def make_parser(description: str | None) -> argparse.ArgumentParser:
+    """A parser with the data set, what is drawn, and where the figures go."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("models", nargs="+", type=Path, metavar="MODEL", help="run folders")
     parser.add_argument("--data", type=Path, required=True, metavar="ROOT")
     parser.add_argument("--layout", help="how it is laid out (looks)")
     parser.add_argument("--protocol", help="the layout's own")
-    parser.add_argument(
-        "--matcher", type=Path, metavar="MODEL", help="re-rank the embedders' best 75 with it, too"
-    )
     parser.add_argument("--queries", type=int, metavar="N", help="only so many, for a trial")
     parser.add_argument("--seed", type=int, default=0, help="of what is drawn (0)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures")
     parser.add_argument("--png", type=Path, metavar="FILE", help="draw the chart")
-    options = parser.parse_args(arguments)
-    try:
-        for file in filter(None, (options.json, options.png)):
-            if not file.parent.is_dir():
-                raise InputError(f"{file}: there is no folder {file.parent}")
-        dataset = read(options.data, options.layout)
-        dataset = replace(dataset, query=few(dataset.query, options.queries))
-        protocol = options.protocol or dataset.protocol
-        table = measure(options.models, options.matcher, dataset, protocol, list(CHANGES), options.seed)
-    except InputError as error:
-        print(f"robustness: error: {error}", file=sys.stderr)
-        return 2
+    return parser
+
+
+def run(options: argparse.Namespace, table_of: Callable[[ReIDDataset, str], Table]) -> None:
+    """Read the data set, measure, print and write what the options ask for.
+
+    Raises:
+        InputError: A file's folder is missing, or the data set or a model cannot be used.
+    """
+    for file in filter(None, (options.json, options.png)):
+        if not file.parent.is_dir():
+            raise InputError(f"{file}: there is no folder {file.parent}")
+    dataset = read(options.data, options.layout)
+    dataset = replace(dataset, query=few(dataset.query, options.queries))
+    table = table_of(dataset, options.protocol or dataset.protocol)
     print(markdown(table))
     if options.json:
         figures = {"queries": len(dataset.query), "gallery": len(dataset.gallery), "seed": options.seed}
         options.json.write_text(json.dumps(figures | flat(table), indent=1, ensure_ascii=False) + "\n")
     if options.png:
         draw(table, options.png)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = make_parser(__doc__)
+    parser.add_argument(
+        "--matcher", type=Path, metavar="MODEL", help="re-rank the embedders' best 75 with it, too"
+    )
+    options = parser.parse_args(arguments)
+    names = list(CHANGES)
+    try:
+        run(
+            options,
+            lambda dataset, protocol: measure(
+                options.models, options.matcher, dataset, protocol, names, options.seed
+            ),
+        )
+    except InputError as error:
+        print(f"robustness: error: {error}", file=sys.stderr)
+        return 2
     return 0
 
 

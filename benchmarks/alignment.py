@@ -1,0 +1,148 @@
+"""What alignment is worth in one and the same features: a model's maps, compared in four ways.
+
+    python benchmarks/alignment.py runs/gap runs/horeid --data DATA --json alignment.json --png alignment.png
+
+Nothing is trained for the comparison, and no head weighs channels: a model's last map of every query and of
+every gallery picture is compared by
+
+- averages: the cosine of the maps' means, as pooled descriptors are compared.
+- place by place: the mean squared distance of the places as they lie (KPM's Table 1, "square before").
+- warped, squared after: the gallery picture's map softly warped onto the query's, the differences averaged,
+  then squared (KPM, Eq. 5 to 10, without attention).
+- warped, squared before: the same, every place's difference squared before they are averaged.
+
+All but the first are of the places' L2-normalised vectors, so that a bright place counts no more than others.
+It is done for the queries as they are and for shifted ones (see robustness.py), since that is what alignment
+is for. Runs that differ in their seed alone are one line: their mean.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from tqdm import tqdm
+
+from kronreid.data.records import ReIDDataset
+from kronreid.errors import InputError
+from kronreid.evaluation import evaluate_scores
+from kronreid.models.baselines import Pooled
+from kronreid.models.horeid import Hierarchy
+from kronreid.models.inference import Embedder, Matcher, load
+from kronreid.models.kpm import KPM
+from kronreid.ops.blocks import PreparedMaps, prepare, score_block
+from kronreid.ops.comparisons import score_places, score_warped
+from robustness import (
+    CHANGES,
+    ORIGINAL,
+    Figures,
+    Table,
+    check_apart,
+    key_of,
+    line_name,
+    make_parser,
+    mean,
+    run,
+    wrapped,
+)
+
+BATCH = 64
+TEMPERATURE = 0.05  # KPM's
+SHIFTS = [ORIGINAL, *(name for name in CHANGES if name.startswith("shifted"))]
+
+
+@dataclass(frozen=True)
+class Maps:
+    """N pictures: their maps' averages (N, C), L2-normalised, and the unit vectors at all places."""
+
+    averages: Tensor
+    places: PreparedMaps
+
+    @property
+    def head(self) -> Tensor:
+        """What makes a score of squared differences: all channels weigh the same, the nearest comes first."""
+        return -torch.ones(self.averages.shape[1])
+
+
+#: Scores (Q, G) of the maps of Q queries and of G gallery pictures.
+WAYS: dict[str, Callable[[Maps, Maps], Tensor]] = {
+    "averages": lambda x, y: x.averages @ y.averages.t(),
+    "place by place": lambda x, y: score_places(x.places, y.places, x.head),
+    "warped, squared after": lambda x, y: score_block(x.places, y.places, x.head, TEMPERATURE),
+    "warped, squared before": lambda x, y: score_warped(x.places, y.places, x.head, TEMPERATURE),
+}
+
+
+@torch.no_grad()
+def maps_of(tool: Embedder | Matcher, images: Sequence[Any], bar: tqdm) -> Maps:
+    """The last map of pictures: HOReID's X_n, the pooled model's before its average, KPM's scale 1."""
+    model, averages, places = tool.model, [], []
+    for start in range(0, len(images), BATCH):
+        batch = tool.batch([tool.pixels(image) for image in images[start : start + BATCH]])
+        if isinstance(model, Hierarchy):
+            maps = model.levels(batch)[-1].float()
+        elif isinstance(model, Pooled):
+            maps = model.reduce(model.backbone(batch)[-1]).float()
+        else:
+            assert isinstance(model, KPM)
+            maps = model.backbone(batch)[-1].float()
+        averages.append(F.normalize(maps.mean((2, 3))))
+        places.append(prepare(F.normalize(maps, dim=1)))
+        bar.update(len(batch))
+    return Maps(torch.cat(averages), PreparedMaps.cat(places))
+
+
+def measure(
+    models: Sequence[Path], dataset: ReIDDataset, protocol: str, names: Sequence[str], seed: int
+) -> Table:
+    """Every model's maps, compared in every way under every change of the queries.
+
+    Raises:
+        InputError: A model cannot be opened, or queries are in the gallery too.
+    """
+    check_apart(dataset)
+    labels = [
+        [getattr(picture, name) for picture in part]
+        for part in (dataset.query, dataset.gallery)
+        for name in ("identity", "camera")
+    ]
+    runs: dict[str, list[dict[str, Figures]]] = {}
+    total = len(models) * (len(dataset.gallery) + len(names) * len(dataset.query))
+    with tqdm(total=total, unit=" pictures", disable=None) as bar:
+        for path in models:
+            tool = load(path, folded=False)
+            queries = wrapped(tool, dataset.query, seed)
+            gallery = maps_of(tool, [key_of(picture) for picture in dataset.gallery], bar)
+            figures: dict[str, dict[str, Figures]] = {way: {} for way in WAYS}
+            for name in names:
+                queries.change = name
+                maps = maps_of(tool, queries.seen([key_of(picture) for picture in dataset.query]), bar)
+                for way, compare in WAYS.items():
+                    result = evaluate_scores(compare(maps, gallery), *labels, protocol=protocol, ranks=[1])
+                    figures[way][name] = Figures(result.average_precision, result.rank1)
+            for way, found in figures.items():
+                runs.setdefault(f"{line_name(path)}, {way}", []).append(found)
+    return {line: mean(found) for line, found in runs.items()}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = make_parser(__doc__).parse_args(arguments)
+    try:
+        run(
+            options,
+            lambda dataset, protocol: measure(options.models, dataset, protocol, SHIFTS, options.seed),
+        )
+    except InputError as error:
+        print(f"alignment: error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
