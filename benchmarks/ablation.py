@@ -44,6 +44,7 @@ from kronreid.data.records import ReIDDataset
 from kronreid.errors import InputError
 from kronreid.evaluation import evaluate_dataset
 from kronreid.models.inference import Matcher, load
+from kronreid.models.storage import WEIGHTS
 from kronreid.training.config import Config, read_config
 from kronreid.training.rows import changes, row_name
 from kronreid.training.train import train
@@ -208,20 +209,27 @@ def data_of(config: Config) -> tuple[ReIDDataset, str]:
 
 
 def rerank_all(planned: Sequence[Planned], pairs: Sequence[tuple[str, str]], out: Path) -> None:
-    """Re-rank the best 75 of each pair's first row by its second, seed by seed, where both are finished."""
+    """Re-rank the best 75 of each pair's first row by its second, seed by seed, where both are finished.
+
+    What was re-ranked by weights that are gone stands.
+    """
     runs = {(run.row, run.seed): run for run in planned if (run.folder / EVALUATION).is_file()}
     for embedder, matcher in pairs:
         for seed in dict.fromkeys(run.seed for run in planned):
             if (embedder, seed) not in runs or (matcher, seed) not in runs:
                 print(f"{embedder} re-ranked by {matcher} seed {seed}: one of them is not finished")
                 continue
-            run = runs[embedder, seed]
-            first, second = load(run.folder), load(runs[matcher, seed].folder)
+            run, other = runs[embedder, seed], runs[matcher, seed]
+            folder = out / RERANKED / f"{embedder}+{matcher}".replace("/", "_")
+            file = folder / f"seed-{seed}.json"
+            if not all((one.folder / WEIGHTS).is_file() for one in (run, other)):
+                if not file.is_file():
+                    print(f"{embedder} re-ranked by {matcher} seed {seed}: the weights of one are not there")
+                continue
+            first, second = load(run.folder), load(other.folder)
             assert isinstance(second, Matcher)
             names = {"embedder": embedder, "matcher": matcher}
             prints = {"fingerprints": [first.fingerprint, second.fingerprint]}
-            folder = out / RERANKED / f"{embedder}+{matcher}".replace("/", "_")
-            file = folder / f"seed-{seed}.json"
             if file.is_file() and json.loads(file.read_text())["fingerprints"] == prints["fingerprints"]:
                 continue
             dataset, protocol = data_of(run.config)

@@ -15,6 +15,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from common import COLOURS, MARKERS
 from kronreid.errors import InputError
 from kronreid.papers.render import number
 from kronreid.training.callbacks import HISTORY, read_history
@@ -306,9 +307,7 @@ def learning_curve(runs: Sequence[Trained]) -> Curve | None:
     return Curve(len(runs), np.array(common), values.mean(0), values.min(0), values.max(0))
 
 
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#222222", "#8C564B")
 _DASHES = ("-", "--", "-.", ":")
-_MARKERS = "osD^vPX*"
 
 
 def draw(rows: dict[str, list[Trained]], file: Path) -> None:
@@ -327,14 +326,14 @@ def draw(rows: dict[str, list[Trained]], file: Path) -> None:
     for axes, title in zip(figure.subplots(1, len(panels), squeeze=False)[0], sorted(panels)):
         curves = panels[title]
         for index, name in enumerate(sorted(curves, key=lambda name: -curves[name].mean[-1])):
-            curve, colour = curves[name], _COLOURS[index % len(_COLOURS)]
+            curve, colour = curves[name], COLOURS[index % len(COLOURS)]
             label = f"{name}  {curve.mean[-1]:.1f}" + (f"  ({curve.seeds} seeds)" if curve.seeds > 1 else "")
             axes.plot(
                 curve.pictures,
                 curve.mean,
                 color=colour,
                 linestyle=_DASHES[index % len(_DASHES)],
-                marker=_MARKERS[index % len(_MARKERS)],
+                marker=MARKERS[index % len(MARKERS)],
                 markersize=4.5,
                 linewidth=1.7,
                 label=label.replace("$", r"\$"),

@@ -24,11 +24,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from torch import Tensor
 from tqdm import tqdm
 
+from common import COLOURS, MARKERS
 from kronreid.data.records import ReIDDataset
 from kronreid.errors import InputError
 from kronreid.evaluation import evaluate_scores
@@ -131,12 +135,45 @@ def measure(
     return {line: mean(found) for line, found in runs.items()}
 
 
+def draw(table: Table, file: Path) -> None:
+    """A chart: a panel per model, the ways beside each other under every change of the queries."""
+    first = next(iter(WAYS))
+    models = [line.removesuffix(f", {first}") for line in table if line.endswith(f", {first}")]
+    figure = Figure(figsize=(2.5 + 2.8 * len(models), 3.8), dpi=150, layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    panels = figure.subplots(1, len(models), sharex=True, sharey=True, squeeze=False)[0]
+    for axes, model in zip(panels, models):
+        for way, colour, marker, offset in zip(WAYS, COLOURS, MARKERS, np.linspace(-0.24, 0.24, len(WAYS))):
+            figures = table[f"{model}, {way}"]
+            axes.plot(
+                [100 * found.mAP for found in figures.values()],
+                np.arange(len(figures)) + offset,
+                color=colour,
+                marker=marker,
+                linestyle="none",
+                label=way if axes is panels[0] else None,
+            )
+        axes.set_title(model.replace("$", r"\$"), fontsize=11)
+        axes.set_yticks(range(len(figures)), list(figures))
+        axes.set_ylim(len(figures) - 0.5, -0.5)
+        axes.set_xlabel("mAP, %")
+        axes.grid(axis="x", color="#d0d5db", linewidth=0.7)
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right", "left"]].set_visible(False)
+        axes.tick_params(axis="y", length=0)
+        for place in range(0, len(figures), 2):
+            axes.axhspan(place - 0.5, place + 0.5, color="#f4f6f8", zorder=0)
+    figure.legend(loc="outside upper center", ncols=len(WAYS), frameon=False, fontsize=10)
+    canvas.print_figure(file, format="png")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     options = make_parser(__doc__).parse_args(arguments)
     try:
         run(
             options,
             lambda dataset, protocol: measure(options.models, dataset, protocol, SHIFTS, options.seed),
+            draw,
         )
     except InputError as error:
         print(f"alignment: error: {error}", file=sys.stderr)

@@ -38,6 +38,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from tqdm import tqdm
 
+from common import COLOURS, MARKERS
 from kronreid.data.images import open_rgb
 from kronreid.data.readers import read
 from kronreid.data.records import Picture, ReIDDataset
@@ -280,17 +281,22 @@ def mean(runs: Sequence[dict[str, Figures]]) -> dict[str, Figures]:
 
 
 def markdown(table: Table) -> str:
-    """mAP and, in brackets, what it lost, per cent; a column per line."""
-    text = ["| query pictures | " + " | ".join(table) + " |", "| --- |" + " --: |" * len(table)]
-    for name in next(iter(table.values())):
-        cells = []
-        for figures in table.values():
-            cell = f"{100 * figures[name].mAP:.1f}"
+    """mAP and, in brackets, what it lost, per cent. The fewer, lines or changes, go across."""
+    changes = list(next(iter(table.values())))
+    cells = {}
+    for line, figures in table.items():
+        for name in changes:
+            cells[line, name] = f"{100 * figures[name].mAP:.1f}"
             if name != ORIGINAL:
-                cell += f" ({number(-100 * figures[name].drop(figures[ORIGINAL])[0], 1, signed=True)})"
-            cells.append(cell)
-        text.append(f"| {name} | " + " | ".join(cells) + " |")
-    return "\n".join(text) + "\n"
+                lost = number(-100 * figures[name].drop(figures[ORIGINAL])[0], 1, signed=True)
+                cells[line, name] += f" ({lost})"
+    if len(table) > len(changes):
+        head, rows = ["", *changes], [[line, *(cells[line, name] for name in changes)] for line in table]
+    else:
+        head = ["query pictures", *table]
+        rows = [[name, *(cells[line, name] for line in table)] for name in changes]
+    rule = ["---", *["--:"] * (len(head) - 1)]
+    return "\n".join("| " + " | ".join(row) + " |" for row in (head, rule, *rows)) + "\n"
 
 
 def flat(table: Table) -> dict[str, float]:
@@ -304,10 +310,6 @@ def flat(table: Table) -> dict[str, float]:
     return out
 
 
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#222222", "#8C564B")
-_MARKERS = "osD^vPX*"
-
-
 def draw(table: Table, file: Path) -> None:
     """A chart: mAP on the left, what was lost on the right with twice its standard error."""
     changes = list(next(iter(table.values())))
@@ -319,8 +321,8 @@ def draw(table: Table, file: Path) -> None:
     offsets = np.linspace(-0.28, 0.28, len(table)) if len(table) > 1 else [0.0]
     for index, (line, figures) in enumerate(table.items()):
         style: dict[str, Any] = {
-            "color": _COLOURS[index % len(_COLOURS)],
-            "marker": _MARKERS[index % len(_MARKERS)],
+            "color": COLOURS[index % len(COLOURS)],
+            "marker": MARKERS[index % len(MARKERS)],
             "linestyle": "none",
             "markersize": 5,
         }
@@ -370,8 +372,12 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
     return parser
 
 
-def run(options: argparse.Namespace, table_of: Callable[[ReIDDataset, str], Table]) -> None:
-    """Read the data set, measure, print and write what the options ask for.
+def run(
+    options: argparse.Namespace,
+    table_of: Callable[[ReIDDataset, str], Table],
+    draw: Callable[[Table, Path], None],
+) -> None:
+    """Read the data set, measure by `table_of`, print and write what the options ask for.
 
     Raises:
         InputError: A file's folder is missing, or the data set or a model cannot be used.
@@ -403,6 +409,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             lambda dataset, protocol: measure(
                 options.models, options.matcher, dataset, protocol, names, options.seed
             ),
+            draw,
         )
     except InputError as error:
         print(f"robustness: error: {error}", file=sys.stderr)

@@ -145,6 +145,22 @@ def test_the_folders_small_files_are_enough_to_report(done: Path, tmp_path: Path
     assert sorted(again) == sorted(first)  # without configs the rows come in the order of their names
 
 
+def test_runs_whose_weights_are_gone_are_neither_trained_nor_re_ranked_again(
+    configs: Path, done: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    records = tmp_path / "records"
+    shutil.copytree(done, records, ignore=shutil.ignore_patterns("*.safetensors", "*.ckpt", "best"))
+    for file in records.rglob("config.yaml"):  # which names the run that it starts from
+        file.write_text(file.read_text().replace(str(done), str(records)))
+    arguments = command(configs, records, "--seeds", "0", "1", "--rerank", "ghp", "warm")
+    assert ablation.main(arguments) == 0
+    assert "are not there" not in capsys.readouterr().out
+    (reranked,) = records.glob("reranked/*/seed-1.json")
+    reranked.unlink()
+    assert ablation.main(arguments) == 0
+    assert "re-ranked by kpm/toy/warm seed 1: the weights of one are not there" in capsys.readouterr().out
+
+
 def test_two_rows_together_are_evaluated_for_each_seed(done: Path, pedestrians: Path) -> None:
     figures = json.loads(Path(f"{done}.json").read_text())
     for say, weight in (("equal say", 0.5), ("alone", 1.0)):

@@ -233,6 +233,22 @@ def test_a_drop_is_of_each_query_against_itself() -> None:
     assert original.drop(original) == (0, 0)
 
 
+def test_the_fewer_of_lines_and_changes_go_across() -> None:
+    better, worse = Figures(np.array([0.75, 0.25]), 0.5), Figures(np.array([0.5, 0.25]), 0.5)
+    figures = {ORIGINAL: better, "flipped": worse}
+    assert robustness.markdown({"a": figures, "b": figures}).splitlines() == [
+        "| query pictures | a | b |",
+        "| --- | --: | --: |",
+        f"| {ORIGINAL} | 50.0 | 50.0 |",
+        "| flipped | 37.5 (−12.5) | 37.5 (−12.5) |",
+    ]
+    assert robustness.markdown({"a": figures, "b": figures, "c": figures}).splitlines()[:3] == [
+        f"|  | {ORIGINAL} | flipped |",
+        "| --- | --: | --: |",
+        "| a | 50.0 | 37.5 (−12.5) |",
+    ]
+
+
 def test_few_queries_are_spread_over_all() -> None:
     queries = [Picture(Path(str(number)), number, 0) for number in range(10)]
     assert [picture.identity for picture in few(queries, 4)] == [0, 3, 6, 9]
