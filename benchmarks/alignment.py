@@ -34,7 +34,6 @@ from tqdm import tqdm
 
 from common import COLOURS, MARKERS
 from kronreid.data.records import ReIDDataset
-from kronreid.errors import InputError
 from kronreid.evaluation import evaluate_scores
 from kronreid.models.baselines import Pooled
 from kronreid.models.horeid import Hierarchy
@@ -53,6 +52,7 @@ from robustness import (
     make_parser,
     mean,
     run,
+    set_changes,
     wrapped,
 )
 
@@ -154,31 +154,19 @@ def draw(table: Table, file: Path) -> None:
                 label=way if axes is panels[0] else None,
             )
         axes.set_title(model.replace("$", r"\$"), fontsize=11)
-        axes.set_yticks(range(len(figures)), list(figures))
-        axes.set_ylim(len(figures) - 0.5, -0.5)
         axes.set_xlabel("mAP, %")
-        axes.grid(axis="x", color="#d0d5db", linewidth=0.7)
-        axes.set_axisbelow(True)
-        axes.spines[["top", "right", "left"]].set_visible(False)
-        axes.tick_params(axis="y", length=0)
-        for place in range(0, len(figures), 2):
-            axes.axhspan(place - 0.5, place + 0.5, color="#f4f6f8", zorder=0)
+        set_changes(axes, list(figures))
     figure.legend(loc="outside upper center", ncols=len(WAYS), frameon=False, fontsize=10)
     canvas.print_figure(file, format="png")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = make_parser(__doc__).parse_args(arguments)
-    try:
-        run(
-            options,
-            lambda dataset, protocol: measure(options.models, dataset, protocol, SHIFTS, options.seed),
-            draw,
-        )
-    except InputError as error:
-        print(f"alignment: error: {error}", file=sys.stderr)
-        return 2
-    return 0
+
+    def table_of(dataset: ReIDDataset, protocol: str) -> Table:
+        return measure(options.models, dataset, protocol, SHIFTS, options.seed)
+
+    return run("alignment", options, table_of, draw)
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image, ImageOps
@@ -332,21 +333,25 @@ def draw(table: Table, file: Path) -> None:
         )
         drops = np.array([figures[name].drop(figures[ORIGINAL]) for name in changes[1:]]).reshape(-1, 2)
         right.errorbar(100 * drops[:, 0], places[1:], xerr=200 * drops[:, 1], elinewidth=1, **style)
-    left.set_yticks(range(len(changes)), changes)
-    left.invert_yaxis()
     left.set_xlabel("mAP, %")
     right.set_xlabel("mAP lost, points (± 2 standard errors over the queries)")
     right.axvline(0, color="#888888", linewidth=0.8)
     for axes in (left, right):
-        axes.grid(axis="x", color="#d0d5db", linewidth=0.7)
-        axes.set_axisbelow(True)
-        axes.spines[["top", "right", "left"]].set_visible(False)
-        axes.tick_params(axis="y", length=0)
-        for place in range(0, len(changes), 2):
-            axes.axhspan(place - 0.5, place + 0.5, color="#f4f6f8", zorder=0)
-        axes.set_ylim(len(changes) - 0.5, -0.5)
+        set_changes(axes, changes)
     figure.legend(loc="outside upper left", ncols=5, frameon=False, fontsize=10)
     canvas.print_figure(file, format="png")
+
+
+def set_changes(axes: Axes, changes: Sequence[str]) -> None:
+    """Make a panel one of changes, from the top down, in bands."""
+    axes.set_yticks(range(len(changes)), changes)
+    axes.grid(axis="x", color="#d0d5db", linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.tick_params(axis="y", length=0)
+    for place in range(0, len(changes), 2):
+        axes.axhspan(place - 0.5, place + 0.5, color="#f4f6f8", zorder=0)
+    axes.set_ylim(len(changes) - 0.5, -0.5)
 
 
 def few(queries: Sequence[Picture], count: int | None) -> tuple[Picture, ...]:
@@ -373,27 +378,32 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
 
 
 def run(
+    name: str,
     options: argparse.Namespace,
     table_of: Callable[[ReIDDataset, str], Table],
     draw: Callable[[Table, Path], None],
-) -> None:
-    """Read the data set, measure by `table_of`, print and write what the options ask for.
+) -> int:
+    """What the script `name` does: measure by `table_of`, print and write what is asked for; the exit status.
 
-    Raises:
-        InputError: A file's folder is missing, or the data set or a model cannot be used.
+    Bad input, a file's missing folder among it, is one line and 2.
     """
-    for file in filter(None, (options.json, options.png)):
-        if not file.parent.is_dir():
-            raise InputError(f"{file}: there is no folder {file.parent}")
-    dataset = read(options.data, options.layout)
-    dataset = replace(dataset, query=few(dataset.query, options.queries))
-    table = table_of(dataset, options.protocol or dataset.protocol)
+    try:
+        for file in filter(None, (options.json, options.png)):
+            if not file.parent.is_dir():
+                raise InputError(f"{file}: there is no folder {file.parent}")
+        dataset = read(options.data, options.layout)
+        dataset = replace(dataset, query=few(dataset.query, options.queries))
+        table = table_of(dataset, options.protocol or dataset.protocol)
+    except InputError as error:
+        print(f"{name}: error: {error}", file=sys.stderr)
+        return 2
     print(markdown(table))
     if options.json:
         figures = {"queries": len(dataset.query), "gallery": len(dataset.gallery), "seed": options.seed}
         options.json.write_text(json.dumps(figures | flat(table), indent=1, ensure_ascii=False) + "\n")
     if options.png:
         draw(table, options.png)
+    return 0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -402,19 +412,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--matcher", type=Path, metavar="MODEL", help="re-rank the embedders' best 75 with it, too"
     )
     options = parser.parse_args(arguments)
-    names = list(CHANGES)
-    try:
-        run(
-            options,
-            lambda dataset, protocol: measure(
-                options.models, options.matcher, dataset, protocol, names, options.seed
-            ),
-            draw,
-        )
-    except InputError as error:
-        print(f"robustness: error: {error}", file=sys.stderr)
-        return 2
-    return 0
+
+    def table_of(dataset: ReIDDataset, protocol: str) -> Table:
+        return measure(options.models, options.matcher, dataset, protocol, list(CHANGES), options.seed)
+
+    return run("robustness", options, table_of, draw)
 
 
 if __name__ == "__main__":
