@@ -28,7 +28,6 @@ import gc
 import json
 import logging
 import math
-import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -39,13 +38,13 @@ from types import SimpleNamespace
 from typing import Any
 
 from ablation_report import EVALUATION, PEOPLE, POOLED, PRECISION, RERANKED, read_rows, report, write
-from kronreid.data.readers import read
 from kronreid.data.records import ReIDDataset
 from kronreid.errors import InputError
 from kronreid.evaluation import evaluate_dataset
 from kronreid.models.inference import Matcher, load
 from kronreid.models.storage import WEIGHTS
 from kronreid.training.config import Config, read_config
+from kronreid.training.data import read_dataset
 from kronreid.training.rows import changes, row_name
 from kronreid.training.train import train
 
@@ -183,29 +182,22 @@ def alone(out: Path) -> Iterator[None]:
 
 def evaluate_run(folder: Path, config: Config) -> dict[str, Any]:
     """Evaluate a run's newest weights in full precision and keep the figures in its folder."""
-    dataset, protocol = data_of(config)
+    dataset = read_dataset(config.data)
     tool = load(folder)
     if isinstance(tool, Matcher):
         ranking = SimpleNamespace(embed=tool.embed)  # nothing that could re-score
-        write(folder / POOLED, measured(ranking, dataset, protocol))
-    found = measured(tool, dataset, protocol)
+        write(folder / POOLED, measured(ranking, dataset))
+    found = measured(tool, dataset)
     write(folder / EVALUATION, found)
     return found
 
 
-def measured(tool: Any, dataset: ReIDDataset, protocol: str, **options: Any) -> dict[str, Any]:
+def measured(tool: Any, dataset: ReIDDataset, **options: Any) -> dict[str, Any]:
     """What `kronreid evaluate --json` writes, with every query's AP and person: rows are compared by them."""
-    result = evaluate_dataset(tool, dataset, protocol=protocol, progress=True, **options)
+    result = evaluate_dataset(tool, dataset, protocol=dataset.protocol, progress=True, **options)
     precision = [None if math.isnan(one) else round(one, 5) for one in result.average_precision.tolist()]
     people = [picture.identity for picture in dataset.query]
     return result.to_json() | {PRECISION: precision, PEOPLE: people}
-
-
-def data_of(config: Config) -> tuple[ReIDDataset, str]:
-    """A run's data set and its protocol."""
-    data = config.data
-    dataset = read(os.path.expandvars(data.root or ""), data.layout, data.split)
-    return dataset, data.protocol or dataset.protocol
 
 
 def rerank_all(planned: Sequence[Planned], pairs: Sequence[tuple[str, str]], out: Path) -> None:
@@ -232,9 +224,9 @@ def rerank_all(planned: Sequence[Planned], pairs: Sequence[tuple[str, str]], out
             prints = {"fingerprints": [first.fingerprint, second.fingerprint]}
             if file.is_file() and json.loads(file.read_text())["fingerprints"] == prints["fingerprints"]:
                 continue
-            dataset, protocol = data_of(run.config)
+            dataset = read_dataset(run.config.data)
             found = {
-                say: measured(first, dataset, protocol, matcher=second, matcher_weight=weight)
+                say: measured(first, dataset, matcher=second, matcher_weight=weight)
                 for say, weight in SAYS.items()
             }
             folder.mkdir(parents=True, exist_ok=True)

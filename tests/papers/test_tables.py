@@ -77,10 +77,10 @@ def data_of(path: Path) -> dict[str, str]:
 @pytest.mark.parametrize(("paper", "column", "row"), CELLS)
 def test_every_number_has_a_config_of_that_data_and_protocol(paper: Paper, column: Column, row: Row) -> None:
     data = data_of(CONFIGS / paper.key / column.data / f"{row.name}.yaml")
-    assert data["layout"] == column.layout
+    assert data["usual_layout"] == column.layout
     # Multi-query is another evaluation of the same run; Market-1501's own protocol goes without saying.
     own = "market1501" if column.key == "market1501-mq" else column.protocol
-    assert data.get("protocol", data["layout"]) == own
+    assert data.get("usual_protocol", data["usual_layout"]) == own
     assert {column.protocol_of(metric) for metric in column.metrics} <= set(PROTOCOLS)
 
 

@@ -1,12 +1,15 @@
 """Which row a run is: recorded at training, read from its folder."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 
 from kronreid.data.records import Picture, ReIDDataset
 from kronreid.errors import InputError
+from kronreid.papers import compare, papers
 from kronreid.training.config import Config, make_config, read_config, to_yaml
 from kronreid.training.rows import changes, read_runs, record, row_name
 
@@ -69,6 +72,50 @@ def test_changes_are_those_that_matter(source: Path) -> None:
         "loss.margin": (0.2, 0.3),
         "data.protocol": (None, "openreid"),
     }
+
+
+@pytest.mark.parametrize("said", ["layout", "usual_layout"])
+def test_a_layout_that_is_said_is_the_usual_one(source: Path, said: str) -> None:
+    """A run of a config that fixed its layout is a run of the row that only prefers it."""
+    source.write_text(
+        YAML.replace("layout: market1501", "usual_layout: market1501, usual_protocol: openreid")
+    )
+    row = read_config(source)
+    run = make_config(
+        {**row_values(), "data": {said: "market1501", said.replace("layout", "protocol"): "openreid"}}
+    )
+    assert changes(row, run) == {}
+    other = make_config({**row_values(), "data": {said: "msmt17"}})
+    assert changes(row, other) == {
+        "data.layout": ("market1501", "msmt17"),
+        "data.protocol": ("openreid", None),
+    }
+
+
+def row_values() -> dict:
+    return {name: values for name, values in yaml.safe_load(YAML).items() if name != "data"}
+
+
+@pytest.mark.parametrize("changes", [[], ["data.layout=list", "data.protocol=no-camera"]])
+def test_other_data_are_no_change_of_the_row_but_stand_apart(
+    tmp_path: Path, source: Path, dataset: ReIDDataset, changes: list[str]
+) -> None:
+    """Whether their layout was said or found: the gain over the baseline on the same data is told of both."""
+    config = read_config(source, changes)
+    found = replace(dataset, name="list", protocol="no-camera", root=tmp_path / "people.csv")
+    kept = json.loads(record(config, found, source))
+    assert kept["row"] == "horeid/market1501/gap"
+    assert kept["changed"] == {}
+    assert (kept["data"]["layout"], kept["data"]["protocol"]) == ("list", "no-camera")
+    run_folder(tmp_path / "runs" / "a", config, kept=json.dumps(kept))
+    (run,) = read_runs([tmp_path / "runs"])
+    assert not run.official
+    assert run.unlike_its_row == []
+    assert list(run.results) == ["no-camera"]
+    assert run.data.startswith("people.csv: ")
+    paper = papers()["horeid"]
+    cells = [cell for table in compare(paper, [run]) for line in table.cells for cell in line.values()]
+    assert not any(cell.runs for cell in cells)
 
 
 def test_an_option_that_the_row_leaves_out_is_a_change(source: Path) -> None:

@@ -29,8 +29,13 @@ class DataOptions:
     Attributes:
         root: Folder of the data set; ``--data`` overrides it; ``${VARIABLE}`` is replaced from the
             environment.
-        layout: How it is laid out; None looks.
-        protocol: How it is evaluated while training; None takes the layout's own.
+        layout: How it is laid out; None takes `usual_layout` if the root looks like it, and otherwise the
+            layout that is found.
+        protocol: How it is evaluated while training; None takes `usual_protocol` for data of the usual
+            layout, and otherwise the layout's own.
+        usual_layout: The layout of the data set that the config was written for. It decides between several
+            layouts that a root could have, and data of another layout are read all the same.
+        usual_protocol: How that data set is evaluated; None takes the layout's own.
         split: Which of its divisions into training and test, where it has several (CUHK03: 0 to 19).
         workers: Processes that load pictures.
         keep: Keep decoded pictures in memory.
@@ -39,9 +44,15 @@ class DataOptions:
     root: str | None = None
     layout: str | None = None
     protocol: str | None = None
+    usual_layout: str | None = None
+    usual_protocol: str | None = None
     split: int = 0
     workers: int = 2
     keep: bool = True
+
+    def protocol_for(self, layout: str | None) -> str | None:
+        """The protocol for data of a layout; None for the layout's own."""
+        return self.protocol or (self.usual_protocol if layout == self.usual_layout else None)
 
 
 @dataclass(frozen=True)

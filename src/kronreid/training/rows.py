@@ -26,6 +26,8 @@ RECORD = "run.json"
 INDIFFERENT = frozenset(
     {
         "data.root",
+        "data.usual_layout",
+        "data.usual_protocol",
         "data.workers",
         "data.keep",
         "training.seed",
@@ -34,6 +36,8 @@ INDIFFERENT = frozenset(
         "training.evaluate_every",
     }
 )
+#: Options that a record has no need to call changed: its description of the data says what was read.
+DESCRIBED = frozenset({"data.layout", "data.protocol"})
 
 
 def row_name(path: Path) -> str | None:
@@ -43,8 +47,11 @@ def row_name(path: Path) -> str | None:
 
 
 def changes(row: Config, run: Config) -> dict[str, tuple[Any, Any]]:
-    """Options that matter and differ, by dotted name: the row's value and the run's, None without one."""
-    mine, other = dict(_flat(asdict(run))), dict(_flat(asdict(row)))
+    """Options that matter and differ, by dotted name: the row's value and the run's, None without one.
+
+    Where a config does not say layout and protocol of its data, those that it was written for are compared.
+    """
+    mine, other = _options(run), _options(row)
     names = sorted((mine.keys() | other.keys()) - INDIFFERENT)
     return {name: (other.get(name), mine.get(name)) for name in names if other.get(name) != mine.get(name)}
 
@@ -54,19 +61,20 @@ def record(config: Config, dataset: ReIDDataset, source: Path | None) -> str:
 
     Args:
         config: As it trains.
-        dataset: As it was read.
+        dataset: As it was read, with the protocol it is evaluated by.
         source: The config file it was started from; None without one.
     """
     name = row_name(source) if source is not None else None
+    changed = changes(read_config(source), config) if source is not None and name else {}
     counts = {part: count(getattr(dataset, part)) for part in ("train", "query", "gallery")}
     values = {
         "row": name,
-        "changed": changes(read_config(source), config) if source is not None and name else {},
+        "changed": {option: both for option, both in changed.items() if option not in DESCRIBED},
         "data": {
             "layout": dataset.name,
             "folder": dataset.root.name,
             "split": config.data.split,
-            "protocol": config.data.protocol or dataset.protocol,
+            "protocol": dataset.protocol,
             "pictures": {part: each.pictures for part, each in counts.items()},
             "identities": {part: each.identities for part, each in counts.items()},
         },
@@ -126,7 +134,7 @@ def read_run(folder: Path, rows: Sequence[tuple[str, Config]] = ()) -> Measured:
         name = next((row for row, each in rows if not changes(each, config)), None)
         layout, protocol, changed, official = (
             None,
-            config.data.protocol or config.data.layout or "",
+            config.data.protocol_for(config.data.layout) or config.data.layout or "",
             {},
             False,
         )
@@ -197,6 +205,13 @@ def _data_words(data: dict[str, Any], official: bool) -> str:
         f"{data['folder']}{split}: {pictures['train']:,} pictures of {people['train']:,} people; "
         f"{pictures['query']:,} queries of {people['query']:,}"
     )
+
+
+def _options(config: Config) -> dict[str, Any]:
+    data = config.data
+    layout = data.layout or data.usual_layout
+    said = {"data.layout": layout, "data.protocol": data.protocol_for(layout)}
+    return dict(_flat(asdict(config))) | said
 
 
 def _flat(values: dict[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
