@@ -82,7 +82,7 @@ def plan(sources: Sequence[Path], min_height: int = 0, min_visibility: float = 0
     """
     rows: list[Row] = []
     for source in sources:
-        read = read_rows(source)
+        read = read_rows(source).rows
         for row in read:
             if row.box is None:
                 raise InputError(f"{source}: row {row.number}: no box to cut out")
