@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 def add(commands: "Commands") -> None:
     """Its options."""
     sub = add_command(commands, "summary", run, "Parameters, multiply-adds and layers of a model.")
-    sub.add_argument("model", metavar="MODEL|CONFIG", help="a model folder or a config file")
+    sub.add_argument("model", metavar="ROW|CONFIG|MODEL", help="a row, a config file or a model folder")
     sub.add_argument("--json", type=Path, metavar="FILE", help="write the figures")
 
 
@@ -29,8 +29,8 @@ def run(options: argparse.Namespace) -> None:
     if path.is_dir():
         model, size, _ = load_folder(path)
     else:
-        config = read_config(path, ["model.backbone.weights=none"])
-        model, size = build_model(config, str(path)), config.input
+        config = read_config(options.model, ["model.backbone.weights=none"])
+        model, size = build_model(config, options.model), config.input
     summary = summarise(model, size)
     if options.json:
         write(options.json, to_json(asdict(summary)), "--json")

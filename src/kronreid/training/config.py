@@ -1,8 +1,8 @@
-"""A training's options, and the YAML files that hold them.
+"""A training's options, and where they come from: a row's name, or a YAML file of one's own.
 
-A config file names its difference from another one in `base:`; files read like a row of a table::
+A config file may name what it starts from in `base:`, a row or another file. It then holds only the changes::
 
-    base: horeid.yaml
+    base: horeid/market1501/horeid
     model:
       order: 2
 """
@@ -20,6 +20,7 @@ import yaml
 from kronreid.data.transforms import AugmentOptions, InputOptions
 from kronreid.errors import InputError
 from kronreid.models.storage import MODELS, build, check_options, one_line
+from kronreid.papers.rows import merge, row_options
 
 
 @dataclass(frozen=True)
@@ -236,17 +237,18 @@ LIMITS: dict[str, tuple[float, float]] = {
 }
 
 
-def read_config(path: str | Path, changes: Sequence[str] = ()) -> Config:
-    """Read a config file, its bases below it and the changes above it.
+def read_config(source: str | Path, changes: Sequence[str] = ()) -> Config:
+    """Read the options of a row or a config file, its bases below it and the changes above it.
 
     Args:
-        path: A YAML file.
+        source: A row's name (`kronreid.papers.row_names`) or a YAML file.
         changes: ``section.key=value`` each, the value in YAML, as ``--set`` takes them.
 
     Raises:
-        InputError: The file is missing or no YAML, a key is unknown or a value of the wrong type.
+        InputError: There is no such row or file, the file is no YAML, a key is unknown or a value is of the
+            wrong type.
     """
-    values = _read_yaml(Path(path), seen=())
+    values = _values(str(source), Path(), seen=())
     for change in changes:
         key, equals, value = change.partition("=")
         if not equals or not key:
@@ -261,7 +263,7 @@ def read_config(path: str | Path, changes: Sequence[str] = ()) -> Config:
             place[last] = yaml.safe_load(value)
         except yaml.YAMLError as error:
             raise InputError(f"--set {change}: the value is no YAML ({one_line(error)})") from None
-    return make_config(values, source=str(path))
+    return make_config(values, source=str(source))
 
 
 def make_config(values: dict[str, Any], source: str = "config") -> Config:
@@ -325,13 +327,17 @@ def to_yaml(config: Config) -> str:
     return yaml.safe_dump(plain(asdict(config)), sort_keys=False, allow_unicode=True)
 
 
-def _read_yaml(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
+def _values(source: str, folder: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
+    """The options of a file, relative to `folder`, or of a row; `seen` are the files on the way here."""
+    path = folder / source
+    if path.suffix not in (".yaml", ".yml") and not path.is_file():
+        return row_options(source)
     if path.resolve() in seen:
         raise InputError(f"{path}: its bases lead back to itself")
     if not path.is_file():
         raise InputError(f"{path}: no such config file")
     try:
-        values = yaml.safe_load(path.read_text())
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: no YAML ({one_line(error)})") from None
     if not isinstance(values, dict):
@@ -339,12 +345,4 @@ def _read_yaml(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
     base = values.pop("base", None)
     if base is None:
         return values
-    return _merge(_read_yaml(path.parent / base, (*seen, path.resolve())), values)
-
-
-def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
-    merged = dict(below)
-    for key, value in above.items():
-        both = isinstance(value, dict) and isinstance(below.get(key), dict)
-        merged[key] = _merge(below[key], value) if both else value
-    return merged
+    return merge(_values(str(base), path.parent, (*seen, path.resolve())), values)
