@@ -41,7 +41,11 @@ def test_what_a_run_keeps_reads_back_the_same(tmp_path: Path) -> None:
     ("text", "changes", "said"),
     [
         ("model: {name: horeid}\nbatsch: {identities: 8}\n", [], "batsch is unknown; did you mean batch?"),
-        ("model: {name: horeid}\nbatch: {identitys: 8}\n", [], "batch.identitys is unknown; did you mean identities?"),
+        (
+            "model: {name: horeid}\nbatch: {identitys: 8}\n",
+            [],
+            "batch.identitys is unknown; did you mean identities?",
+        ),
         ("model: {name: horeid}\nbatch: {identities: many}\n", [], "identities"),
         ("model: {name: horeid}\nloss: {average: some}\n", [], "average"),
         ("model: {name: horeid}\nbatch:\n", [], "config.yaml: batch has no value; leave it out"),

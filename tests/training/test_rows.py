@@ -25,6 +25,8 @@ def every_network() -> list[str]:
 
 
 ROWS = every_network()
+#: Configs that people start their own from.
+EXAMPLES = [str(path) for path in sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))]
 #: The row's own model and recipe, on a network and pictures that a test can afford: two epochs of one step.
 SMALL = [
     "model.backbone.name=test_resnet",
@@ -80,7 +82,7 @@ def losses_are_finite(run: Path) -> None:
         assert line["loss"] > 0
 
 
-@pytest.mark.parametrize("row", ROWS)
+@pytest.mark.parametrize("row", ROWS + EXAMPLES, ids=lambda name: name.removesuffix(".yaml")[-40:])
 def test_it_trains_without_a_nan(
     tmp_path: Path, root: Path, row: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
