@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kronreid.data.images import find_pictures
+from kronreid.data.files import find_pictures
 from kronreid.data.readers import LAYOUTS, describe, detect, read
 from kronreid.data.readers.folders import read_folders
 from kronreid.data.readers.market1501 import read_market1501

@@ -16,8 +16,9 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 
+from kronreid.data.files import find_pictures, matching
 from kronreid.data.images import crop as cut
-from kronreid.data.images import find_pictures, open_rgb
+from kronreid.data.images import open_rgb
 from kronreid.data.readers import FOLDER_NAME, MARKET_NAME, describe
 from kronreid.data.records import DISTRACTOR, JUNK, NO_CAMERA, UNKNOWN
 from kronreid.errors import InputError
@@ -94,7 +95,7 @@ def entries_of(inputs: str | PathLike[str] | Iterable[str | PathLike[str]]) -> l
         elif root.suffix.lower() in LIST_SUFFIXES:
             entries += read_list(root)
         elif not root.exists() and any(sign in str(given) for sign in "*?["):
-            paths = sorted(Path(root.anchor).glob(str(root.relative_to(root.anchor))))
+            paths = matching(root)
             if not paths:
                 raise InputError(f"{given}: no file fits this pattern")
             entries += entries_of(paths)

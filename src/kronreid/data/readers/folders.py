@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from kronreid.data.images import SUFFIXES
+from kronreid.data.files import SUFFIXES
 from kronreid.data.readers.names import FOLDER_NAME
 from kronreid.data.records import Picture, ReIDDataset, identities
 from kronreid.errors import InputError

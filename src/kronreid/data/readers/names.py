@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from kronreid.data.images import find_pictures
+from kronreid.data.files import find_pictures
 from kronreid.data.records import NO_CAMERA, UNKNOWN, Picture
 from kronreid.errors import InputError
 
