@@ -77,6 +77,16 @@ def test_a_recorded_run_reads_back(tmp_path: Path, dataset: ReIDDataset) -> None
     assert run.results == {"market1501": {"rank1": 0.7, "mAP": 0.6}}  # the newest, and the last line
 
 
+def test_runs_behind_links_are_read_once(tmp_path: Path) -> None:
+    for name in ("store/a", "store/b", "runs/c"):
+        run_folder(tmp_path / name, read_config(ROW))
+    runs = tmp_path / "runs"
+    for name, target in (("linked", tmp_path / "store"), ("again", runs / "c"), ("loop", runs)):
+        (runs / name).symlink_to(target)
+    found = [run.folder for run in read_runs([runs, tmp_path / "store"])]
+    assert found == [str(runs / name) for name in ("c", "linked/a", "linked/b")]
+
+
 def test_the_published_counts_make_it_official(tmp_path: Path, dataset: ReIDDataset) -> None:
     kept = json.loads(record(read_config(ROW), dataset, ROW))
     kept["data"] |= COUNTS

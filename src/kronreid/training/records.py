@@ -12,6 +12,7 @@ from typing import Any
 from tqdm import tqdm
 
 from kronreid.data.check import PUBLISHED, count
+from kronreid.data.files import walk
 from kronreid.data.records import ReIDDataset
 from kronreid.errors import InputError
 from kronreid.papers import Measured, row_names
@@ -79,17 +80,18 @@ def read_runs(folders: Sequence[Path]) -> list[Measured]:
     Raises:
         InputError: A folder is missing or holds no run, or a run's files are damaged.
     """
-    runs: list[Path] = []
+    runs: dict[Path, Path] = {}  # by where they really are
     for folder in folders:
         if not folder.is_dir():
             raise InputError(f"--runs {folder}: no such folder")
-        found = sorted(path.parent for path in folder.rglob("config.yaml"))
+        found = sorted(place for place, names in walk(folder) if "config.yaml" in names)
         if not found:
             raise InputError(f"--runs {folder}: holds no run; a run's folder has a config.yaml")
-        runs += [run for run in found if run not in runs]
-    unrecorded = [run for run in runs if not (run / RECORD).is_file()]
+        for run in found:
+            runs.setdefault(run.resolve(), run)
+    unrecorded = [run for run in runs.values() if not (run / RECORD).is_file()]
     rows = list(_rows()) if unrecorded else []
-    return [read_run(run, rows) for run in runs]
+    return [read_run(run, rows) for run in runs.values()]
 
 
 def read_run(folder: Path, rows: Sequence[tuple[str, Config]] = ()) -> Measured:

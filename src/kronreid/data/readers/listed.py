@@ -3,8 +3,8 @@
 import logging
 from pathlib import Path
 
+from kronreid.data.files import some
 from kronreid.data.lists import Row, read_rows
-from kronreid.data.readers.names import some
 from kronreid.data.records import NO_CAMERA, Picture, ReIDDataset, number_labels
 from kronreid.errors import InputError
 
