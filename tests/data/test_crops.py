@@ -58,6 +58,17 @@ def test_mot_becomes_folders(tmp_path: Path) -> None:
     assert [describe(path).camera for path in sorted((out / "A-2-5").iterdir())] == [2, 2]
 
 
+def test_sequences_behind_links_are_found_once(tmp_path: Path) -> None:
+    store = sequence(tmp_path / "store", "A", MOT).parent
+    sequence(store, "B", MOT)
+    root = tmp_path / "root"
+    root.mkdir()
+    for name, target in (("linked", store), ("again", store / "B"), ("loop", root)):
+        (root / name).symlink_to(target)
+    found = find_sources([root, store / "A", store / "A" / "gt" / "gt.txt"])
+    assert [path.relative_to(root).as_posix() for path in found] == ["again/gt/gt.txt", "linked/A/gt/gt.txt"]
+
+
 def test_it_goes_on_and_writes_nothing_twice(tmp_path: Path) -> None:
     cuts = plan([sequence(tmp_path, "A", MOT) / "gt" / "gt.txt"])
     out = tmp_path / "out"

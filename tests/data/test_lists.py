@@ -27,7 +27,7 @@ from .miniatures import people_list, tree
 )
 def test_boxes_have_several_spellings(tmp_path: Path, header: str, row: str) -> None:
     (tmp_path / "list.csv").write_text(f"path,{header},colour\na.jpg,{row},red\n")
-    assert read_rows(tmp_path / "list.csv") == [
+    assert read_rows(tmp_path / "list.csv").rows == [
         Row(1, tmp_path / "a.jpg", (1, 2, 3, 4), attributes={"colour": "red"})
     ]
 
@@ -45,7 +45,7 @@ def test_what_pandas_makes_of_gaps(tmp_path: Path) -> None:
         {"path": ["a.jpg", "b.jpg"], "identity": [7.0, float("nan")], "x": [float("nan"), float("nan")]}
     )
     parquet.write_table(table, tmp_path / "list.parquet")
-    assert [(row.identity, row.box, row.attributes) for row in read_rows(tmp_path / "list.parquet")] == [
+    assert [(row.identity, row.box, row.attributes) for row in read_rows(tmp_path / "list.parquet").rows] == [
         ("7", None, {}),
         (None, None, {}),
     ]
@@ -54,13 +54,13 @@ def test_what_pandas_makes_of_gaps(tmp_path: Path) -> None:
 def test_mot_says_how_much_is_visible_and_coco_may_say_who(tmp_path: Path) -> None:
     tree(tmp_path, "S/img1/", "S/gt/")
     (tmp_path / "S/gt/gt.txt").write_text("1,5,10,20,30,60,1,1,0.25\n")
-    assert [row.visibility for row in read_rows(tmp_path / "S/gt/gt.txt")] == [0.25]
+    assert [row.visibility for row in read_rows(tmp_path / "S/gt/gt.txt").rows] == [0.25]
     (tmp_path / "c.json").write_text(
         '{"images": [{"id": 1, "file_name": "f.jpg"}], "annotations": ['
         '{"id": 8, "image_id": 1, "bbox": [1, 2, 3, 4], "track_id": 12},'
         '{"id": 9, "image_id": 1, "bbox": [1, 2, 3, 4], "instance_id": 13}]}'
     )
-    assert [row.identity for row in read_rows(tmp_path / "c.json")] == ["12", "13"]
+    assert [row.identity for row in read_rows(tmp_path / "c.json").rows] == ["12", "13"]
 
 
 @pytest.mark.parametrize(

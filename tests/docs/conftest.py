@@ -13,7 +13,7 @@ from milvus_lite.adapter.grpc.server import start_server_in_thread
 from onnx import TensorProto, helper
 
 from kronreid.cli import main
-from kronreid.data.readers.names import read_names
+from kronreid.data.readers import read
 from kronreid.training import config as configs
 
 from .markdown import ROOT, blocks
@@ -55,15 +55,15 @@ def examples(
     folder = tmp_path_factory.mktemp("examples")
     query = sorted((pedestrians / "query").iterdir())
     crops = pedestrians / "bounding_box_test"
-    for part in ("bounding_box_train", "query", "bounding_box_test"):
-        for picture in read_names(pedestrians / part):
-            if picture.identity > 0:
-                person = folder / "people" / f"{picture.identity}"
-                person.mkdir(parents=True, exist_ok=True)
-                (person / f"{picture.camera}_{picture.path.name}").symlink_to(picture.path)
+    market = read(pedestrians, "market1501")
+    for picture in (*market.train, *market.query, *market.gallery):
+        if picture.identity > 0:
+            person = folder / "people" / f"{picture.identity}"
+            person.mkdir(parents=True, exist_ok=True)
+            (person / f"{picture.camera}_{picture.path.name}").symlink_to(picture.path)
     save_tiny_models(folder / "runs")
     shutil.copytree(folder / "runs" / "horeid", folder / "runs" / "horeid-without-dsr")
-    gap = ["train", str(ROOT / "configs/horeid/market1501/gap.yaml"), "--data", str(pedestrians)]
+    gap = ["train", "horeid/market1501/gap", "--data", str(pedestrians)]
     with mock.patch.object(configs, "read_config", shrunk):
         assert main([*gap, "--out", str(folder / "runs" / "gap")]) == 0
     people = folder / "people.db"

@@ -8,7 +8,7 @@ sends back its output and exit status. Nothing but the following differs from wh
   the command says.
 - ``kronreid serve`` listens on a free port and runs until the end of the document; curl asks that port.
 - ``http://host:19530`` is Milvus Lite, serving on the loopback interface.
-- ``python benchmarks/…`` parses its options and looks for the configs that they name. It does not measure,
+- ``python benchmarks/…`` parses its options and looks for the rows that they name. It does not measure,
   which would take minutes; other tests run these scripts on small data.
 - ``make TARGET`` looks for the target in the Makefile.
 """
@@ -35,6 +35,7 @@ from typing import Any
 from unittest import mock
 
 from kronreid.cli import main
+from kronreid.papers import row_names
 from kronreid.serve import server as serving
 from kronreid.serve.app import Application
 from kronreid.serve.server import make_server
@@ -229,9 +230,15 @@ def _python(words: list[str]) -> int:
     ):
         runpy.run_path(str(script), run_name="__main__")
         raise AssertionError(f"{script}: reads no options")
-    missing = [word for word in words if word.endswith(".yaml") and not Path(word).is_file()]
-    assert not missing, f"no config {missing}"
+    named = {word for word in words if is_row(word)}
+    known = {*row_names(), *(name.rpartition("/")[0] for name in row_names())}
+    assert named <= known, f"no rows {named - known}"
     return 0
+
+
+def is_row(text: str) -> bool:
+    """Whether a word names a row of the papers' tables, or a data set of rows."""
+    return bool(re.fullmatch(r"(horeid|kpm)/[\w-]+(/[\w.-]+)?", text))
 
 
 def _make(targets: list[str]) -> int:

@@ -12,9 +12,11 @@ import pytest
 import yaml
 
 from kronreid.errors import InputError
+from kronreid.papers import row_names
 
 from .commands import PLACEHOLDER, code, commands, is_synopsis, lines, options, reading, ways
 from .markdown import DOCUMENTS, ROOT, Piece, blocks, prose, spans
+from .shell import is_row
 
 SYNOPSES = [
     block
@@ -130,6 +132,21 @@ def test_the_containers_commands_are_taken() -> None:
     assert len(found) == 2
     for command in found:
         parse(command)
+
+
+def test_the_examples_commands_are_taken() -> None:
+    for config in sorted((ROOT / "configs").glob("*.yaml")):
+        found = re.findall(r"^# +(kronreid .*)$", config.read_text(), re.MULTILINE)
+        assert found, config
+        for command in found:
+            parse(command)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_rows_in_prose_are_there(document: Path) -> None:
+    sets = {name.rpartition("/")[0] for name in row_names()}
+    for span in spans(document):
+        assert not is_row(span.text) or span.text in {*row_names(), *sets}, span
 
 
 def names_of_python(text: str) -> Iterator[str]:

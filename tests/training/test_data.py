@@ -8,33 +8,26 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import yaml
 
 from kronreid.data.extract import SPLITS, picture_folder
-from kronreid.data.readers.names import read_names
+from kronreid.data.readers import read
 from kronreid.data.records import ReIDDataset
 from kronreid.errors import InputError
 from kronreid.evaluation.protocols import PROTOCOLS
+from kronreid.papers.rows import row_names, row_options
 from kronreid.training.config import DataOptions, make_config
 from kronreid.training.data import check_evaluation, read_dataset
 from kronreid.training.train import train
 
-CONFIGS = Path(__file__).parents[2] / "configs"
-#: What configs say of their data, each once.
-SECTIONS = sorted(
-    {
-        json.dumps(values["data"])
-        for path in CONFIGS.rglob("*.yaml")
-        if "data" in (values := yaml.safe_load(path.read_text()))
-    }
-)
-PARTS = {"bounding_box_train": "train", "query": "query", "bounding_box_test": "gallery"}
+#: What rows say of their data, each once.
+SECTIONS = sorted({json.dumps(row_options(name)["data"]) for name in row_names()})
+PARTS = ("train", "query", "gallery")
 
 
 def folders(market: Path, place: Path) -> Path:
     """The people of `market` in a folder each."""
     for part in PARTS:
-        for picture in read_names(market / part):
+        for picture in getattr(read(market, "market1501"), part):
             if picture.identity > 0:
                 person = place / "people" / f"{picture.identity}"
                 person.mkdir(parents=True, exist_ok=True)
@@ -42,15 +35,15 @@ def folders(market: Path, place: Path) -> Path:
     return place / "people"
 
 
-def listed(market: Path, place: Path, cameras: bool = True, parts: tuple[str, ...] = tuple(PARTS)) -> Path:
+def listed(market: Path, place: Path, cameras: bool = True, parts: tuple[str, ...] = PARTS) -> Path:
     """The pictures of `market` in a list."""
     path = place / "people.csv"
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["path", "identity", "split", *["camera"] * cameras])
         for part in parts:
-            for picture in read_names(market / part):
-                writer.writerow([picture.path, picture.identity, PARTS[part], *[picture.camera] * cameras])
+            for picture in getattr(read(market, "market1501"), part):
+                writer.writerow([picture.path, picture.identity, part, *[picture.camera] * cameras])
     return path
 
 
@@ -77,7 +70,7 @@ FOUND: dict[str, tuple[Callable[[Path, Path], Path], str, str]] = {
 }
 
 
-def test_configs_do_not_say_what_a_person_says() -> None:
+def test_rows_do_not_say_what_a_person_says() -> None:
     assert len(SECTIONS) > 5
     for section in map(json.loads, SECTIONS):
         assert not {"layout", "protocol"} & set(section)
@@ -87,7 +80,7 @@ def test_configs_do_not_say_what_a_person_says() -> None:
 
 @pytest.mark.parametrize("found", FOUND)
 @pytest.mark.parametrize("section", SECTIONS)
-def test_every_config_reads_what_is_there(
+def test_every_row_reads_what_is_there(
     pedestrians: Path, tmp_path: Path, section: str, found: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     make, layout, protocol = FOUND[found]
@@ -169,7 +162,7 @@ def test_a_pair_model_learns_from_a_list(pedestrians: Path, tmp_path: Path, came
 
 
 def test_what_cannot_train_or_be_evaluated_is_named(pedestrians: Path, tmp_path: Path) -> None:
-    test_only = listed(pedestrians, tmp_path, parts=("query", "bounding_box_test"))
+    test_only = listed(pedestrians, tmp_path, parts=("query", "gallery"))
     model = {"name": "pooled", "backbone": {"name": "test_resnet", "weights": "none"}}
     config = make_config({"model": model, "data": {"root": str(test_only)}})
     with pytest.raises(InputError, match=r"people\.csv: has no pictures to train on"):

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def add(commands: "Commands") -> None:
     """Its options."""
     sub = add_command(commands, "summary", run, "Parameters, multiply-adds and layers of a model.")
-    sub.add_argument("model", metavar="MODEL|CONFIG", help="a model folder or a config file")
+    sub.add_argument("model", metavar="ROW|CONFIG|MODEL", help="a row, a config file or a model folder")
     add_changes(sub)
     sub.add_argument("--json", type=Path, metavar="FILE", help="write the figures")
 
@@ -33,8 +33,8 @@ def run(options: argparse.Namespace) -> None:
             raise InputError(f"--set: {path} is a model folder, whose options are settled; name a config")
         model, size, _ = load_folder(path)
     else:
-        config = read_config(path, [*options.set, "model.backbone.weights=none"])
-        model, size = build_model(config, str(path)), config.input
+        config = read_config(options.model, [*options.set, "model.backbone.weights=none"])
+        model, size = build_model(config, options.model), config.input
     summary = summarise(model, size)
     if options.json:
         write(options.json, to_json(asdict(summary)), "--json")

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 def add(commands: "Commands") -> None:
     """Its options."""
     sub = add_command(commands, "train", run, "Train a model.")
-    sub.add_argument("config", type=Path, metavar="CONFIG", help="a YAML file, see configs/")
+    sub.add_argument("config", metavar="ROW|CONFIG", help="a row (kronreid papers --rows) or a YAML file")
     sub.add_argument("--data", metavar="ROOT", help="the data set's folder, instead of the config's")
     add_layout(sub)
-    sub.add_argument("--out", type=Path, metavar="RUN", help="the run's folder (runs/<name of the config>)")
+    sub.add_argument("--out", type=Path, metavar="RUN", help="the run's folder (runs/<name of the row>)")
     sub.add_argument("--resume", action="store_true", help="go on where an interrupted run in --out stopped")
     add_changes(sub)
 
@@ -30,5 +30,5 @@ def run(options: argparse.Namespace) -> None:
     named = {"data.root": options.data, "data.layout": options.layout}
     changes = [f"{key}={json.dumps(value)}" for key, value in named.items() if value]
     config = read_config(options.config, [*options.set, *changes])
-    out = options.out or Path("runs") / options.config.stem
+    out = options.out or Path("runs") / Path(options.config).name.removesuffix(".yaml")
     print(f"run: {train(config, out, options.resume, options.config)}")

@@ -9,6 +9,7 @@ from pathlib import Path
 from PIL import Image
 from tqdm import tqdm
 
+from kronreid.data.files import walk
 from kronreid.data.images import crop, open_rgb
 from kronreid.data.lists import LIST_SUFFIXES, Row, read_rows
 from kronreid.data.records import Box, number_labels
@@ -42,7 +43,8 @@ class CutReport:
 
 
 def find_sources(sources: Iterable[Path]) -> list[Path]:
-    """Lists as they are; of folders the ``gt/gt.txt`` of every MOT sequence in them.
+    """Lists as they are; of folders the ``gt/gt.txt`` of every MOT sequence in them. Links are followed, and
+    a list that several sources lead to is found once.
 
     Raises:
         InputError: A source is missing, is no list, or a folder without ground truth.
@@ -50,7 +52,9 @@ def find_sources(sources: Iterable[Path]) -> list[Path]:
     found: list[Path] = []
     for source in sources:
         if source.is_dir():
-            below = sorted(path for path in source.rglob("gt.txt") if path.parent.name == "gt")
+            below = sorted(
+                place / "gt.txt" for place, names in walk(source) if place.name == "gt" and "gt.txt" in names
+            )
             if not below:
                 raise InputError(
                     f"{source}: no gt/gt.txt below it; MOT sequences, COCO files or lists are cut"
@@ -60,7 +64,10 @@ def find_sources(sources: Iterable[Path]) -> list[Path]:
             found.append(source)
         else:
             raise InputError(f"{source}: no such file, or none of {', '.join(LIST_SUFFIXES)}")
-    return found
+    once: dict[Path, Path] = {}
+    for path in found:
+        once.setdefault(path.parent.resolve() / path.name, path)
+    return list(once.values())
 
 
 def plan(sources: Sequence[Path], min_height: int = 0, min_visibility: float = 0.0) -> list[Cut]:
@@ -82,7 +89,7 @@ def plan(sources: Sequence[Path], min_height: int = 0, min_visibility: float = 0
     """
     rows: list[Row] = []
     for source in sources:
-        read = read_rows(source)
+        read = read_rows(source).rows
         for row in read:
             if row.box is None:
                 raise InputError(f"{source}: row {row.number}: no box to cut out")

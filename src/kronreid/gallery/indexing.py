@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import logging
 import time
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,14 +17,17 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 
+from kronreid.data.files import find_pictures, matching, some
 from kronreid.data.images import crop as cut
-from kronreid.data.images import find_pictures, open_rgb
-from kronreid.data.readers import FOLDER_NAME, MARKET_NAME, describe
-from kronreid.data.records import DISTRACTOR, JUNK, NO_CAMERA, UNKNOWN
+from kronreid.data.images import open_rgb
+from kronreid.data.names import MARKET1501, describe, label, parse
+from kronreid.data.readers.market1501 import QUERY, TRAIN
 from kronreid.errors import InputError
 from kronreid.gallery.entries import Entry
 from kronreid.gallery.lists import LIST_SUFFIXES, read_list
 from kronreid.gallery.store import Store
+
+log = logging.getLogger(__name__)
 
 #: Larger pictures are halved until they are below this, so that a batch of photographs fits in memory; what
 #: is left is still several times the input of any network here.
@@ -90,11 +94,11 @@ def entries_of(inputs: str | PathLike[str] | Iterable[str | PathLike[str]]) -> l
     for given in map(Path, inputs):
         root = given.absolute()
         if root.is_dir():
-            entries += [metadata_from_name(path, root) for path in find_pictures(root)]
+            entries += _entries_below(root)
         elif root.suffix.lower() in LIST_SUFFIXES:
             entries += read_list(root)
         elif not root.exists() and any(sign in str(given) for sign in "*?["):
-            paths = sorted(Path(root.anchor).glob(str(root.relative_to(root.anchor))))
+            paths = matching(root)
             if not paths:
                 raise InputError(f"{given}: no file fits this pattern")
             entries += entries_of(paths)
@@ -103,25 +107,36 @@ def entries_of(inputs: str | PathLike[str] | Iterable[str | PathLike[str]]) -> l
     return entries
 
 
-def metadata_from_name(path: Path, root: Path | None = None) -> Entry:
-    """What a file's name tells about the picture.
+def _entries_below(root: Path) -> list[Entry]:
+    paths = find_pictures(root)
+    zero = any(path.parent.name in (TRAIN, QUERY) and parse(path.name).identity == "0" for path in paths)
+    entries = [metadata_from_name(path, root, zero) for path in paths]
+    nobody = [entry.path for entry in entries if not entry.identity and describe(entry.path, root).identity]
+    if nobody:
+        log.info(
+            "%s: %s pictures get no identity, since they are of nobody (−1) or are Market-1501's distractors "
+            "(0000): %s",
+            *(root, f"{len(nobody):,}", some(nobody, below=root)),
+        )
+    return entries
 
-    ``0002_c1s1_000451_03.jpg`` (Market-1501, Duke) has identity and camera; ``<camera>_<anything>.jpg``
-    the camera, and its folder is the identity where it lies directly in `root` or is a number. Junk and
-    distractors of a data set have no identity.
+
+def metadata_from_name(path: Path, root: Path | None = None, zero_is_person: bool = False) -> Entry:
+    """What a picture's name and folder tell about it: see `kronreid.data.names.describe`.
+
+    Identity −1 shows nobody. A name of Market-1501's own form with identity 0000 is a distractor, who has no
+    identity either, as long as nothing says that 0 is a person.
+
+    Args:
+        path: The picture.
+        root: The folder that it was found in; None for a picture that was named by itself.
+        zero_is_person: Whether 0 is a person like any other: the training or query pictures show it.
     """
-    picture = describe(path)
-    identity = None
-    if picture.identity not in (JUNK, DISTRACTOR, UNKNOWN):
-        identity = str(picture.identity)
-    elif root is not None and path.parent.parent == root and _is_folder_name(path.name):
-        identity = path.parent.name if picture.identity == UNKNOWN else None
-    camera = str(picture.camera) if picture.camera != NO_CAMERA else None
-    return Entry(path, camera=camera, identity=identity)
-
-
-def _is_folder_name(name: str) -> bool:
-    return FOLDER_NAME.match(name) is not None and MARKET_NAME.match(name) is None
+    said = describe(path, root)
+    by_name_alone = said.kind is MARKET1501 and label(path.parent.name) != "0"
+    distractor = said.identity == "0" and by_name_alone and not zero_is_person
+    identity = None if distractor or said.identity == "-1" else said.identity
+    return Entry(path, camera=None if said.camera is None else str(said.camera), identity=identity)
 
 
 def add_entries(

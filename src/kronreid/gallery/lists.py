@@ -17,7 +17,7 @@ def read_list(path: Path) -> list[Entry]:
         InputError: The file is missing or is none of these; the message names the row.
     """
     entries = []
-    for row in read_rows(path):
+    for row in read_rows(path).rows:
         try:
             time = parse_time(row.time) if row.time is not None else None
         except InputError as error:

@@ -31,7 +31,7 @@ from kronreid.training.data import check_evaluation, read_dataset
 from kronreid.training.hard import HardIdentitySearch
 from kronreid.training.modules import EmbeddingTraining, PairTraining, ReIDTraining
 from kronreid.training.processor import keep_memory, strided_depthwise_in_full_precision
-from kronreid.training.rows import RECORD, record
+from kronreid.training.records import RECORD, record
 
 log = logging.getLogger(__name__)
 # Lightning introduces itself at every start and deprecates its own calls; what matters is logged here.
@@ -91,7 +91,7 @@ def lightning_module(config: Config, identities: int, source: str = "config") ->
     return way(model, config, identities)
 
 
-def train(config: Config, out: str | Path, resume: bool = False, source: Path | None = None) -> Path:
+def train(config: Config, out: str | Path, resume: bool = False, source: str | None = None) -> Path:
     """Train, and leave a run folder (see `RunFolder`).
 
     Args:
@@ -99,7 +99,7 @@ def train(config: Config, out: str | Path, resume: bool = False, source: Path | 
         out: The run's folder.
         resume: Go on where an interrupted run in `out` stopped: after its last complete epoch, with the same
             losses as if it had not been interrupted. Without a checkpoint there it starts from the beginning.
-        source: The config file, whose row of the papers the folder then names (`kronreid papers`).
+        source: The row or config file; a row is what the folder then says it is (`kronreid papers`).
 
     Returns:
         `out`.

@@ -3,8 +3,8 @@
 import logging
 from pathlib import Path
 
+from kronreid.data.files import some
 from kronreid.data.lists import Row, read_rows
-from kronreid.data.readers.names import some
 from kronreid.data.records import NO_CAMERA, Picture, ReIDDataset, number_labels
 from kronreid.errors import InputError
 
@@ -31,7 +31,7 @@ def read_listed(path: Path) -> ReIDDataset:
     """
     if path.suffix.lower() not in (".csv", ".parquet"):
         raise InputError(f"{path}: layout list is read from a .csv or .parquet file; name that as the root")
-    rows = read_rows(path)
+    rows = read_rows(path).rows
     if not rows:
         raise InputError(f"{path}: the list is empty")
     for row in rows:
