@@ -88,7 +88,7 @@ def test_coco_without_identities_lies_flat(tmp_path: Path) -> None:
     assert [cut.name for cut in cuts] == ["1_f1.jpg", "1_f1_2.jpg"]
     boxes[0]["track_id"] = 4
     (tmp_path / "day.json").write_text(json.dumps(content))
-    assert [cut.name for cut in plan([tmp_path / "day.json"])] == ["4/1_f1.jpg", "1_f1.jpg"]
+    assert [cut.name for cut in plan([tmp_path / "day.json"])] == ["day-4/1_f1.jpg", "1_f1.jpg"]
 
 
 def test_a_list_keeps_its_people_and_cameras(tmp_path: Path) -> None:

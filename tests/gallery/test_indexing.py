@@ -40,10 +40,34 @@ def test_names_tell_camera_and_identity(name, camera, identity):
 
 
 def test_files_folders_and_patterns(crops):
-    everything = entries_of(crops)
+    everything, unreadable = entries_of(crops)
+    assert not unreadable
     assert len(everything) == 20
-    assert entries_of([f"{crops}/*_c2*.png"]) == [e for e in everything if e.camera == "2"]
-    assert entries_of(everything[0].path) == everything[:1]
+    assert entries_of([f"{crops}/*_c2*.png"])[0] == [e for e in everything if e.camera == "2"]
+    assert entries_of(everything[0].path)[0] == everything[:1]
+    assert entries_of(everything)[0] == everything
+
+
+def test_a_list_that_cannot_be_read_stops_no_other(tmp_path):
+    (tmp_path / "a.csv").write_text("path\n1.jpg\n\nb.jpg,1\n")
+    (tmp_path / "B.CSV").write_text("camera\n1\n")
+    entries, unreadable = entries_of([tmp_path / "a.csv", tmp_path / "B.CSV", tmp_path / "none.csv"])
+    assert [entry.path.name for entry in entries] == ["1.jpg"]
+    assert [(one.path.name, one.reason.split(";")[0]) for one in unreadable] == [
+        ("a.csv", "row 2: more values than columns"),
+        ("B.CSV", "the list needs a column named path"),
+        ("none.csv", "no such list"),
+    ]
+    for wrong in (tmp_path / "B.CSV", f"{tmp_path}/B*"):
+        with pytest.raises(InputError, match=r"B\.CSV: the list needs a column named path"):
+            entries_of(wrong)
+
+
+def test_categories_are_of_lists_that_have_some(tmp_path, crops):
+    (tmp_path / "a.csv").write_text("path\n1.jpg\n")
+    for wrong in (tmp_path / "a.csv", crops, crops / "*.png"):
+        with pytest.raises(InputError, match=r"--category: .*categories"):
+            entries_of(wrong, ["car"])
 
 
 def test_nothing_found_is_said(tmp_path):
