@@ -7,6 +7,9 @@ from pathlib import Path
 
 from kronreid.errors import InputError
 
+#: Bytes that are looked at for the encoding.
+SEEN = 200
+
 
 def read_text(path: Path) -> str:
     """The text of a file in UTF-8 or UTF-16, with or without a byte order mark.
@@ -23,10 +26,13 @@ def read_text(path: Path) -> str:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return content.decode("utf-16", "replace")
-    if content[1:2] == b"\0":  # the first letter of a header or the first digit of a line in UTF-16
-        return content.decode("utf-16-le", "replace")
-    if content[:1] == b"\0":
-        return content.decode("utf-16-be", "replace")
+    start = content[:SEEN]
+    for first, encoding in (
+        (1, "utf-16-le"),
+        (0, "utf-16-be"),
+    ):  # half of the bytes of letters and digits are 0
+        if 3 * start[first::2].count(0) > len(start) and not start[1 - first :: 2].count(0):
+            return content.decode(encoding, "replace")
     return content.decode("utf-8-sig", "surrogateescape")
 
 

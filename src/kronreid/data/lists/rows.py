@@ -124,12 +124,13 @@ def collect(path: Path, records: Iterable[Record]) -> ListContent:
 
 def _nothing(skipped: Sequence[Skipped], left_out: Counter[str]) -> str:
     """Why a list has no usable record."""
-    others = f"left out are {counted(left_out)}" if left_out else ""
+    if left_out:
+        first = f"; {len(skipped):,} records are skipped, first {skipped[0]}" if skipped else ""
+        return f"no boxes of people; left out are {counted(left_out)}{first}"
     if not skipped:
-        return f"no boxes of people; {others}" if others else "the list is empty"
-    more = [f"{len(skipped) - 1:,} more records are skipped"] if len(skipped) > 1 else []
-    more += [others] if others else []
-    return f"{skipped[0]} ({'; '.join([*more, 'none is usable'])})"
+        return "the list is empty"
+    more = f" ({len(skipped) - 1:,} more records are skipped; none is usable)" if len(skipped) > 1 else ""
+    return f"{skipped[0]}{more}"
 
 
 def counted(left_out: Counter[str]) -> str:

@@ -75,19 +75,17 @@ def csv_values(path: Path) -> Iterator[_Values]:
 
 def _csv_rows(lines: Sequence[str], delimiter: str) -> Iterator[list[str] | InputError]:
     """The rows that are not blank. A quote that is opened and not closed spoils its own line only."""
-    start = width = 0
+    lines = [*lines, "\n"]  # a quote that is opened in the last line goes on, too
+    start = 0
     while start < len(lines):
         first = end = start
         reader = csv.reader(map(lines.__getitem__, range(start, len(lines))), delimiter=delimiter)
         try:
             while (values := next(reader, None)) is not None:
                 first, end = end, start + reader.line_num
-                if end - first > 1:  # is it one value of several lines, or a quote that never ends?
-                    strict = next(csv.reader(lines[first:end], delimiter=delimiter, strict=True))
-                    if len(strict) != width:
-                        raise csv.Error("a quote is opened and not closed")
+                if end - first > 1:  # a value of several lines; an error if its quote does not end well
+                    next(csv.reader(lines[first:end], delimiter=delimiter, strict=True))
                 if any(value.strip() for value in values):
-                    width = width or len(values)
                     yield values
                 first = end
             return
