@@ -114,7 +114,9 @@ def test_small_and_hidden_people_are_left_out(tmp_path: Path) -> None:
     found = find_boxes(source, min_height=40, min_visibility=0.5)
     assert [row.number for row in found.rows] == [1]
     assert found.left_out == {"less than 40 pixels high": 2, "less than 0.5 visible": 1}
-    with pytest.raises(InputError, match=r"no boxes of people; left out are 4 less than 400 pixels high"):
+    with pytest.raises(
+        InputError, match=r"nothing in it is asked for; left out are 4 less than 400 pixels high"
+    ):
         find_boxes(source, min_height=400)
 
 
@@ -184,8 +186,10 @@ def test_people_whose_names_need_one_folder_get_two(tmp_path: Path) -> None:
         "../a b",
         "crops.csv",
         "train",
-        "é",
-        "é",
+        "Test",
+        "0012",
+        "\u00e9",
+        "e\u0301",
         "x" * 300,
         "x" * 301,
         "-5",
@@ -194,10 +198,10 @@ def test_people_whose_names_need_one_folder_get_two(tmp_path: Path) -> None:
     ]
     rows = [f"f.jpg,{name},1,0,0,5,{height}\n" for height, name in enumerate(names, start=2)]
     out, path = tmp_path / "out", boxes(tmp_path / "l.csv", "".join(rows[::2]))
-    assert crop(out, path).written == 7
+    assert crop(out, path).written == 8
     boxes(path, "".join(rows))
     report = crop(out, path)
-    assert (report.written, report.existing, report.people) == (6, 7, len(names))
+    assert (report.written, report.existing, report.people) == (7, 8, len(names))
     with (out / NAME).open(newline="") as file:
         listed = list(csv.DictReader(file))
     assert {row["person"]: open_rgb(out / row["path"]).height for row in listed} == {
@@ -210,6 +214,13 @@ def test_people_whose_names_need_one_folder_get_two(tmp_path: Path) -> None:
 
 def names_of_people(data: ReIDDataset) -> int:
     return len({one.identity for one in (*data.train, *data.query, *data.gallery)})
+
+
+def test_a_person_with_zeros_before_the_number_is_the_same(tmp_path: Path) -> None:
+    path = boxes(tmp_path / "l.csv", "f.jpg,0007,01,1,2,10,20\ng.jpg,7,1,1,2,10,20\n")
+    crop(tmp_path / "out", path)
+    assert files(tmp_path / "out") == ["0007/1_f.jpg", "0007/1_g.jpg"]
+    assert crop(tmp_path / "out", path).existing == 2
 
 
 def test_names_of_frames_are_read_back(tmp_path: Path) -> None:
@@ -397,7 +408,7 @@ def test_the_command_tells_what_it_did(tmp_path: Path, capsys: pytest.CaptureFix
         (["--min-height", "-1"], "--min-height -1: 0 or more"),
         (
             ["--min-height", "99"],
-            "no boxes of people; left out are 2 less.*7 records are skipped, first row 2",
+            "nothing in it is asked for; left out are 2 less.*7 records are skipped, first row 2",
         ),
         (["--min-visibility", "nan"], "--min-visibility nan"),
     ):

@@ -15,8 +15,8 @@ def test_csv_with_every_column(tmp_path):
         'a/1.jpg,3,1970-01-02,anna,monday,1,2,3,4,"{""track"": 7}",red\n'
         "/b.jpg,,,,,,,,,,\n"
     )
-    (first, second), unreadable = read_list(tmp_path / "list.csv")
-    assert not unreadable
+    (first, second), skipped = read_list(tmp_path / "list.csv")
+    assert skipped == []
     assert first == Entry(
         tmp_path / "a/1.jpg", (1, 2, 3, 4), "3", 86400.0, "anna", "monday", {"track": 7, "colour": "red"}
     )
@@ -59,12 +59,11 @@ def test_what_is_wrong_is_named(tmp_path, name, content, message):
         read_list(tmp_path / name)
 
 
-def test_records_that_are_not_usable_are_listed_beside_the_entries(tmp_path):
+def test_records_that_are_not_usable_come_beside_the_entries(tmp_path):
     (tmp_path / "list.csv").write_text("path,time,box\n1.jpg,1,\n2.jpg,soon,\n3.jpg,,wide\n4.jpg,4,\n")
-    entries, unreadable = read_list(tmp_path / "list.csv")
+    entries, skipped = read_list(tmp_path / "list.csv")
     assert [(entry.path.name, entry.time) for entry in entries] == [("1.jpg", 1.0), ("4.jpg", 4.0)]
-    assert {one.path for one in unreadable} == {tmp_path / "list.csv"}
-    assert [one.reason.split(":")[0] for one in unreadable] == ["row 2", "row 3"]
+    assert {one.where for one in skipped} == {"row 2", "row 3"}
 
 
 def test_mot_takes_pedestrians_and_names_tracks(tmp_path):

@@ -27,7 +27,8 @@ def add(commands: "Commands") -> None:
         nargs="+",
         type=Path,
         metavar="SOURCE",
-        help="a folder of MOT sequences (gt/gt.txt beside img1/), a COCO .json, or a CSV or Parquet list",
+        help="a folder of MOT sequences (gt/gt.txt beside img1/), a gt.txt or det.txt of one, a COCO .json, "
+        "or a CSV or Parquet list",
     )
     sub.add_argument(
         "--out",

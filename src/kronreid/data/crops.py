@@ -122,7 +122,7 @@ def _kept(row: Row, min_height: int, min_visibility: float) -> Record:
     if row.identity == "-1":
         return LeftOut("that show nobody (identity −1)")
     if row.box is None:
-        return Skipped(row.number, f"row {row.number}", "no box to cut out")
+        return Skipped(f"row {row.number}", "no box to cut out")
     if row.box[3] < min_height:
         return LeftOut(f"less than {min_height} pixels high")
     if row.visibility is not None and row.visibility < min_visibility:

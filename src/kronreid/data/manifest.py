@@ -20,10 +20,14 @@ from kronreid.errors import InputError
 NAME = "crops.csv"
 #: ``identity`` is the folder, ``person`` what the list says and ``scope`` where it is valid (see `Row`).
 COLUMNS = ("path", "identity", "camera", "time", "source", "frame", "frame_box", "person", "scope")
-#: Folders that no person gets: the layout ``folders`` gives three of them another meaning.
-RESERVED = (NAME, "train", "query", "gallery")
-#: Larger numbers of cameras are taken as names.
-LONGEST_NUMBER = 9
+#: Folders that no person gets: in data sets their names mean something else.
+RESERVED = (
+    *(NAME, "train", "train_all", "val", "test", "query", "gallery", "multi-query", "images"),
+    *("bounding_box_train", "bounding_box_test", "gt_bbox", "distractors_500k"),
+    *("mask_train_v2", "mask_test_v2", "images_labeled", "images_detected"),
+)
+#: Numbers with more digits are taken as names: those of pictures have 64 bits.
+LONGEST_NUMBER = 18
 #: Longer texts are replaced by their hash: CSV has a limit for a value.
 LONGEST_TEXT = 10_000
 
@@ -70,7 +74,7 @@ class Manifest:
         self.rows[row["path"]] = tuple(row.values())
         self._cameras.setdefault(row["camera"], int(number[1]))
         if folder:
-            self._folders.setdefault((row["scope"], row["person"]), folder)
+            self._folders.setdefault((row["scope"], _same(row["person"])), folder)
             self._taken.add(_folded(folder))
 
     def name(self, rows: Sequence[Row]) -> list[str]:
@@ -103,7 +107,7 @@ class Manifest:
         what = hashlib.sha256(f"{self._real_path(row.path)}\0{box}".encode("utf-8", "surrogatepass"))
         frame = row.attributes.get("frame")
         stem = f"{frame:06d}" if isinstance(frame, int) else _plain(row.path.stem)
-        stem = f"_{stem}" if re.match("c[0-9]", stem) else stem  # 1_c2… is a name of Market-1501
+        stem = f"_{stem}" if re.match("[cC][0-9]", stem) else stem  # 1_c2… is a name of Market-1501
         name = f"{self._cameras[camera]}_{stem}_{what.hexdigest()[:12]}.jpg"
         path = f"{folder}/{name}" if folder else name
         values = (
@@ -115,14 +119,14 @@ class Manifest:
 
     def _folder(self, person: str, scope: str) -> str:
         """A person's folder: ``MOT17-02-5`` for ``MOT17-02/5``, and ``-2`` after it if that is taken."""
-        known = self._folders.get((scope, person))
+        known = self._folders.get((scope, _same(person)))
         if known is None:
             plain, number = _plain(person), 1
             known = plain
             while _folded(known) in self._taken:
                 number += 1
                 known = f"{plain}-{number}"
-            self._folders[scope, person] = known
+            self._folders[scope, _same(person)] = known
             self._taken.add(_folded(known))
         return known
 
@@ -162,9 +166,8 @@ def _has_pictures(folder: Path) -> bool:
 
 
 def _camera(row: Row) -> str:
-    """A row's camera: what it says, else its source; 0 where it has neither. 07 is 7."""
-    camera = _text((row.camera if row.camera != "-1" else None) or row.source or "0")
-    return str(int(camera)) if camera.isdecimal() and len(camera) < 100 else camera
+    """A row's camera: what it says, else its source; 0 where it has neither."""
+    return _same(_text((row.camera if row.camera != "-1" else None) or row.source or "0"))
 
 
 def _plain(text: str) -> str:
@@ -174,8 +177,13 @@ def _plain(text: str) -> str:
 
 
 def _folded(folder: str) -> str:
-    """A folder's name as a file system compares it that does not tell capitals."""
-    return unicodedata.normalize("NFC", folder).casefold()
+    """A folder's name as a file system compares it that does not tell capitals, and a number as a number."""
+    return _same(unicodedata.normalize("NFC", folder).casefold())
+
+
+def _same(name: str) -> str:
+    """A person or a camera without the zeros before a number: 007 is 7."""
+    return str(int(name)) if name.isdecimal() and len(name) <= LONGEST_NUMBER else name
 
 
 def _text(text: str) -> str:

@@ -80,16 +80,3 @@ def text_to_path(text: str) -> Path:
     if text.startswith("file:///"):
         return Path(os.fsdecode(unquote_to_bytes(text.removeprefix("file://"))))
     return Path(text)
-
-
-@dataclass(frozen=True)
-class Unreadable:
-    """A picture, or a record of a list, that could not be added, and why in one line."""
-
-    path: Path
-    reason: str
-
-    @classmethod
-    def of(cls, path: Path, message: str) -> "Unreadable":
-        """From a message that names the file first, as those of `InputError` do."""
-        return cls(path, message.removeprefix(f"{path}: "))

@@ -21,7 +21,7 @@ from kronreid.data.images import find_pictures, open_rgb
 from kronreid.data.readers import FOLDER_NAME, MARKET_NAME, describe
 from kronreid.data.records import DISTRACTOR, JUNK, NO_CAMERA, UNKNOWN
 from kronreid.errors import InputError
-from kronreid.gallery.entries import Entry, Unreadable
+from kronreid.gallery.entries import Entry
 from kronreid.gallery.lists import LIST_SUFFIXES, read_list
 from kronreid.gallery.store import Store
 
@@ -39,6 +39,19 @@ class Embeds(Protocol):
     def embed(self, images: Any, batch_size: int = 64, progress: bool = False) -> np.ndarray:
         """(N, dimension) float32, L2-normalised."""
         ...
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """A picture, or a record of a list, that could not be added, and why in one line."""
+
+    path: Path
+    reason: str
+
+    @classmethod
+    def of(cls, path: Path, message: str) -> "Unreadable":
+        """From a message that names the file first, as those of `InputError` do."""
+        return cls(path, message.removeprefix(f"{path}: "))
 
 
 @dataclass
@@ -99,7 +112,7 @@ def entries_of(
                 unreadable.append(Unreadable.of(root, str(error)))
             else:
                 entries += listed
-                unreadable += skipped
+                unreadable += [Unreadable(root, str(record)) for record in skipped]
         elif categories:
             raise InputError(f"--category: {given} is no list with categories, as those of COCO and MOT are")
         elif root.is_dir():

@@ -6,13 +6,13 @@ from pathlib import Path
 
 from kronreid.data.lists import LIST_SUFFIXES, Record, Row, Skipped, collect, read_rows
 from kronreid.errors import InputError
-from kronreid.gallery.entries import Entry, Unreadable
+from kronreid.gallery.entries import Entry
 from kronreid.gallery.filters import parse_time
 
 __all__ = ["LIST_SUFFIXES", "read_list"]
 
 
-def read_list(path: Path, categories: Sequence[str] = ()) -> tuple[list[Entry], list[Unreadable]]:
+def read_list(path: Path, categories: Sequence[str] = ()) -> tuple[list[Entry], list[Skipped]]:
     """The entries of a CSV or Parquet list, a COCO or a MOT file: see `kronreid.data.lists.read_rows`.
 
     Args:
@@ -20,7 +20,7 @@ def read_list(path: Path, categories: Sequence[str] = ()) -> tuple[list[Entry], 
         categories: Categories of COCO and classes of MOT to take instead of people.
 
     Returns:
-        The entries, and the records that are not usable; each of these names the list and the record.
+        The entries, and the records that are not usable.
 
     Raises:
         InputError: The file is missing, is none of these, or none of its records is usable.
@@ -31,7 +31,7 @@ def read_list(path: Path, categories: Sequence[str] = ()) -> tuple[list[Entry], 
         Entry(row.path, row.box, row.camera, row.time, row.identity, row.source, row.attributes)
         for row in content.rows
     ]
-    return entries, [Unreadable(path, str(one)) for one in content.skipped]
+    return entries, content.skipped
 
 
 def _with_time(row: Row) -> Record:
@@ -39,4 +39,4 @@ def _with_time(row: Row) -> Record:
     try:
         return row if row.time is None else replace(row, time=parse_time(row.time))
     except InputError as error:
-        return Skipped(row.number, f"row {row.number}", str(error))
+        return Skipped(f"row {row.number}", str(error))

@@ -19,9 +19,9 @@ import pyarrow  # type: ignore[import-untyped]
 from tqdm import tqdm
 
 from kronreid.errors import InputError
-from kronreid.gallery.entries import Entry, Unreadable, path_to_text, text_to_path
+from kronreid.gallery.entries import Entry, path_to_text, text_to_path
 from kronreid.gallery.gallery import SETTLED_FROM, Gallery
-from kronreid.gallery.indexing import AddReport, entries_of
+from kronreid.gallery.indexing import AddReport, Unreadable, entries_of
 
 try:
     import ray

@@ -59,7 +59,7 @@ def test_what_the_flag_and_class_leave_out_is_counted(tmp_path: Path) -> None:
     assert [row.visibility for row in content.rows] == [0.25]
     path.write_text("1,6,1,1,9,9,1,3,1\n1,7,1,1,9,9,0,1,1\n")
     with pytest.raises(
-        InputError, match=r"gt\.txt: no boxes of people; left out are 1 of class 3 \(car\), 1 with"
+        InputError, match=r"gt\.txt: nothing in it is asked for; left out are 1 of class 3 \(car\), 1 with"
     ):
         read_rows(path)
 
@@ -72,6 +72,13 @@ def test_detections_are_of_nobody(tmp_path: Path, columns: str) -> None:
     (tmp_path / "S/det/det.txt").write_text(f"1,{columns}\n1,-1,1,1,9,9,0,-1,-1,-1\n")
     rows = read_rows(tmp_path / "S/det/det.txt").rows
     assert [(row.identity, row.box) for row in rows] == [(None, (9, 19, 30, 60)), (None, (0, 0, 9, 9))]
+
+
+def test_flags_of_classes_that_have_none_do_not_count(tmp_path: Path) -> None:
+    path = mot(tmp_path, "1,1,1,1,9,9,1,1,1\n1,2,1,1,9,9,0,1,1\n1,3,1,1,9,9,0,3,1\n1,4,1,1,9,9,0,7,1\n")
+    assert [row[2] for row in found(path)] == ["S/1"]
+    assert [row[2] for row in found(path, "car")] == ["S/3"]
+    assert [row[2] for row in found(path, "static person", "pedestrian")] == ["S/1", "S/4"]
 
 
 def test_tracks_count_from_0(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -49,7 +50,7 @@ def read_coco(path: Path, categories: Sequence[str] = ()) -> Iterator[Record]:
                 _row(path, number, annotation, images, pictures)
             )
         except InputError as error:
-            record = Skipped(number, _where(number, annotation), str(error))
+            record = Skipped(_where(number, annotation), str(error))
         records.append((str(record.path) if isinstance(record, Row) else "", record))
     pictures.tell()
     yield from (record for _, record in sorted(records, key=lambda one: one[0]))
@@ -95,7 +96,10 @@ def _number(value: Any) -> str | None:
     """An ``id`` as text; None where it is no number and no text."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
-    return label(value)
+    try:
+        return None if value in (math.inf, -math.inf) else label(value)
+    except InputError:  # it is text, but not valid Unicode
+        return None
 
 
 def _the_name(numbered: Mapping[str, _Numbered], number: str | None, what: str, name: str) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 from kronreid.data.images import SUFFIXES
 from kronreid.data.lists.categories import choose
 from kronreid.data.lists.files import is_folder, read_lines
-from kronreid.data.lists.rows import LARGEST, LeftOut, Record, Row, Skipped, box_of, shown, some_of
+from kronreid.data.lists.rows import LeftOut, Record, Row, Skipped, box_of, shown, some_of
 from kronreid.data.records import Box
 from kronreid.errors import InputError
 
@@ -42,6 +42,8 @@ CLASSES = dict(
 )
 #: A file is not numbered as MOT's classes are if more than one of so many boxes has another number.
 RARE = 20
+#: Larger whole numbers are not exact as floats.
+LARGEST_NUMBER = 2**53
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,8 @@ class _Line:
     @property
     def kind(self) -> int | None:
         """The class, if column 8 can be one."""
-        return int(self.rest[0]) if self.rest and self.rest[0] >= 0 and self.rest[0].is_integer() else None
+        fits = self.rest and 0 <= self.rest[0] <= LARGEST_NUMBER and self.rest[0].is_integer()
+        return int(self.rest[0]) if fits else None
 
     @property
     def visibility(self) -> float | None:
@@ -97,7 +100,7 @@ def read_mot(path: Path, categories: Sequence[str] = ()) -> Iterator[Record]:
         try:
             yield (classes.left_out(line, truth)) or _row(line, frames, classes.visibility(line, truth))
         except InputError as error:
-            yield Skipped(line.number, f"line {line.number}", str(error))
+            yield Skipped(f"line {line.number}", str(error))
 
 
 def _read(path: Path) -> tuple[list[_Line], list[Skipped]]:
@@ -110,7 +113,7 @@ def _read(path: Path) -> tuple[list[_Line], list[Skipped]]:
         try:
             lines.append(_line(number, text))
         except InputError as error:
-            skipped.append(Skipped(number, f"line {number}", str(error)))
+            skipped.append(Skipped(f"line {number}", str(error)))
     return lines, skipped
 
 
@@ -150,13 +153,10 @@ def _line(number: int, text: str) -> _Line:
 
 def _whole(text: str) -> int:
     """A whole number; some tools write 1.0."""
-    try:
-        return int(text)
-    except ValueError:
-        value = float(text)
-        if not value.is_integer() or abs(value) > LARGEST:
-            raise
-        return int(value)
+    value = float(text)
+    if not value.is_integer() or abs(value) > LARGEST_NUMBER:
+        raise ValueError
+    return int(value)
 
 
 def _row(line: _Line, frames: "_Frames", visibility: float | None) -> Row:
@@ -179,37 +179,34 @@ def _row(line: _Line, frames: "_Frames", visibility: float | None) -> Row:
 
 
 class _Classes:
-    """Which boxes of a file are of people."""
+    """Which boxes of a file are of people.
+
+    MOT gives flag 1 to pedestrians only. In a class that was asked for by name and has no flag 1, flags
+    therefore do not count.
+    """
 
     def __init__(self, path: Path, lines: Sequence[_Line], categories: Sequence[str]) -> None:
         self.wanted: set[int] | None = None
         self.names: dict[int, str] = {}
+        self.unflagged: set[int] = set()
         if not _has_classes(lines):
             if categories:
                 raise InputError(f"--category: {path} has no classes, all its boxes are people; leave it out")
             return
-        counts = Counter(line.kind for line in lines if line.kind is not None)
-        labels = path.parent / "labels.txt"
+        kinds = Counter(line.kind for line in lines if line.kind is not None)
+        labels = path.with_name("labels.txt")
         if labels.is_file():
-            names = [name.strip() for name in read_lines(labels)]
+            names = map(str.strip, read_lines(labels))
             self.names = {number: name for number, name in enumerate(names, start=1) if name}
-            known = {str(number): name for number, name in self.names.items()}
-        elif categories:
-            self.names = CLASSES
-            known = {str(number): CLASSES.get(number, str(number)) for number in sorted({*counts, *CLASSES})}
         else:
             self.names = CLASSES
-            strange = {number: count for number, count in counts.items() if number not in CLASSES}
-            if RARE * sum(strange.values()) > len(lines):
-                raise InputError(
-                    f"{path}: its classes {', '.join(map(str, sorted(counts)))} are not numbered as MOT's "
-                    "are (1 is a pedestrian); --category takes those that are people, or a file labels.txt "
-                    "beside it names them, one per line"
-                )
-            known = {str(number): name for number, name in CLASSES.items()}
-        self.wanted = {
-            int(number) for number in choose(labels if labels.is_file() else path, known, categories)
-        }
+            if not categories:
+                _must_be_mots(path, kinds)
+        known = {str(kind): str(kind) for kind in sorted(kinds)} if categories else {}
+        known.update((str(number), name) for number, name in self.names.items())
+        self.wanted = set(map(int, choose(labels if labels.is_file() else path, known, categories)))
+        if categories:
+            self.unflagged = kinds.keys() - {line.kind for line in lines if line.flag != 0}
 
     def left_out(self, line: _Line, truth: bool) -> LeftOut | None:
         """Why a line is not asked for; None where it is.
@@ -222,11 +219,26 @@ class _Classes:
                 raise InputError(f"class {line.rest[0] if line.rest else 'missing'}: a whole number expected")
             name = self.names.get(line.kind)
             return LeftOut(f"of class {line.kind}" + (f" ({name})" if name else ""))
-        return LeftOut("with flag 0") if truth and line.flag == 0 else None
+        counts = not truth or line.flag != 0 or line.kind in self.unflagged
+        return None if counts else LeftOut("with flag 0")
 
     def visibility(self, line: _Line, truth: bool) -> float | None:
         """How much of the person is visible, where the file says so."""
         return line.visibility if truth and self.wanted is not None else None
+
+
+def _must_be_mots(path: Path, kinds: Counter[int]) -> None:
+    """Check that a file numbers its classes as MOT does.
+
+    Raises:
+        InputError: Too many boxes are of other classes.
+    """
+    if RARE * sum(count for kind, count in kinds.items() if kind not in CLASSES) > kinds.total():
+        raise InputError(
+            f"{path}: its classes {', '.join(map(str, sorted(kinds)[:20]))} are not numbered as MOT's are (1 "
+            "is a pedestrian); --category takes those that are people, or a file labels.txt beside it names "
+            "them, one per line"
+        )
 
 
 def _has_classes(lines: Sequence[_Line]) -> bool:

@@ -52,12 +52,10 @@ class Skipped:
     """A record that cannot be used.
 
     Attributes:
-        number: Which record of the list, from 1.
-        where: The same in words, as ``row 3``, ``line 12`` or ``annotation 17``.
+        where: Which record, as ``row 3``, ``line 12`` or ``annotation 17``.
         reason: What is wrong with it, in one line.
     """
 
-    number: int
     where: str
     reason: str
 
@@ -109,14 +107,9 @@ def collect(path: Path, records: Iterable[Record]) -> ListContent:
         elif isinstance(record, Skipped):
             skipped.append(record)
         elif "\0" in str(record.path):
-            skipped.append(
-                Skipped(
-                    record.number, f"record {record.number}", f"path {shown(str(record.path))}: holds a NUL"
-                )
-            )
+            skipped.append(Skipped(f"record {record.number}", f"path {shown(str(record.path))}: holds a NUL"))
         else:
             rows.append(record)
-    skipped.sort(key=lambda one: one.number)
     if not rows:
         raise InputError(f"{path}: {_nothing(skipped, left_out)}")
     return ListContent(rows, skipped, left_out)
@@ -126,7 +119,7 @@ def _nothing(skipped: Sequence[Skipped], left_out: Counter[str]) -> str:
     """Why a list has no usable record."""
     if left_out:
         first = f"; {len(skipped):,} records are skipped, first {skipped[0]}" if skipped else ""
-        return f"no boxes of people; left out are {counted(left_out)}{first}"
+        return f"nothing in it is asked for; left out are {counted(left_out)}{first}"
     if not skipped:
         return "the list is empty"
     more = f" ({len(skipped) - 1:,} more records are skipped; none is usable)" if len(skipped) > 1 else ""

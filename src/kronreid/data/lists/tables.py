@@ -147,7 +147,7 @@ def _records(path: Path, rows: Iterator[_Values]) -> Iterator[Row | Skipped]:
                 raise row
             yield _row(number, folder, row)
         except InputError as error:
-            yield Skipped(number, f"row {number}", str(error))
+            yield Skipped(f"row {number}", str(error))
 
 
 def _row(number: int, folder: Path, row: Mapping[str, Any]) -> Row:

@@ -74,7 +74,7 @@ def _checked(row: Row, there: dict[Path, bool]) -> Record:
         reason = f"{row.path}: no such file"
     else:
         return row
-    return Skipped(row.number, f"row {row.number}", reason)
+    return Skipped(f"row {row.number}", reason)
 
 
 def _split(row: Row) -> str:
