@@ -1,7 +1,6 @@
 """``kronreid crop``: people out of full frames."""
 
 import argparse
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -66,7 +65,7 @@ def run(options: argparse.Namespace) -> None:
     _tell("skipped", boxes.skipped)
     _tell("failed", [f"{why} ({times} boxes)" if times > 1 else why for why, times in failed.most_common()])
     if boxes.left_out:
-        print(f"left out: {counted(boxes.left_out)}", file=sys.stderr)
+        print(f"  left out: {counted(boxes.left_out)}")
     print(
         f"{report.written:,} written, {report.existing:,} were there, {len(report.failed):,} failed, "
         f"{len(boxes.skipped):,} skipped: {options.out}, {report.people:,} people"
@@ -76,8 +75,8 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _tell(what: str, lines: Sequence[str], count: int = 5) -> None:
-    """The first of many problems, on stderr."""
+    """The first of many problems."""
     for line in lines[:count]:
-        print(f"{what}: {line}", file=sys.stderr)
+        print(f"  {what}: {line}")
     if len(lines) > count:
-        print(f"{what}: {len(lines) - count:,} more", file=sys.stderr)
+        print(f"  {what}: {len(lines) - count:,} more")

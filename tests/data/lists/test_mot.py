@@ -59,7 +59,7 @@ def test_what_the_flag_and_class_leave_out_is_counted(tmp_path: Path) -> None:
     assert [row.visibility for row in content.rows] == [0.25]
     path.write_text("1,6,1,1,9,9,1,3,1\n1,7,1,1,9,9,0,1,1\n")
     with pytest.raises(
-        InputError, match=r"gt\.txt: nothing in it is asked for; left out are 1 of class 3 \(car\), 1 with"
+        InputError, match=r"gt\.txt: no boxes left to use; left out are 1 of class 3 \(car\), 1 with"
     ):
         read_rows(path)
 

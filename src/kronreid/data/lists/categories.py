@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 PEOPLE = frozenset(
     (
         *("person", "persons", "people", "pedestrian", "pedestrians", "human", "humans"),
-        *("man", "men", "woman", "women", "boy", "girl", "child", "children"),
+        *("man", "men", "woman", "women", "boy", "boys", "girl", "girls", "child", "children"),
         *("rider", "riders", "person sitting", "sitting person", "other person"),
         *("人", "行人", "사람", "보행자"),
     )

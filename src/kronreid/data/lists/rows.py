@@ -119,7 +119,7 @@ def _nothing(skipped: Sequence[Skipped], left_out: Counter[str]) -> str:
     """Why a list has no usable record."""
     if left_out:
         first = f"; {len(skipped):,} records are skipped, first {skipped[0]}" if skipped else ""
-        return f"nothing in it is asked for; left out are {counted(left_out)}{first}"
+        return f"no boxes left to use; left out are {counted(left_out)}{first}"
     if not skipped:
         return "the list is empty"
     more = f" ({len(skipped) - 1:,} more records are skipped; none is usable)" if len(skipped) > 1 else ""
