@@ -43,7 +43,8 @@ milvus:
 
 install: $(VENV)/installed
 
-$(VENV)/installed: pyproject.toml constraints.txt
+# __init__.py holds the version, which the installed package keeps a copy of.
+$(VENV)/installed: pyproject.toml constraints.txt src/kronreid/__init__.py
 	$(PYTHON) -m venv $(VENV) || (echo "python3-venv is needed: apt-get install python3-venv" >&2; exit 1)
 	$(PIP) install --quiet --editable .
 	touch $@
