@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 import kronreid.evaluation
+from kronreid import __version__
 from kronreid.cli import main
 from kronreid.data.pedestrians import write_market1501
 
@@ -248,6 +249,13 @@ def test_bad_input_gets_one_line_and_status_2(
     assert said.startswith("kronreid: error: ")
     assert named in said
     assert sorted(path.name for path in tmp_path.rglob("*")) == before
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        run("--version")
+    assert end.value.code == 0
+    assert capsys.readouterr().out == f"kronreid {__version__}\n"
 
 
 def test_help_is_quick_and_complete() -> None:
