@@ -21,7 +21,7 @@ from kronreid.errors import InputError
 from kronreid.papers.render import number
 from kronreid.training.callbacks import HISTORY, read_history
 from kronreid.training.config import Config, read_config
-from kronreid.training.rows import changes
+from kronreid.training.records import changes
 
 #: Files of a run's folder, and the folder of what two runs make together.
 EVALUATION, POOLED, RERANKED = "evaluation.json", "evaluation-pooled.json", "reranked"

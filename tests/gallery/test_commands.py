@@ -74,6 +74,8 @@ def test_output_that_cannot_be_written_is_refused_before_the_work(run, crops, tm
         (["gallery", "update", "--set", "camera=2"], "no condition given"),
         (["gallery", "update", "--camera", "1", "--set", "camera"], "--set camera: key=value"),
         (["gallery", "update", "--camera", "1", "--set", "time=noon"], "time 'noon'"),
+        (["gallery", "info", "--collection", "2026_03_01"], "--collection '2026_03_01': a name has"),
+        (["search", "x.png", "--collection", "../people"], "--collection '../people': a name has"),
         (["search", "x.png", "--cache", "maps"], "--cache: keeps a matcher's work"),
     ],
 )

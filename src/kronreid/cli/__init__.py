@@ -6,7 +6,7 @@ import io
 import logging
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from kronreid import __version__
 from kronreid.cli import (
@@ -46,7 +46,14 @@ COMMANDS = (
 
 
 class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line, as every other error is said."""
+    """Says what is wrong in one line, as every other error is said, and names the help of its own command."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Complains of unknown arguments itself; argparse leaves that to the outermost parser."""
+        known, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return known, unknown
 
     def error(self, message: str) -> NoReturn:
         raise InputError(f"{message}; see '{self.prog} --help'")

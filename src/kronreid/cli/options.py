@@ -33,6 +33,30 @@ def add_categories(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_layout(parser: argparse.ArgumentParser) -> None:
+    """The option that says how a data set is laid out."""
+    parser.add_argument("--layout", metavar="NAME", help="how it is laid out, see docs/datasets.md (looks)")
+
+
+def add_split(parser: argparse.ArgumentParser) -> None:
+    """The option that chooses a division of a data set."""
+    parser.add_argument(
+        "--split", type=int, default=0, metavar="N", help="which of CUHK03's 20 divisions (0)"
+    )
+
+
+def add_changes(parser: argparse.ArgumentParser) -> None:
+    """The option that changes a config's options; the command reads the config with ``options.set``."""
+    parser.add_argument(
+        "--set",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="key=value",
+        help="change the config's options, like training.iterations=200",
+    )
+
+
 def add_gallery(parser: argparse.ArgumentParser) -> None:
     """The option that names a gallery."""
     parser.add_argument(

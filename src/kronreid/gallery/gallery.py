@@ -84,7 +84,8 @@ class Gallery:
         matcher: Looks again at the best candidates of a search.
         token: Credentials for a server, as ``user:password`` or an API key; without, those of MILVUS_TOKEN in
             the environment.
-        collection: Name of the collection, where one server holds several galleries.
+        collection: Name of the collection, where one server holds several galleries: at most 255 ASCII
+            letters, digits and underscores, no digit first.
         cache: Where the matcher's maps of candidates are kept for later searches.
 
     Raises:
