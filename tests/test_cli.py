@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 
 import kronreid.evaluation
+from kronreid import __version__
 from kronreid.cli import main, make_parser
 from kronreid.data.pedestrians import write_market1501
 from kronreid.data.readers import read
@@ -291,6 +292,13 @@ def test_bad_input_gets_one_line_and_status_2(
     assert said.startswith("kronreid: error: ")
     assert named in said
     assert sorted(path.name for path in tmp_path.rglob("*")) == before
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        run("--version")
+    assert end.value.code == 0
+    assert capsys.readouterr().out == f"kronreid {__version__}\n"
 
 
 def commands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:

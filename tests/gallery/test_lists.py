@@ -15,7 +15,8 @@ def test_csv_with_every_column(tmp_path):
         'a/1.jpg,3,1970-01-02,anna,monday,1,2,3,4,"{""track"": 7}",red\n'
         "/b.jpg,,,,,,,,,,\n"
     )
-    first, second = read_list(tmp_path / "list.csv")
+    (first, second), skipped = read_list(tmp_path / "list.csv")
+    assert skipped == []
     assert first == Entry(
         tmp_path / "a/1.jpg", (1, 2, 3, 4), "3", 86400.0, "anna", "monday", {"track": 7, "colour": "red"}
     )
@@ -30,7 +31,7 @@ def test_parquet_keeps_types(tmp_path):
         {"path": ["1.jpg", "2.jpg"], "camera": [3, None], "time": [1.5, None], "height_cm": [180, 175]}
     )
     parquet.write_table(table, tmp_path / "list.parquet")
-    first, second = read_list(tmp_path / "list.parquet")
+    (first, second), _ = read_list(tmp_path / "list.parquet")
     assert first == Entry(tmp_path / "1.jpg", camera="3", time=1.5, attributes={"height_cm": 180})
     assert second == Entry(tmp_path / "2.jpg", attributes={"height_cm": 175})
 
@@ -38,8 +39,12 @@ def test_parquet_keeps_types(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("list.csv", "file\n1.jpg\n", "row 1: no path"),
-        ("list.csv", "path,time\n1.jpg,\n2.jpg,soon\n", "row 2: time 'soon'"),
+        ("list.csv", "name\n1.jpg\n", "needs a column named path"),
+        (
+            "list.csv",
+            "path,time\n1.jpg,soon\n2.jpg,soon\n",
+            r"row 1: time 'soon'.* \(1 more records are skipped",
+        ),
         ("list.csv", "path,box\n1.jpg,wide\n", "row 1: box 'wide'"),
         ("list.csv", "path,attributes\n1.jpg,[1]\n", "row 1: attributes"),
         ("list.csv", "path\n1.jpg,2\n", "row 1: more values"),
@@ -54,14 +59,23 @@ def test_what_is_wrong_is_named(tmp_path, name, content, message):
         read_list(tmp_path / name)
 
 
+def test_records_that_are_not_usable_come_beside_the_entries(tmp_path):
+    (tmp_path / "list.csv").write_text("path,time,box\n1.jpg,1,\n2.jpg,soon,\n3.jpg,,wide\n4.jpg,4,\n")
+    entries, skipped = read_list(tmp_path / "list.csv")
+    assert [(entry.path.name, entry.time) for entry in entries] == [("1.jpg", 1.0), ("4.jpg", 4.0)]
+    assert {one.where for one in skipped} == {"row 2", "row 3"}
+
+
 def test_mot_takes_pedestrians_and_names_tracks(tmp_path):
     sequence = tmp_path / "MOT17-02"
     (sequence / "img1").mkdir(parents=True)
+    for frame in (1, 2):
+        (sequence / "img1" / f"{frame:06d}.jpg").touch()
     (sequence / "gt").mkdir()
     (sequence / "gt" / "gt.txt").write_text(
         "2,5,11,21,30,60,1,1,0.9\n1,5,10,20,30,60,1,1,1\n1,6,1,1,9,9,0,1,1\n1,7,1,1,9,9,1,3,1\n"
     )
-    entries = read_list(sequence / "gt" / "gt.txt")
+    entries, _ = read_list(sequence / "gt" / "gt.txt")
     assert [(e.path.name, e.box, e.identity) for e in entries] == [
         ("000001.jpg", (9, 19, 30, 60), "MOT17-02/5"),
         ("000002.jpg", (10, 20, 30, 60), "MOT17-02/5"),
@@ -74,6 +88,7 @@ def test_mot_takes_pedestrians_and_names_tracks(tmp_path):
 
 def test_coco_takes_persons(tmp_path):
     (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "f.jpg").touch()
     content = {
         "images": [{"id": 1, "file_name": "f.jpg"}],
         "categories": [{"id": 1, "name": "person"}, {"id": 2, "name": "dog"}],
@@ -83,7 +98,7 @@ def test_coco_takes_persons(tmp_path):
         ],
     }
     (tmp_path / "day.json").write_text(json.dumps(content))
-    (entry,) = read_list(tmp_path / "day.json")
+    ((entry,), _) = read_list(tmp_path / "day.json")
     assert entry == Entry(
         tmp_path / "images" / "f.jpg", (1, 2, 3, 4), source="day", attributes={"annotation": 8}
     )
@@ -96,4 +111,4 @@ def test_real_mot_sequences_are_read():
     files = sorted(Path(shared, "data", "mot17_mini").rglob("gt.txt"))
     assert files
     for file in files:
-        assert read_list(file)
+        assert read_list(file)[0]

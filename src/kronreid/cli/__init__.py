@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
+from kronreid import __version__
 from kronreid.cli import (
     crop,
     data,
@@ -87,6 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def make_parser() -> argparse.ArgumentParser:
     """The whole command line; README and docs show its use."""
     parser = Parser(prog="kronreid", description="Find a person again in pictures of people.")
+    parser.add_argument("--version", action="version", version=f"kronreid {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=Parser)
     for command in COMMANDS:
         command.add(commands)

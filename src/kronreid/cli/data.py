@@ -43,7 +43,7 @@ def check(options: argparse.Namespace) -> None:
 
     if options.json:
         folder_must_exist(options.json, "--json")
-    layouts = [options.layout] if options.layout else detect(options.root)
+    layouts = detect(options.root) if options.layout is None else [options.layout]
     found, errors = [], []  # of several layouts, some may be incomplete
     for layout in layouts:
         try:

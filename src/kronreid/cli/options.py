@@ -22,6 +22,17 @@ def add_command(commands: "Commands", name: str, run: Any, text: str) -> argpars
     return sub
 
 
+def add_categories(parser: argparse.ArgumentParser) -> None:
+    """The option that chooses boxes of COCO and MOT."""
+    parser.add_argument(
+        "--category",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="which categories of COCO and classes of MOT to take, by name or number (those that are people)",
+    )
+
+
 def add_layout(parser: argparse.ArgumentParser) -> None:
     """The option that says how a data set is laid out."""
     parser.add_argument("--layout", metavar="NAME", help="how it is laid out, see docs/datasets.md (looks)")

@@ -143,6 +143,7 @@ class Checked:
             "published": {part: vars(count) for part, count in self.published.items()},
             "junk": self.junk,
             "distractors": self.distractors,
+            "skipped": self.dataset.skipped,
             "remarks": list(self.remarks),
         }
 
@@ -234,6 +235,8 @@ def _remarks(dataset: ReIDDataset) -> list[str]:
             )
     if dataset.name == "dukemtmc":
         remarks.append("withdrawn by its owners in 2019: for comparison with published numbers only")
+    if dataset.skipped:
+        remarks.append(f"{dataset.skipped:,} rows of the list cannot be used")
     for part in ("train", "query", "gallery"):
         if not getattr(dataset, part):
             remarks.append(f"no {part} pictures")

@@ -1,7 +1,7 @@
 """What every reader of a data set returns: pictures with an identity and a camera."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
@@ -52,6 +52,7 @@ class ReIDDataset:
         gallery: Pictures to search in; identities do not occur in `train`.
         multi_query: More pictures of the query people, of which multi-query protocols average those of a
             query's camera: Market-1501's hand-drawn ``gt_bbox``. Empty where a data set has none.
+        skipped: How many records of its list cannot be used.
     """
 
     name: str
@@ -61,6 +62,7 @@ class ReIDDataset:
     query: tuple[Picture, ...]
     gallery: tuple[Picture, ...]
     multi_query: tuple[Picture, ...] = ()
+    skipped: int = field(default=0, kw_only=True)
 
 
 def identities(pictures: Sequence[Picture]) -> list[int]:

@@ -189,6 +189,7 @@ class Gallery:
         identity: Scalar | None = None,
         source: Scalar | None = None,
         attributes: Mapping[str, Any] | None = None,
+        categories: Sequence[str] = (),
         batch_size: int = 64,
         workers: int = 4,
         progress: bool = True,
@@ -205,6 +206,7 @@ class Gallery:
             identity: Who they show.
             source: Where they come from.
             attributes: More about all of them; JSON values by name.
+            categories: Categories of COCO and classes of MOT to take from lists instead of people.
             batch_size: Pictures per batch.
             workers: Threads that read and decode ahead.
             progress: Show a bar on a terminal.
@@ -223,13 +225,10 @@ class Gallery:
         }
         if time is not None:
             values["time"] = parse_time(time)
-        if isinstance(images, str | PathLike):
-            images = [images]
-        entries: list[Entry] = []
-        for given in images:
-            entries += [given] if isinstance(given, Entry) else entries_of(given)
+        entries, unreadable = entries_of(images, categories)
         described = list(filled(entries, values, json_values(attributes or {})))
         report = add_entries(self._store, embedder, described, batch_size, workers, progress)
+        report.unreadable[:0] = unreadable
         self.settle(report.added)
         return report
 

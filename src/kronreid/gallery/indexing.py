@@ -47,15 +47,15 @@ class Embeds(Protocol):
 
 @dataclass(frozen=True)
 class Unreadable:
-    """A picture that could not be added, and why in one line."""
+    """A picture, or a record of a list, that could not be added, and why in one line."""
 
     path: Path
     reason: str
 
     @classmethod
-    def of(cls, entry: Entry, message: str) -> "Unreadable":
+    def of(cls, path: Path, message: str) -> "Unreadable":
         """From a message that names the file first, as those of `InputError` do."""
-        return cls(entry.path, message.removeprefix(f"{entry.path}: "))
+        return cls(path, message.removeprefix(f"{path}: "))
 
 
 @dataclass
@@ -65,7 +65,7 @@ class AddReport:
     Attributes:
         added: Pictures that are new in the gallery.
         skipped_existing: Pictures whose content was there already.
-        unreadable: Those that could not be read, each with the reason.
+        unreadable: Those that could not be read, and unusable records of lists, each with the reason.
         seconds: How long it took.
     """
 
@@ -80,31 +80,65 @@ class AddReport:
         return (self.added + self.skipped_existing + len(self.unreadable)) / max(self.seconds, 1e-9)
 
 
-def entries_of(inputs: str | PathLike[str] | Iterable[str | PathLike[str]]) -> list[Entry]:
+def entries_of(
+    inputs: str | PathLike[str] | Iterable[str | PathLike[str] | Entry], categories: Sequence[str] = ()
+) -> tuple[list[Entry], list[Unreadable]]:
     """Files, folders with everything below them, patterns such as ``day1/*.jpg``, and lists: see `read_list`.
 
     Where there is no list, the files' names tell what they can.
 
+    Args:
+        inputs: One or several of them; entries stay as they are.
+        categories: Categories of COCO and classes of MOT to take instead of people.
+
+    Returns:
+        The entries, and the records of lists that are not usable.
+
     Raises:
-        InputError: A folder holds no picture, nothing fits a pattern, or a list cannot be read.
+        InputError: A folder holds no picture, nothing fits a pattern, there is nothing but lists that cannot
+            be read, or there are categories to choose from pictures.
     """
     if isinstance(inputs, str | PathLike):
         inputs = [inputs]
     entries: list[Entry] = []
-    for given in map(Path, inputs):
+    unreadable: list[Unreadable] = []
+    problems: list[InputError] = []
+    for given in _matched(inputs):
+        if isinstance(given, Entry):
+            entries.append(given)
+            continue
         root = given.absolute()
-        if root.is_dir():
+        if root.suffix.lower() in LIST_SUFFIXES and not root.is_dir():
+            try:
+                listed, skipped = read_list(root, categories)
+            except InputError as error:
+                problems.append(error)
+                unreadable.append(Unreadable.of(root, str(error)))
+            else:
+                entries += listed
+                unreadable += [Unreadable(root, str(record)) for record in skipped]
+        elif categories:
+            raise InputError(f"--category: {given} is no list with categories, as those of COCO and MOT are")
+        elif root.is_dir():
             entries += _entries_below(root)
-        elif root.suffix.lower() in LIST_SUFFIXES:
-            entries += read_list(root)
-        elif not root.exists() and any(sign in str(given) for sign in "*?["):
-            paths = matching(root)
-            if not paths:
-                raise InputError(f"{given}: no file fits this pattern")
-            entries += entries_of(paths)
         else:
             entries.append(metadata_from_name(root))
-    return entries
+    if problems and not entries:
+        raise problems[0]
+    return entries, unreadable
+
+
+def _matched(inputs: Iterable[str | PathLike[str] | Entry]) -> Iterator[Path | Entry]:
+    """What is there as it is, and the files that fit a pattern."""
+    for given in inputs:
+        path = given if isinstance(given, Entry) else Path(given)
+        if isinstance(path, Entry) or path.exists() or not any(sign in str(path) for sign in "*?["):
+            yield path
+            continue
+        found = matching(path.absolute())
+        if not found:
+            raise InputError(f"{given}: no file fits this pattern")
+        yield from found
 
 
 def _entries_below(root: Path) -> list[Entry]:
@@ -215,7 +249,7 @@ def prepare_batch(
     fresh: list[tuple[bytes, list[Entry]]] = []
     for group, content in zip(frames, readers.map(_read, [group[0].path for group in frames])):
         if isinstance(content, str):
-            prepared.unreadable += [Unreadable.of(entry, content) for entry in group]
+            prepared.unreadable += [Unreadable.of(entry.path, content) for entry in group]
         else:
             fresh.append((content, identified(group, content)))
     ids = {entry.id for _, group in fresh for entry in group}
@@ -234,7 +268,7 @@ def prepare_batch(
     for (_, group), crops in zip(wanted, readers.map(_decode, wanted)):
         for entry, crop in zip(group, crops):
             if isinstance(crop, str):
-                prepared.unreadable.append(Unreadable.of(entry, crop))
+                prepared.unreadable.append(Unreadable.of(entry.path, crop))
             else:
                 prepared.entries.append(entry)
                 prepared.images.append(crop)

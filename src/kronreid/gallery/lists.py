@@ -1,8 +1,10 @@
 """Lists of pictures as entries of a gallery."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from kronreid.data.lists import LIST_SUFFIXES, read_rows
+from kronreid.data.lists import LIST_SUFFIXES, Record, Row, Skipped, collect, read_rows
 from kronreid.errors import InputError
 from kronreid.gallery.entries import Entry
 from kronreid.gallery.filters import parse_time
@@ -10,17 +12,31 @@ from kronreid.gallery.filters import parse_time
 __all__ = ["LIST_SUFFIXES", "read_list"]
 
 
-def read_list(path: Path) -> list[Entry]:
+def read_list(path: Path, categories: Sequence[str] = ()) -> tuple[list[Entry], list[Skipped]]:
     """The entries of a CSV or Parquet list, a COCO or a MOT file: see `kronreid.data.lists.read_rows`.
 
+    Args:
+        path: The list.
+        categories: Categories of COCO and classes of MOT to take instead of people.
+
+    Returns:
+        The entries, and the records that are not usable.
+
     Raises:
-        InputError: The file is missing or is none of these; the message names the row.
+        InputError: The file is missing, is none of these, or none of its records is usable.
     """
-    entries = []
-    for row in read_rows(path).rows:
-        try:
-            time = parse_time(row.time) if row.time is not None else None
-        except InputError as error:
-            raise InputError(f"{path}: row {row.number}: {error}") from None
-        entries.append(Entry(row.path, row.box, row.camera, time, row.identity, row.source, row.attributes))
-    return entries
+    read = read_rows(path, categories)
+    content = collect(path, [*read.skipped, *map(_with_time, read.rows)])
+    entries = [
+        Entry(row.path, row.box, row.camera, row.time, row.identity, row.source, row.attributes)
+        for row in content.rows
+    ]
+    return entries, content.skipped
+
+
+def _with_time(row: Row) -> Record:
+    """The row with its time in seconds."""
+    try:
+        return row if row.time is None else replace(row, time=parse_time(row.time))
+    except InputError as error:
+        return Skipped(f"row {row.number}", str(error))
