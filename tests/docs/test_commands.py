@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from kronreid.cli import make_parser
 from kronreid.errors import InputError
 from kronreid.papers import row_names
 
-from .commands import PLACEHOLDER, code, commands, is_synopsis, lines, options, reading, ways
+from .commands import PLACEHOLDER, code, commands, is_synopsis, lines, options, parsers, reading, ways
 from .markdown import DOCUMENTS, ROOT, Piece, blocks, prose, spans
 from .shell import is_row
 
@@ -211,7 +212,7 @@ def messages(source: Path) -> Iterator[tuple[int, str]]:
 
 
 def test_messages_name_commands_and_options_that_there_are() -> None:
-    known = {option for parser in commands().values() for option in options(parser)} | {"--help"}
+    known = {option for parser in parsers(make_parser()) for option in options(parser)} | {"--help"}
     words = r"(?:--[a-z-]+|[A-Z]+)"
     looked_at = 0
     for source in SOURCES:
