@@ -43,7 +43,8 @@ from kronreid.data.readers import read
 from kronreid.data.records import ReIDDataset
 from kronreid.errors import InputError
 from kronreid.evaluation import evaluate_dataset
-from kronreid.models.inference import Matcher, load
+from kronreid.models.inference import Matcher
+from kronreid.models.loading import load
 from kronreid.models.storage import WEIGHTS
 from kronreid.training.config import Config, read_config
 from kronreid.training.rows import changes, row_name

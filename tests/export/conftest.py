@@ -8,8 +8,9 @@ from torch import nn
 
 from kronreid.data.images import find_pictures, open_rgb
 from kronreid.data.transforms import InputOptions, normalise, resize, to_tensor
-from kronreid.models.inference import Embedder, Matcher, load
+from kronreid.models.inference import Embedder, Matcher
 from kronreid.models.kpm import KPM
+from kronreid.models.loading import load
 from kronreid.models.storage import build, save
 
 SIZE = InputOptions(64, 32, mean=(0.4, 0.5, 0.6), std=(0.3, 0.2, 0.1))

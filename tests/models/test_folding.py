@@ -20,8 +20,9 @@ from kronreid.models.backbone import Backbone, BackboneOptions
 from kronreid.models.baselines import Concatenated
 from kronreid.models.folding import FoldedGlobalPooling, FoldedLocalPooling, fold, fold_batchnorm
 from kronreid.models.horeid import GlobalHierarchicalPooling, HOReID, LocalHierarchicalPooling
-from kronreid.models.inference import Embedder, load
+from kronreid.models.inference import Embedder
 from kronreid.models.kpm import KPM
+from kronreid.models.loading import load
 from kronreid.models.storage import build, save
 
 M = TypeVar("M", bound=nn.Module)

@@ -15,8 +15,9 @@ from kronreid.errors import InputError
 from kronreid.models.backbone import BackboneOptions
 from kronreid.models.baselines import Pooled
 from kronreid.models.horeid import HOReID
-from kronreid.models.inference import Embedder, EncodedMaps, Matcher, load, wrap
+from kronreid.models.inference import Embedder, EncodedMaps, Matcher
 from kronreid.models.kpm import KPM
+from kronreid.models.loading import load, wrap
 from kronreid.models.storage import build, save
 from kronreid.ops.blocks import PreparedMaps
 

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -14,17 +14,14 @@ from kronreid.data.records import Picture, ReIDDataset
 from kronreid.errors import InputError
 from kronreid.evaluation import protocols as rules
 from kronreid.evaluation.evaluate import Result, measure, reciprocal_scores
-from kronreid.evaluation.pairs import Matches, PairScores, rescored
+from kronreid.evaluation.pairs import PairScores, rescored
 from kronreid.evaluation.processes import gather_rows, processes, share
 from kronreid.evaluation.scores import Scores, VectorScores
 
+if TYPE_CHECKING:
+    from kronreid.models.protocols import Embeds, Matches
+
 log = logging.getLogger(__name__)
-
-
-class Embeds(Protocol):
-    """What turns pictures into vectors: an embedder, or a matcher by its own pooled features."""
-
-    def embed(self, images: Any, batch_size: int = ..., progress: bool = ...) -> np.ndarray: ...
 
 
 def evaluate_dataset(
@@ -73,7 +70,7 @@ def evaluate_dataset(
     if matcher_weight is None:
         matcher_weight = 1.0 if matcher is None else 0.5
     if matcher is None and hasattr(embedder, "score_lists"):
-        matcher = cast(Matches, embedder)
+        matcher = cast("Matches", embedder)
     if embedder is None and matcher is None:
         raise InputError("embedder: give an embedder or a matcher")
     if not 0 <= matcher_weight <= 1:
@@ -91,7 +88,7 @@ def evaluate_dataset(
             )
         scores = PairScores(matcher, task, images, pictures_in_memory, batch_size, progress)
     else:
-        first_stage = cast(Embeds, matcher if embedder is None else embedder)
+        first_stage = cast("Embeds", matcher if embedder is None else embedder)
         vectors = _embed_shared(first_stage, images, batch_size, progress)
         scores = VectorScores(vectors, vectors[:0], task)
         if k_reciprocal:

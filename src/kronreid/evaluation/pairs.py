@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import OrderedDict
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -18,25 +18,10 @@ from kronreid.evaluation.protocols import Task
 from kronreid.evaluation.rerank import stable_top
 from kronreid.evaluation.scores import Scores
 
+if TYPE_CHECKING:
+    from kronreid.models.protocols import Matches
+
 ABOVE_ALL = 4.0  # first-stage scores of unit vectors stay below: cosine <= 1, minus a distance <= 0
-
-
-class Matches(Protocol):
-    """What scores pairs of pictures, see `kronreid.models.inference.Matcher`."""
-
-    def embed(self, images: Any, batch_size: int = ..., progress: bool = ...) -> np.ndarray: ...
-
-    def encode(self, images: Any, batch_size: int = ..., progress: bool = ...) -> Any:
-        """Encoded maps: they have a length and can be indexed by an int64 tensor."""
-        ...
-
-    def logits(self, query: Any, candidates: Any) -> Tensor:
-        """(Q, G) logits of every query against every candidate."""
-        ...
-
-    def score_lists(self, query: Any, candidates: Any, lists: Tensor) -> Tensor:
-        """(Q, K) logits of every query against its own K of the candidates."""
-        ...
 
 
 class EncodedPictures:

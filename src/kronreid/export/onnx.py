@@ -20,13 +20,14 @@ from tqdm import tqdm
 
 from kronreid.data.pedestrians import draw
 from kronreid.data.transforms import InputOptions
-from kronreid.errors import InputError
+from kronreid.errors import InputError, one_line
 from kronreid.export.graphs import EmbedderGraph, EncoderGraph, ScorerGraph
+from kronreid.models import MODELS
 from kronreid.models.folding import fold
-from kronreid.models.inference import Embedder, Matcher, wrap
+from kronreid.models.inference import Embedder, Matcher
 from kronreid.models.kpm import KPM
+from kronreid.models.loading import wrap
 from kronreid.models.onnx import SEAL, WRITER, OnnxEmbedder, load_onnx, seal
-from kronreid.models.storage import MODELS
 from kronreid.ops.sketch import CountSketch
 
 #: The set of operators: the oldest that the exporter writes without converting, which most runtimes have.
@@ -193,8 +194,7 @@ def _trace(plan: _Plan) -> Any:
             while cause.__cause__ is not None:
                 cause = cause.__cause__
             raise InputError(
-                f"the {plan.kind} cannot be exported to ONNX: {type(cause).__name__}: "
-                f"{' '.join(str(cause).split())[:300]}"
+                f"the {plan.kind} cannot be exported to ONNX: {type(cause).__name__}: {one_line(cause)[:300]}"
             ) from error
     assert written is not None
     return written.model_proto

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from itertools import groupby
 from os import PathLike
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -25,20 +25,12 @@ from kronreid.gallery.entries import Entry
 from kronreid.gallery.lists import LIST_SUFFIXES, read_list
 from kronreid.gallery.store import Store
 
+if TYPE_CHECKING:
+    from kronreid.models.protocols import Embeds
+
 #: Larger pictures are halved until they are below this, so that a batch of photographs fits in memory; what
 #: is left is still several times the input of any network here.
 ENOUGH_PIXELS = 4_000_000
-
-
-class Embeds(Protocol):
-    """What a gallery asks of an embedder; `kronreid.load` gives one."""
-
-    dimension: int
-    fingerprint: str
-
-    def embed(self, images: Any, batch_size: int = 64, progress: bool = False) -> np.ndarray:
-        """(N, dimension) float32, L2-normalised."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -126,7 +118,7 @@ def _is_folder_name(name: str) -> bool:
 
 def add_entries(
     store: Store,
-    embedder: Embeds,
+    embedder: "Embeds",
     entries: Sequence[Entry],
     batch_size: int = 64,
     workers: int = 4,

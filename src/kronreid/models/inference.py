@@ -1,4 +1,4 @@
-"""Models as people use them: `load` one, then `embed`, `score` or `explain` pictures."""
+"""Models as people use them: they `embed`, `score` or `explain` pictures. `kronreid.load` opens one."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import numpy as np
 import torch
@@ -18,16 +18,10 @@ from tqdm import tqdm
 from kronreid.data.images import ImageLike, as_list, open_rgb
 from kronreid.data.transforms import InputOptions, normalise, resize, to_tensor
 from kronreid.errors import InputError
-from kronreid.models.folding import fold
-from kronreid.models.hub import download, is_hub_id
 from kronreid.models.kpm import KPM
 from kronreid.models.scoring import logits_of_all, logits_of_lists, prepare_scales
-from kronreid.models.storage import load_folder, one_line
 from kronreid.ops.blocks import PreparedMaps
 from kronreid.ops.matching import correspondence
-
-if TYPE_CHECKING:
-    from kronreid.models.onnx import OnnxOptions
 
 
 @dataclass
@@ -321,55 +315,3 @@ class Matcher(_Network):
             beta = correspondence(scale.maps[:1], scale.maps[1:], self.model.temperature)[0].cpu().numpy()
             scales.append(ScaleExplanation(beta, attention[0], attention[1], height, width))
         return Explanation(probability, scales, np.asarray(pictures[0]), np.asarray(pictures[1]))
-
-
-def wrap(model: nn.Module, input_options: InputOptions, fingerprint: str = "") -> Embedder | Matcher:
-    """A network with the face that fits it."""
-    if isinstance(model, KPM):
-        return Matcher(model, input_options, fingerprint)
-    return Embedder(model, input_options, fingerprint)
-
-
-def load(
-    path: str | Path, device: str | None = None, folded: bool = True, onnx: "OnnxOptions | None" = None
-) -> Embedder | Matcher:
-    """Open a trained model.
-
-    Args:
-        path: A model or run folder (`config.json` and `model.safetensors`), an ``.onnx`` file, or the id of
-            a model folder on the Hugging Face hub: ``org/name`` or ``org/name@revision``.
-        device: Where it computes; None takes a GPU if there is one.
-        folded: Give the network its inference form (`kronreid.models.folding`): the same answers, sooner.
-            Switch it off to look at, train or save the network itself, the attribute `model`.
-        onnx: What the graph of someone else's ``.onnx`` file does not say; None reads ``model.onnx.json``
-            beside it, and takes ImageNet's mean and std in RGB where there is none.
-
-    Raises:
-        InputError: There is no such model, or it is incomplete or damaged; the message names the file. Or
-            there is no such device.
-
-    Example:
-        >>> embedder = kronreid.load("runs/horeid")
-        >>> embedder = kronreid.load("osnet.onnx", onnx=OnnxOptions(colours="bgr"))
-    """
-    folder = Path(path)
-    if folder.suffix.lower() == ".onnx" and not folder.is_dir():
-        from kronreid.models.onnx import load_onnx  # built upon Embedder
-
-        return load_onnx(folder, onnx, device)
-    if onnx is not None:
-        raise InputError(f"{path}: is no .onnx file: it knows its own mean, std and outputs")
-    if not folder.is_dir():
-        if folder.exists() or not is_hub_id(str(path)):
-            raise InputError(f"{path}: no such model folder, and no .onnx file or hub id (org/name)")
-        folder = download(str(path))
-    model, input_options, fingerprint = load_folder(folder)
-    if folded:
-        model = fold(model)
-    try:
-        model = model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    except (AssertionError, RuntimeError) as error:  # no such kind of device, or none of it here
-        raise InputError(f"device {device}: cannot be used ({one_line(error)})") from None
-    tool = wrap(model, input_options, fingerprint)
-    tool.path = folder.resolve()
-    return tool

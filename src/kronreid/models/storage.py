@@ -15,18 +15,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from kronreid.data.transforms import InputOptions
-from kronreid.errors import InputError
-from kronreid.models.baselines import Concatenated, Pooled
-from kronreid.models.horeid import HOReID
-from kronreid.models.kpm import KPM
-
-#: A model's `name` in a config, and its class. Its options are the constructor's arguments.
-MODELS: dict[str, type[nn.Module]] = {
-    "horeid": HOReID,
-    "pooled": Pooled,
-    "kpm": KPM,
-    "concatenated": Concatenated,
-}
+from kronreid.errors import InputError, one_line
+from kronreid.models import MODELS
 
 T = TypeVar("T")
 
@@ -74,11 +64,6 @@ def check_options(values: dict[str, Any], groups: Iterable[str], source: str) ->
             raise InputError(f"{source}: {name} has no value; leave it out to take the default")
         if name in groups and not isinstance(value, dict):
             raise InputError(f"{source}: {name}: {value!r} is given where options by name are expected")
-
-
-def one_line(error: Exception) -> str:
-    """The gist of a many-line parser message."""
-    return " ".join(str(error).split())
 
 
 def save(

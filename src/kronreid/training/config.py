@@ -18,8 +18,9 @@ import jsonargparse
 import yaml
 
 from kronreid.data.transforms import AugmentOptions, InputOptions
-from kronreid.errors import InputError
-from kronreid.models.storage import MODELS, build, check_options, one_line
+from kronreid.errors import InputError, one_line
+from kronreid.models import MODELS
+from kronreid.models.storage import build, check_options
 
 
 @dataclass(frozen=True)

@@ -23,10 +23,9 @@ from kronreid.data.samplers import (
     TrainingPictures,
 )
 from kronreid.data.transforms import TrainTransform
-from kronreid.errors import InputError
+from kronreid.errors import InputError, one_line
 from kronreid.evaluation import dataset_task
 from kronreid.models.kpm import KPM
-from kronreid.models.storage import one_line
 from kronreid.training.callbacks import CHECKPOINT, RunFolder, mean_of_weights
 from kronreid.training.config import Config, build_model, to_yaml
 from kronreid.training.hard import HardIdentitySearch
