@@ -39,8 +39,7 @@ def settle(model: nn.Module, images: torch.Tensor) -> None:
             for layer in model.classifier.modules():
                 if isinstance(layer, nn.Linear):
                     nn.init.normal_(layer.weight, 0, 0.1)
-            scales = model.encode(images)[1]
-            model(scales, *torch.triu_indices(len(images), len(images), 1))
+            model(model.encode(images), *torch.triu_indices(len(images), len(images), 1))
         else:
             model(images)
     model.eval()

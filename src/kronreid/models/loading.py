@@ -10,14 +10,14 @@ from kronreid.errors import InputError, one_line
 from kronreid.models.folding import fold
 from kronreid.models.hub import download, is_hub_id
 from kronreid.models.inference import Embedder, Matcher
-from kronreid.models.kpm import KPM
 from kronreid.models.onnx import OnnxOptions, load_onnx
+from kronreid.models.pairs import PairModel
 from kronreid.models.storage import load_folder
 
 
 def wrap(model: nn.Module, input_options: InputOptions, fingerprint: str = "") -> Embedder | Matcher:
     """A network with the face that fits it: a pair model's or an embedding model's."""
-    if isinstance(model, KPM):
+    if isinstance(model, PairModel):
         return Matcher(model, input_options, fingerprint)
     return Embedder(model, input_options, fingerprint)
 

@@ -22,7 +22,6 @@ class Embeds(Protocol):
 
     def embed(self, images: Any, batch_size: int = ..., progress: bool = ...) -> np.ndarray:
         """(N, dimension) float32, L2-normalised."""
-        ...
 
 
 class Matches(Embeds, Protocol):
@@ -30,20 +29,15 @@ class Matches(Embeds, Protocol):
 
     def encode(self, images: Any, batch_size: int = ..., progress: bool = ...) -> Any:
         """What comparing needs of each picture; it has a length and can be indexed by an int64 tensor."""
-        ...
 
     def logits(self, query: Any, candidates: Any) -> Tensor:
         """(Q, G) logits of every encoded query against every encoded candidate."""
-        ...
 
     def score_lists(self, query: Any, candidates: Any, lists: Tensor) -> Tensor:
         """(Q, K) logits of every encoded query against its own K of the candidates."""
-        ...
 
     def score(self, query: Any, candidates: Any, progress: bool = ...) -> np.ndarray:
         """(Q, G) float32 probabilities of the same person."""
-        ...
 
     def explain(self, a: Any, b: Any) -> Any:
         """Why two pictures match."""
-        ...
