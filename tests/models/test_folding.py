@@ -20,8 +20,9 @@ from kronreid.models.backbone import Backbone, BackboneOptions
 from kronreid.models.baselines import Concatenated
 from kronreid.models.folding import FoldedGlobalPooling, FoldedLocalPooling, fold, fold_batchnorm
 from kronreid.models.horeid import GlobalHierarchicalPooling, HOReID, LocalHierarchicalPooling
-from kronreid.models.inference import Embedder, load
+from kronreid.models.inference import Embedder
 from kronreid.models.kpm import KPM
+from kronreid.models.loading import load
 from kronreid.models.storage import build, save
 
 M = TypeVar("M", bound=nn.Module)
@@ -220,11 +221,10 @@ def test_kpm(images: Tensor) -> None:
     nn.init.normal_(kpm.classifier.weight, 0, 0.1)
     folded = fold(kpm)
     with torch.no_grad():
-        pooled, scales = kpm.encode(images)
-        folded_pooled, folded_scales = folded.encode(images)
-    assert distance(folded_pooled, pooled) < 1e-5
-    assert len(scales) == 3
-    for scale, folded_scale in zip(scales, folded_scales, strict=True):
+        pictures, folded_pictures = kpm.encode(images), folded.encode(images)
+    assert distance(folded_pictures.pooled, pictures.pooled) < 1e-5
+    assert len(pictures.scales) == 3
+    for scale, folded_scale in zip(pictures.scales, folded_pictures.scales, strict=True):
         assert scale.weight is not None
         assert folded_scale.weight is not None
         assert distance(folded_scale.maps, scale.maps) < 1e-5
@@ -232,8 +232,7 @@ def test_kpm(images: Tensor) -> None:
     assert norms(folded) == 0
     index = torch.tensor([0, 1, 2]), torch.tensor([3, 4, 5])
     with torch.no_grad():
-        logits = kpm(scales, *index)
-        folded_logits = folded(folded_scales, *index)
+        logits, folded_logits = kpm(pictures, *index), folded(folded_pictures, *index)
     assert logits.std() > 1e-3
     torch.testing.assert_close(folded_logits, logits, rtol=1e-3, atol=1e-3)
 
