@@ -3,6 +3,7 @@
 import csv
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import yaml
 from safetensors.torch import load_file
 
 import kronreid
+from kronreid.cli import main
 from kronreid.data.pedestrians import write_market1501
 from kronreid.data.readers import read
 from kronreid.data.samplers import PKBatchSampler
@@ -277,6 +279,25 @@ def test_data_that_do_not_fit_leave_nothing_behind(tmp_path: Path, root: Path) -
     with pytest.raises(InputError, match="6 identities"):
         train(make_config(values), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_damaged_picture_is_one_line_whatever_process_reads_it(
+    tmp_path: Path, root: Path, workers: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(root, tmp_path / "data")
+    damaged = sorted((tmp_path / "data" / "bounding_box_train").iterdir())
+    for path in damaged:
+        path.write_bytes(path.read_bytes()[:300])
+    (tmp_path / "small.yaml").write_text(yaml.safe_dump({**SMALL, "model": MODELS["horeid"]}))
+    paths = [str(tmp_path / name) for name in ("small.yaml", "data", "run")]
+    config, data, out = paths
+    assert main(["train", config, "--data", data, "--out", out, "--set", f"data.workers={workers}"]) == 2
+    (line,) = [line for line in capfd.readouterr().err.splitlines() if "Warning" not in line]
+    assert line.startswith("kronreid: error: ")
+    assert line.removeprefix("kronreid: error: ").partition(": the picture is damaged")[0] in map(
+        str, damaged
+    )
 
 
 def test_it_can_be_the_first_import() -> None:
