@@ -1,6 +1,8 @@
 """The command line: its contract, and one line with exit status 2 for every kind of bad input."""
 
 import json
+import os
+import stat
 import struct
 import subprocess
 import sys
@@ -92,6 +94,22 @@ def test_evaluate_in_bfloat16(
     networks = precision == "bf16"
     assert used == {"Embedder": (networks, None), "Matcher": (networks, torch.bfloat16)}
     assert 0 <= json.loads(file.read_text())["mAP"] <= 1
+
+
+def test_what_commands_write_can_be_read_by_whom_the_umask_lets(home: Path, tmp_path: Path) -> None:
+    out, (a, b, *_) = tmp_path / "out", pictures(home)
+    (tmp_path / "frames.csv").write_text(f"path,identity,camera,x,y,w,h\n{a},1,1,0,0,30,60\n")
+    before = os.umask(0o027)
+    try:
+        out.mkdir()
+        assert run("summary", home / "horeid", "--json", out / "summary.json") == 0
+        assert run("match", a, b, "--matcher", home / "kpm", "--png", out / "why.png") == 0
+        assert run("crop", tmp_path / "frames.csv", "--out", out / "crops") == 0
+    finally:
+        os.umask(before)
+    modes = {path: (path.is_dir(), stat.S_IMODE(path.stat().st_mode)) for path in [out, *out.rglob("*")]}
+    assert len(modes) == 6
+    assert set(modes.values()) == {(True, 0o750), (False, 0o640)}
 
 
 def test_odd_metadata_stop_no_command(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
