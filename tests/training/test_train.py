@@ -8,7 +8,10 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import pytest
@@ -28,6 +31,8 @@ from kronreid.training.callbacks import CHECKPOINT, HISTORY, mean_of_weights
 from kronreid.training.config import Config, make_config
 from kronreid.training.hard import HardIdentitySearch
 from kronreid.training.train import TrainingData, lightning_module, train
+
+Running: TypeAlias = Callable[..., AbstractContextManager[subprocess.Popen]]
 
 SMALL = {
     "input": {"height": 64, "width": 32},
@@ -322,15 +327,15 @@ def command(root: Path, out: Path, *changes: str) -> list[str]:
     return [*start, "--data", str(root), "--out", str(out), "--set", *changes]
 
 
-def test_control_c_leaves_a_run_that_can_be_resumed(tmp_path: Path, root: Path) -> None:
+def test_control_c_leaves_a_run_that_can_be_resumed(tmp_path: Path, root: Path, running: Running) -> None:
     out = tmp_path / "run"
     changes = ("training.iterations=4000", "training.evaluate_every=0")
-    process = subprocess.Popen(command(root, out, *changes), stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 120
-    while not (out / CHECKPOINT).exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
+    with running(command(root, out, *changes), stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 120
+        while not (out / CHECKPOINT).exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "Traceback" not in said
     assert "stopped" in said
@@ -347,7 +352,7 @@ def test_control_c_leaves_a_run_that_can_be_resumed(tmp_path: Path, root: Path) 
     assert len(losses(out)) == done + 1
 
 
-def test_two_processes_train_one_model(tmp_path: Path, root: Path) -> None:
+def test_two_processes_train_one_model(tmp_path: Path, root: Path, running: Running) -> None:
     """The losses of two processes' shares differ from one process's only by BatchNorm's smaller batches.
 
     So it is with batches of identities that look alike, and with a table of features.
@@ -355,14 +360,10 @@ def test_two_processes_train_one_model(tmp_path: Path, root: Path) -> None:
     out = tmp_path / "run"
     sections = {"batch": {"hard_identities": 1}, "loss": {"oim": 0.02}}
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("PL_", "LOCAL_"))}
-    run = subprocess.run(
-        command(root, out, "training.devices=2", "batch.hard_identities=1", "loss.oim=0.02"),
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
-    assert run.returncode == 0, run.stderr
+    changes = ("training.devices=2", "batch.hard_identities=1", "loss.oim=0.02")
+    with running(command(root, out, *changes), env=environment, stderr=subprocess.PIPE, text=True) as process:
+        _, said = process.communicate(timeout=240)
+    assert process.returncode == 0, said
     rows = losses(out)
     assert len(rows) == 4
     train(small(root, sections=sections), tmp_path / "single")
