@@ -40,10 +40,11 @@ def test_names_tell_camera_and_identity(name, camera, identity):
 
 
 def test_files_folders_and_patterns(crops):
-    everything = entries_of(crops)
+    everything, skipped = entries_of(crops)
+    assert skipped == []
     assert len(everything) == 20
-    assert entries_of([f"{crops}/*_c2*.png"]) == [e for e in everything if e.camera == "2"]
-    assert entries_of(everything[0].path) == everything[:1]
+    assert entries_of([f"{crops}/*_c2*.png"]) == ([e for e in everything if e.camera == "2"], [])
+    assert entries_of(everything[0].path) == (everything[:1], [])
 
 
 def test_nothing_found_is_said(tmp_path):

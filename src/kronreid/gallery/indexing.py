@@ -4,7 +4,7 @@ import hashlib
 import io
 import time
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import groupby
@@ -20,8 +20,9 @@ from kronreid.data.images import crop as cut
 from kronreid.data.images import find_pictures, open_rgb
 from kronreid.data.readers import FOLDER_NAME, MARKET_NAME, describe
 from kronreid.data.records import DISTRACTOR, JUNK, NO_CAMERA, UNKNOWN
+from kronreid.data.values import picture_path
 from kronreid.errors import InputError
-from kronreid.gallery.entries import Entry
+from kronreid.gallery.entries import Entry, checked, known
 from kronreid.gallery.lists import LIST_SUFFIXES, read_list
 from kronreid.gallery.store import Store
 
@@ -43,7 +44,7 @@ class Embeds(Protocol):
 
 @dataclass(frozen=True)
 class Unreadable:
-    """A picture that could not be added, and why in one line."""
+    """A picture, or a record of a list, that could not be added, and why in one line."""
 
     path: Path
     reason: str
@@ -61,7 +62,7 @@ class AddReport:
     Attributes:
         added: Pictures that are new in the gallery.
         skipped_existing: Pictures whose content was there already.
-        unreadable: Those that could not be read, each with the reason.
+        unreadable: Those that could not be read or stored, each with the reason; also records of lists.
         seconds: How long it took.
     """
 
@@ -76,10 +77,47 @@ class AddReport:
         return (self.added + self.skipped_existing + len(self.unreadable)) / max(self.seconds, 1e-9)
 
 
-def entries_of(inputs: str | PathLike[str] | Iterable[str | PathLike[str]]) -> list[Entry]:
+def described(
+    images: str | PathLike[str] | Iterable[str | PathLike[str] | Entry], **values: Any
+) -> tuple[list[Entry], list[Unreadable]]:
+    """Pictures as they will be stored.
+
+    Args:
+        images: As `Gallery.add` takes them.
+        values: What is known of all of them, as `Gallery.add` takes it: None says nothing, "" that it is not
+            known.
+
+    Returns:
+        Their entries, and those that cannot be stored: each with the reason.
+
+    Raises:
+        InputError: One of `values` cannot be stored, or what `entries_of` raises.
+    """
+    changes = known(**{name: value for name, value in values.items() if value is not None})
+    if isinstance(images, str | PathLike):
+        images = [images]
+    found: list[Entry] = []
+    unreadable: list[Unreadable] = []
+    for given in images:
+        entries, skipped = ([given], []) if isinstance(given, Entry) else entries_of(given)
+        unreadable += skipped
+        for entry in entries:
+            try:
+                found.append(checked(entry, changes))
+            except InputError as error:
+                unreadable.append(Unreadable.of(entry, str(error)))
+    return found, unreadable
+
+
+def entries_of(
+    inputs: str | PathLike[str] | Iterable[str | PathLike[str]],
+) -> tuple[list[Entry], list[Unreadable]]:
     """Files, folders with everything below them, patterns such as ``day1/*.jpg``, and lists: see `read_list`.
 
     Where there is no list, the files' names tell what they can.
+
+    Returns:
+        The entries, and the records of lists that were skipped.
 
     Raises:
         InputError: A folder holds no picture, nothing fits a pattern, or a list cannot be read.
@@ -87,20 +125,25 @@ def entries_of(inputs: str | PathLike[str] | Iterable[str | PathLike[str]]) -> l
     if isinstance(inputs, str | PathLike):
         inputs = [inputs]
     entries: list[Entry] = []
-    for given in map(Path, inputs):
+    unreadable: list[Unreadable] = []
+    for given in map(picture_path, inputs):
         root = given.absolute()
         if root.is_dir():
             entries += [metadata_from_name(path, root) for path in find_pictures(root)]
         elif root.suffix.lower() in LIST_SUFFIXES:
-            entries += read_list(root)
+            listed, skipped = read_list(root)
+            entries += listed
+            unreadable += [Unreadable(root, str(record)) for record in skipped]
         elif not root.exists() and any(sign in str(given) for sign in "*?["):
             paths = sorted(Path(root.anchor).glob(str(root.relative_to(root.anchor))))
             if not paths:
                 raise InputError(f"{given}: no file fits this pattern")
-            entries += entries_of(paths)
+            below, skipped_below = entries_of(paths)
+            entries += below
+            unreadable += skipped_below
         else:
             entries.append(metadata_from_name(root))
-    return entries
+    return entries, unreadable
 
 
 def metadata_from_name(path: Path, root: Path | None = None) -> Entry:
@@ -314,11 +357,3 @@ def unit(vectors: np.ndarray) -> np.ndarray:
     """Rows of length one, float32: whatever an embedder gives, the database holds cosines."""
     vectors = np.asarray(vectors, np.float32)
     return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
-
-
-def filled(
-    entries: Iterable[Entry], values: Mapping[str, Any], attributes: Mapping[str, Any]
-) -> Iterator[Entry]:
-    """Entries with the given fields in place of what their names told, and attributes added."""
-    for entry in entries:
-        yield replace(entry, **values, attributes={**entry.attributes, **attributes})

@@ -22,7 +22,7 @@ from pymilvus import DataType, MilvusClient, MilvusException
 from pymilvus.client.types import LoadState
 
 from kronreid.errors import InputError
-from kronreid.gallery.entries import Entry
+from kronreid.gallery.entries import FIELDS, LONGEST_TEXT, Entry
 from kronreid.gallery.filters import quote
 
 log = logging.getLogger(__name__)
@@ -32,7 +32,6 @@ log = logging.getLogger(__name__)
 logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
 logging.getLogger("milvus_lite").addHandler(logging.NullHandler())
 
-FIELDS = ["id", "path", "box", "camera", "time", "identity", "source", "attributes"]
 #: Milvus returns at most this many rows of one search or query.
 MOST = 16_384
 #: Rows of one page of `Store.entries`. Milvus Lite looks at every row for every page, so its pages are large.
@@ -52,7 +51,6 @@ BOUND_SECONDS = 5.0
 EFFORT = 4
 _MOST_EFFORT = 32_768
 _INDEX = "AUTOINDEX"
-_LONGEST_TEXT = 65_535
 _TROUBLE = {
     "no space left": "the disk is full; free some space and run the same command again",
     "disk quota": "the disk quota is used up; free some space and run the same command again",
@@ -259,7 +257,7 @@ class Store:
         schema.add_field("id", DataType.VARCHAR, is_primary=True, max_length=64)
         schema.add_field("vector", DataType.FLOAT_VECTOR, dim=dimension)
         for name in ("path", "box", "camera", "identity", "source"):
-            schema.add_field(name, DataType.VARCHAR, max_length=_LONGEST_TEXT)
+            schema.add_field(name, DataType.VARCHAR, max_length=LONGEST_TEXT)
         schema.add_field("time", DataType.DOUBLE)
         schema.add_field("attributes", DataType.JSON)
         index = None

@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 from kronreid.data.lists.rows import Row
-from kronreid.data.lists.tables import label
 from kronreid.data.records import parse_box
+from kronreid.data.values import label
 from kronreid.errors import InputError
 
 

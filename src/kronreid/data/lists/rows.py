@@ -1,6 +1,6 @@
 """What every list gives: rows, and the records that were skipped because they are not usable."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,10 @@ class Row:
         box: The part of the file that shows the person; None for all of it.
         camera: Name or number of the camera; None where unknown, like all below.
         identity: Who it shows.
-        time: When it was taken, as the list has it.
+        time: When it was taken, as the list has it: `kronreid.data.values.moment` reads it.
         source: Where it comes from: a recording, a delivery.
         visibility: How much of the person is not hidden, 0 to 1, where MOT says so.
-        attributes: All other columns.
+        attributes: All other columns, as the list has them: `kronreid.data.values.attributes` reads them.
     """
 
     number: int
@@ -78,7 +78,16 @@ def collect(path: Path, records: Iterable[Row | Skipped]) -> ListContent:
             rows.append(record)
         else:
             skipped.append(record)
-    if skipped and not rows:
+    require_usable(path, rows, skipped)
+    return ListContent(rows, skipped)
+
+
+def require_usable(path: Path, usable: Sequence[object], skipped: Sequence[Skipped]) -> None:
+    """Check that something of a list is left.
+
+    Raises:
+        InputError: Records were skipped, and none is usable; the message has the first one's reason.
+    """
+    if skipped and not usable:
         others = f" (and {len(skipped) - 1:,} more like it; none is usable)" if len(skipped) > 1 else ""
         raise InputError(f"{path}: {skipped[0]}{others}")
-    return ListContent(rows, skipped)

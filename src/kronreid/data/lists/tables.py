@@ -3,16 +3,16 @@
 import csv
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from kronreid.data.lists.rows import Row, Skipped
-from kronreid.data.records import Box, parse_box
+from kronreid.data.records import Box
+from kronreid.data.values import SIDES, is_absent, label, picture_path, read_box, short
 from kronreid.errors import InputError
 
-#: The columns of a box; w and h may be called width and height.
-_SIDES = {"x": "x", "y": "y", "w": "width", "h": "height", "width": "width", "height": "height"}
-_FIELDS = {"path", "box", "camera", "time", "identity", "source", "attributes", "id", *_SIDES}
+_FIELDS = {"path", "box", "camera", "time", "identity", "source", "attributes", "id", *SIDES}
 
 
 def read_csv(path: Path) -> Iterator[Row | Skipped]:
@@ -22,7 +22,9 @@ def read_csv(path: Path) -> Iterator[Row | Skipped]:
 
 def read_parquet(path: Path) -> Iterator[Row | Skipped]:
     """The rows of a Parquet file."""
-    return _records(path, _parquet(path))
+    from kronreid.data.lists.parquet import values_of  # which takes half a second to load pyarrow
+
+    return _records(path, values_of(path))
 
 
 def _csv(path: Path) -> Iterator[Mapping[str, Any]]:
@@ -33,72 +35,55 @@ def _csv(path: Path) -> Iterator[Mapping[str, Any]]:
             raise InputError(f"{path}: not a CSV file that can be read ({error})") from None
 
 
-def _parquet(path: Path) -> Iterator[Mapping[str, Any]]:
-    import pyarrow  # type: ignore[import-untyped]
-    from pyarrow import parquet
-
-    try:
-        with parquet.ParquetFile(path) as file:
-            for batch in file.iter_batches():
-                yield from batch.to_pylist()
-    except pyarrow.ArrowException as error:
-        raise InputError(f"{path}: not a Parquet file that can be read ({error})") from error
-
-
-def _records(path: Path, values: Iterator[Mapping[str, Any]]) -> Iterator[Row | Skipped]:
+def _records(path: Path, values: Iterator[Mapping[str, Any] | InputError]) -> Iterator[Row | Skipped]:
     folder = path.absolute().parent
     for number, row in enumerate(values, start=1):
         try:
+            if isinstance(row, InputError):
+                raise row
             yield _row(number, folder, row)
         except InputError as error:
             yield Skipped(f"row {number}", str(error))
 
 
 def _row(number: int, folder: Path, row: Mapping[str, Any]) -> Row:
-    if not row.get("path"):
+    if is_absent(row.get("path")):
         raise InputError("no path; the list needs a column named path")
     if None in row:
         raise InputError("more values than columns")
-    attributes = row.get("attributes")
-    try:
-        decoded = json.loads(attributes) if attributes else {}
-    except json.JSONDecodeError:
-        decoded = None
-    if not isinstance(decoded, dict):
-        raise InputError(f"attributes {attributes!r}: a JSON object expected, or a column for each")
-    more = {name: value for name, value in row.items() if name not in _FIELDS and not _is_empty(value)}
+    # A column without a name is the index that pandas writes.
+    more = {name: value for name, value in row.items() if name.strip() and name not in _FIELDS}
     time = row.get("time")
     return Row(
         number,
-        folder / row["path"],
+        folder / picture_path(row["path"]),
         box=_box(row),
-        camera=label(row.get("camera")),
-        identity=label(row.get("identity")),
-        time=None if _is_empty(time) else time,
-        source=label(row.get("source")),
-        attributes={**decoded, **more},
+        camera=label(row.get("camera"), "camera"),
+        identity=label(row.get("identity"), "identity"),
+        time=None if is_absent(time) else time,
+        source=label(row.get("source"), "source"),
+        attributes={
+            name: value
+            for name, value in (_attributes(row.get("attributes")) | more).items()
+            if not is_absent(value)
+        },
     )
 
 
-def _is_empty(value: Any) -> bool:
-    return value is None or value == "" or value != value  # the last: NaN, how pandas writes nothing
-
-
-def label(value: Any) -> str | None:
-    """A label as text; 7.0, which is what pandas makes of 7 in a column with gaps, as 7."""
-    if _is_empty(value):
-        return None
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+def _attributes(value: Any) -> dict[str, Any]:
+    """The column ``attributes``: a JSON object as text, or a struct or map of Parquet."""
+    if is_absent(value):
+        return {}
+    decoded = value
+    if isinstance(value, str | bytes):
+        with suppress(ValueError, RecursionError):
+            decoded = json.loads(value)
+    if not isinstance(decoded, dict):
+        raise InputError(f"attributes {short(value)}: a JSON object expected, or a column for each")
+    return decoded
 
 
 def _box(row: Mapping[str, Any]) -> Box | None:
-    if row.get("box"):
-        return parse_box(str(row["box"]))
-    given = {side: row[name] for name, side in _SIDES.items() if not _is_empty(row.get(name))}
-    if not given:
-        return None
-    sides = ("x", "y", "width", "height")
-    missing = [side for side in sides if side not in given]
-    if missing:
-        raise InputError(f"box: {', '.join(given)} given, but not {', '.join(missing)}")
-    return parse_box(",".join(str(given[side]) for side in sides))
+    box = read_box(row.get("box"))
+    sides = {name: row[name] for name in SIDES if name in row}
+    return read_box(sides) if box is None and sides else box

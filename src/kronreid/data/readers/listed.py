@@ -6,6 +6,7 @@ from pathlib import Path
 from kronreid.data.lists import Row, read_rows
 from kronreid.data.readers.names import some
 from kronreid.data.records import NO_CAMERA, Picture, ReIDDataset, number_labels
+from kronreid.data.values import label
 from kronreid.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -35,7 +36,7 @@ def read_listed(path: Path) -> ReIDDataset:
     if not rows:
         raise InputError(f"{path}: the list is empty")
     for row in rows:
-        split = row.attributes.get("split", "")
+        split = _split(row)
         if split not in PARTS:
             raise InputError(f"{path}: row {row.number}: split {split!r}; {', '.join(PARTS)} expected")
         if row.identity is None:
@@ -51,12 +52,14 @@ def read_listed(path: Path) -> ReIDDataset:
         camera = NO_CAMERA if row.camera is None else cameras[row.camera]
         return Picture(row.path, people[row.identity], camera, row.box)
 
-    train, query, gallery = (
-        tuple(picture(row) for row in rows if row.attributes["split"] == part) for part in PARTS
-    )
+    train, query, gallery = (tuple(picture(row) for row in rows if _split(row) == part) for part in PARTS)
     train = tuple(one for one in train if one.identity > 0)
     both = {one.identity for one in train} & {one.identity for one in (*query, *gallery)}
     if both:
         log.warning("%s: %d people are both in train and in query or gallery", path, len(both))
     protocol = "cross-camera" if any(row.camera is not None for row in rows) else "no-camera"
     return ReIDDataset("list", protocol, path, train, query, gallery)
+
+
+def _split(row: Row) -> str:
+    return label(row.attributes.get("split"), "split") or ""
