@@ -145,6 +145,23 @@ def test_a_list_that_is_not_a_data_set(tmp_path: Path, text: str, message: str) 
         read(listed(tmp_path, text, "a.jpg"))
 
 
+def test_a_list_in_parquets_types(tmp_path: Path) -> None:
+    table = pyarrow.table(
+        {
+            "path": pyarrow.array([b"a.jpg", b"b.jpg", b"b.jpg"]),
+            "identity": pyarrow.array([3.0, 4.0, -1.0]),
+            "camera": pyarrow.array([0.0, float("nan"), 1.0]),
+            "split": pyarrow.array([b"query", b" gallery ", b"gallery"]),
+            "unused": pyarrow.array([float("inf")] * 3),
+            "time": pyarrow.array(["noon"] * 3),
+        }
+    )
+    parquet.write_table(table, tmp_path / "list.parquet")
+    tree(tmp_path, "a.jpg", "b.jpg")
+    data = read(tmp_path / "list.parquet")
+    assert [(p.identity, p.camera) for p in data.query + data.gallery] == [(3, 0), (4, NO_CAMERA), (JUNK, 1)]
+
+
 def test_the_root_of_layout_list_is_the_list(tmp_path: Path) -> None:
     people_list(tmp_path / "people.csv")
     with pytest.raises(InputError, match="name that as the root"):

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from milvus_lite.search.filter.parser import parse_expr
 
-from kronreid.data.values import moment
+from kronreid.data.values import attribute, label, moment
 from kronreid.errors import InputError
 from kronreid.gallery.filters import Selection, format_time, quote
 
@@ -72,6 +72,26 @@ def test_one_condition_by_two_names():
     assert Selection(path="/a").expression() == Selection(where={"path": "/a"}).expression()
     both = Selection(camera=1, where={"camera": 2}).expression()
     assert both == '(camera in ["1"]) and (camera in ["2"])', "both must hold"
+
+
+SCALARS = (
+    st.booleans() | st.integers() | st.floats(allow_infinity=False) | st.text(st.characters(codec="utf-8"))
+)
+
+
+@given(SCALARS)
+def test_what_is_stored_is_asked_for(value):
+    """By the value itself, and by its text."""
+    stored = attribute(value)
+    for asked in (value, str(value) if stored is not None else ""):
+        expression = Selection(where={"k": asked}).expression()
+        place = 'attributes["k"]'
+        if stored is None:
+            assert expression == f'((not (exists {place})) or {place} == "")'
+        else:
+            assert f"{place} == {quote(stored)}" in expression[1:-1].split(" or ") or " or " in str(stored)
+        texts = [quote(label(value))] if stored is not None else ['""', '"-1"']
+        assert all(text in Selection(camera=asked).expression() for text in texts)
 
 
 @pytest.mark.parametrize("value", ["", "-1", -1, -1.0, "-1.0", float("nan"), [None], [""]])

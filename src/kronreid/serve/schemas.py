@@ -118,7 +118,7 @@ class Filters(BaseModel):
     source: list[Text] = Field(default=[], description="One of these sources")
     since: Text = Field(default="", description="Taken then or later: 2026-03-01, 2026-03-01T12:00, seconds")
     until: Text = Field(default="", description="Taken then or earlier; a date means its end")
-    where: list[Text] = Field(default=[], description="key=value: an attribute and its value, once a key")
+    where: list[Text] = Field(default=[], description="key=value: an attribute or a field; each key once")
 
 
 class Item(BaseModel):
