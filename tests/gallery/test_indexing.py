@@ -31,6 +31,7 @@ def as_bytes(image: Image.Image, kind: str, **options) -> bytes:
         ("7_0001.jpg", "7", None),
         ("photo.jpg", None, None),
         ("monday/photo.jpg", None, None),
+        ("caf\udce9/7_0001.jpg", "7", r"caf\xe9"),
         ("monday/anna/7_0001.jpg", "7", None),
     ],
 )

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import os
 import time
 import warnings
 from collections.abc import Iterable, Sequence
@@ -151,14 +152,15 @@ def metadata_from_name(path: Path, root: Path | None = None) -> Entry:
 
     ``0002_c1s1_000451_03.jpg`` (Market-1501, Duke) has identity and camera; ``<camera>_<anything>.jpg``
     the camera, and its folder is the identity where it lies directly in `root` or is a number. Junk and
-    distractors of a data set have no identity.
+    distractors of a data set have no identity. Bytes of a folder's name that are no UTF-8 become ``\\xe9``.
     """
     picture = describe(path)
     identity = None
     if picture.identity not in (JUNK, DISTRACTOR, UNKNOWN):
         identity = str(picture.identity)
     elif root is not None and path.parent.parent == root and _is_folder_name(path.name):
-        identity = path.parent.name if picture.identity == UNKNOWN else None
+        folder = os.fsencode(path.parent.name).decode(errors="backslashreplace")
+        identity = folder if picture.identity == UNKNOWN else None
     camera = str(picture.camera) if picture.camera != NO_CAMERA else None
     return Entry(path, camera=camera, identity=identity)
 
