@@ -8,7 +8,7 @@ ifneq ($(wildcard ../shared),)
 export KRONREID_SHARED ?= $(abspath ../shared)
 endif
 
-.PHONY: demo test lint types unit browser milvus install clean
+.PHONY: demo test lint types unit docs browser milvus install clean
 
 demo: $(VENV)/installed
 	$(VENV)/bin/kronreid demo --out demo
@@ -25,6 +25,12 @@ types: $(VENV)/installed-test
 
 unit: $(VENV)/installed-test browser milvus
 	$(VENV)/bin/python -m pytest
+
+# The documentation as a site in site/, which can be opened from the disk; served, it can be searched as well:
+# .venv/bin/python -m http.server --directory site
+docs: $(VENV)/installed-docs
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --quiet
+	@echo "open site/index.html"
 
 # The page's tests run in Chromium; where there is none and it cannot be installed, they skip and say so.
 browser:
@@ -43,7 +49,8 @@ milvus:
 
 install: $(VENV)/installed
 
-$(VENV)/installed: pyproject.toml constraints.txt
+# __init__.py holds the version, which the installed package keeps a copy of.
+$(VENV)/installed: pyproject.toml constraints.txt src/kronreid/__init__.py
 	$(PYTHON) -m venv $(VENV) || (echo "python3-venv is needed: apt-get install python3-venv" >&2; exit 1)
 	$(PIP) install --quiet --editable .
 	touch $@
@@ -52,5 +59,9 @@ $(VENV)/installed-test: $(VENV)/installed
 	$(PIP) install --quiet --editable '.[test]'
 	touch $@
 
+$(VENV)/installed-docs: $(VENV)/installed
+	$(PIP) install --quiet --editable '.[docs]'
+	touch $@
+
 clean:
-	rm -rf $(VENV) .venv-milvus demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .venv-milvus demo site .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

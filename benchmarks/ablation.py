@@ -1,6 +1,6 @@
 """Train rows beside each other, one after another, and report them.
 
-    python benchmarks/ablation.py configs/horeid/market1501-split configs/kpm/market1501-split/kpm*.yaml \\
+    python benchmarks/ablation.py horeid/market1501-split kpm/market1501-split/{kpm,kpm-rsa-hg} \\
         --seeds 0 1 2 --out runs/ablation --rerank horeid kpm-rsa-hg --compare horeid gap \\
         --table table.md --png curves.png --json ablation.json
 
@@ -16,7 +16,7 @@ A run that was trained by hand joins in by `kronreid evaluate RUN --data ROOT --
 The report gives mean and standard deviation over seeds, and marks the rows whose budget (pictures seen,
 batch, augmentation, input, schedule, backbone) is not the one of most rows. ``--compare`` adds what one line
 has over another, seed by seed, with an interval over the people of the queries. ``--report-only`` makes it of
-what there is so far; without a CONFIG, of every run folder below ``--out``. It reads no weights: the folders'
+what there is so far; without a row, of every run folder below ``--out``. It reads no weights: the folders'
 small files are enough.
 """
 
@@ -28,7 +28,6 @@ import gc
 import json
 import logging
 import math
-import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -39,14 +38,15 @@ from types import SimpleNamespace
 from typing import Any
 
 from ablation_report import EVALUATION, PEOPLE, POOLED, PRECISION, RERANKED, read_rows, report, write
-from kronreid.data.readers import read
 from kronreid.data.records import ReIDDataset
 from kronreid.errors import InputError
 from kronreid.evaluation import evaluate_dataset
 from kronreid.models.inference import Matcher, load
 from kronreid.models.storage import WEIGHTS
+from kronreid.papers import row_names
 from kronreid.training.config import Config, read_config
-from kronreid.training.rows import changes, row_name
+from kronreid.training.data import read_dataset
+from kronreid.training.records import changes
 from kronreid.training.train import train
 
 log = logging.getLogger("kronreid.ablation")
@@ -57,11 +57,11 @@ SAYS = {"equal say": None, "alone": 1.0}
 
 @dataclass(frozen=True)
 class Planned:
-    """One run: a row's name, its seed, its file, its folder, its options, and the run it starts from."""
+    """One run: a row's name, its seed, its row or file, its folder, its options, and where it starts from."""
 
     row: str
     seed: int
-    source: Path
+    source: str
     folder: Path
     config: Config
     start: Path | None
@@ -70,25 +70,29 @@ class Planned:
         return f"{self.row} seed {self.seed}"
 
 
-def rows_of(given: Sequence[Path]) -> dict[str, Path]:
-    """Config files, and all those in the folders given, by the row's name.
+def rows_of(given: Sequence[str]) -> dict[str, str]:
+    """The rows and config files to train, by name.
+
+    Args:
+        given: Rows, data sets like ``horeid/market1501-split`` for all of their rows, and YAML files.
+
+    Returns:
+        What `read_config` takes, by the row's name; a file's name is that of its row.
 
     Raises:
-        InputError: A folder without configs, or two files of one name.
+        InputError: There is no such row, or two files have one name.
     """
-    rows: dict[str, Path] = {}
-    for path in given:
-        files = sorted(path.glob("*.yaml")) if path.is_dir() else [path]
-        if not files:
-            raise InputError(f"CONFIG {path}: a folder without .yaml files")
-        for file in files:
-            name = row_name(file) or file.stem
-            if rows.setdefault(name, file).resolve() != file.resolve():
-                raise InputError(f"CONFIG {file}: has the name of {rows[name]}; rename one")
+    rows: dict[str, str] = {}
+    for one in given:
+        several = [name for name in row_names() if name.startswith(f"{one.rstrip('/')}/")]
+        for source in several or [one]:
+            name = source if source in row_names() else Path(source).stem
+            if rows.setdefault(name, source) != source:
+                raise InputError(f"CONFIG {source}: has the name of {rows[name]}; rename one")
     return rows
 
 
-def plan(rows: dict[str, Path], seeds: Sequence[int], settings: Sequence[str], out: Path) -> list[Planned]:
+def plan(rows: dict[str, str], seeds: Sequence[int], settings: Sequence[str], out: Path) -> list[Planned]:
     """All runs, seed by seed; rows that start from another row come after it.
 
     Raises:
@@ -183,29 +187,22 @@ def alone(out: Path) -> Iterator[None]:
 
 def evaluate_run(folder: Path, config: Config) -> dict[str, Any]:
     """Evaluate a run's newest weights in full precision and keep the figures in its folder."""
-    dataset, protocol = data_of(config)
+    dataset = read_dataset(config.data)
     tool = load(folder)
     if isinstance(tool, Matcher):
         ranking = SimpleNamespace(embed=tool.embed)  # nothing that could re-score
-        write(folder / POOLED, measured(ranking, dataset, protocol))
-    found = measured(tool, dataset, protocol)
+        write(folder / POOLED, measured(ranking, dataset))
+    found = measured(tool, dataset)
     write(folder / EVALUATION, found)
     return found
 
 
-def measured(tool: Any, dataset: ReIDDataset, protocol: str, **options: Any) -> dict[str, Any]:
+def measured(tool: Any, dataset: ReIDDataset, **options: Any) -> dict[str, Any]:
     """What `kronreid evaluate --json` writes, with every query's AP and person: rows are compared by them."""
-    result = evaluate_dataset(tool, dataset, protocol=protocol, progress=True, **options)
+    result = evaluate_dataset(tool, dataset, protocol=dataset.protocol, progress=True, **options)
     precision = [None if math.isnan(one) else round(one, 5) for one in result.average_precision.tolist()]
     people = [picture.identity for picture in dataset.query]
     return result.to_json() | {PRECISION: precision, PEOPLE: people}
-
-
-def data_of(config: Config) -> tuple[ReIDDataset, str]:
-    """A run's data set and its protocol."""
-    data = config.data
-    dataset = read(os.path.expandvars(data.root or ""), data.layout, data.split)
-    return dataset, data.protocol or dataset.protocol
 
 
 def rerank_all(planned: Sequence[Planned], pairs: Sequence[tuple[str, str]], out: Path) -> None:
@@ -232,9 +229,9 @@ def rerank_all(planned: Sequence[Planned], pairs: Sequence[tuple[str, str]], out
             prints = {"fingerprints": [first.fingerprint, second.fingerprint]}
             if file.is_file() and json.loads(file.read_text())["fingerprints"] == prints["fingerprints"]:
                 continue
-            dataset, protocol = data_of(run.config)
+            dataset = read_dataset(run.config.data)
             found = {
-                say: measured(first, dataset, protocol, matcher=second, matcher_weight=weight)
+                say: measured(first, dataset, matcher=second, matcher_weight=weight)
                 for say, weight in SAYS.items()
             }
             folder.mkdir(parents=True, exist_ok=True)
@@ -262,7 +259,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("configs", nargs="*", type=Path, metavar="CONFIG", help="files, or folders of them")
+    parser.add_argument(
+        "rows", nargs="*", metavar="ROW|CONFIG", help="rows, data sets of rows, or YAML files"
+    )
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the runs' folder")
     parser.add_argument(
@@ -290,9 +289,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for file in filter(None, (options.table, options.png, options.json)):
             if not file.parent.is_dir():
                 raise InputError(f"{file}: there is no folder {file.parent}")
-        rows = rows_of(options.configs)
+        rows = rows_of(options.rows)
         if not rows and not options.report_only:
-            raise InputError("CONFIG: which rows? Without one there is only --report-only")
+            raise InputError("ROW: which rows? Without one there is only --report-only")
         known = list(rows) or list(read_rows(options.out))
         pairs = [(resolve(first, known), resolve(second, known)) for first, second in options.rerank]
         if not options.report_only:

@@ -16,11 +16,12 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from common import COLOURS, MARKERS
+from kronreid.data.files import walk
 from kronreid.errors import InputError
 from kronreid.papers.render import number
 from kronreid.training.callbacks import HISTORY, read_history
 from kronreid.training.config import Config, read_config
-from kronreid.training.rows import changes
+from kronreid.training.records import changes
 
 #: Files of a run's folder, and the folder of what two runs make together.
 EVALUATION, POOLED, RERANKED = "evaluation.json", "evaluation-pooled.json", "reranked"
@@ -63,8 +64,7 @@ def read_rows(out: Path, wanted: Sequence[str] = ()) -> dict[str, list[Trained]]
         InputError: There is none.
     """
     rows: dict[str, list[Trained]] = {name: [] for name in wanted}
-    for file in sorted(out.rglob("config.yaml")):
-        folder = file.parent
+    for folder in sorted(place for place, names in walk(out) if "config.yaml" in names):
         place = folder.parent if re.fullmatch(r"seed-\d+", folder.name) else folder
         name = place.relative_to(out).as_posix()
         if not wanted or name in rows:

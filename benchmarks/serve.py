@@ -36,7 +36,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from kronreid.data.images import find_pictures
+from kronreid.data.files import find_pictures
 from kronreid.data.pedestrians import draw
 from kronreid.data.transforms import InputOptions
 from kronreid.gallery import Gallery

@@ -1,5 +1,6 @@
 """The command line: its contract, and one line with exit status 2 for every kind of bad input."""
 
+import argparse
 import json
 import subprocess
 import sys
@@ -13,7 +14,8 @@ import torch
 from PIL import Image
 
 import kronreid.evaluation
-from kronreid.cli import main
+from kronreid import __version__
+from kronreid.cli import main, make_parser
 from kronreid.data.pedestrians import write_market1501
 
 
@@ -134,9 +136,8 @@ def test_match_draws_and_writes(home: Path, tmp_path: Path) -> None:
 
 
 def test_summary_of_a_config_and_of_a_model(home: Path, tmp_path: Path) -> None:
-    config = Path(__file__).parent.parent / "configs/horeid/market1501/ghp-n2.yaml"
     file = tmp_path / "s.json"
-    assert run("summary", config, "--json", file) == 0
+    assert run("summary", "horeid/market1501/ghp-n2", "--json", file) == 0
     figures = json.loads(file.read_text())
     assert figures["parameters_with_sketches"] / 1e6 == pytest.approx(25.87, abs=0.01)
     assert figures["multiply_adds"] / 1e9 == pytest.approx(6.43, abs=0.01)
@@ -248,6 +249,83 @@ def test_bad_input_gets_one_line_and_status_2(
     assert said.startswith("kronreid: error: ")
     assert named in said
     assert sorted(path.name for path in tmp_path.rglob("*")) == before
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        run("--version")
+    assert end.value.code == 0
+    assert capsys.readouterr().out == f"kronreid {__version__}\n"
+
+
+def commands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    """Every command of the line by its words, nested ones too."""
+    found: dict[str, argparse.ArgumentParser] = {}
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for sub in action.choices.values():
+                found |= commands(sub) or {sub.prog: sub}
+    return found
+
+
+COMMANDS = commands(make_parser())
+GROUPS = sorted({"kronreid", *(name.rpartition(" ")[0] for name in COMMANDS)})
+
+
+def stand_ins(parser: argparse.ArgumentParser) -> list[str]:
+    """Something for everything that a command needs."""
+    words: list[str] = []
+    for action in parser._actions:
+        if action.required:
+            words += [*action.option_strings[:1], next(iter(action.choices or ["x"]))]
+    return words
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("kind", ["unknown", "missing", "surplus"])
+def test_a_mistake_points_to_the_help_of_its_own_command(
+    command: str, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parser, words = COMMANDS[command], command.split()[1:]
+    needed = stand_ins(parser)
+    if kind == "missing" and not needed:
+        assert command in ("kronreid demo", "kronreid papers")
+        return
+    more = {"unknown": [*needed, "--no-such-option"], "missing": [], "surplus": [*needed, "--json-x", "y"]}[
+        kind
+    ]
+    assert main([*words, *more]) == 2
+    assert capsys.readouterr().err.endswith(f"; see '{command} --help'\n")
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_a_command_that_is_not_points_to_the_help_of_the_others(
+    group: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*group.split()[1:], "fly"]) == 2
+    assert capsys.readouterr().err.endswith(f"; see '{group} --help'\n")
+
+
+@pytest.mark.parametrize("command", ["train", "summary"])
+def test_whatever_takes_a_config_takes_changes(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text("model: {name: pooled, backbone: {name: test_resnet, weights: none}}\n")
+    assert run(command, config, "--set", "model.channels=8", "--set", "batch.size=4", "data.root=x") == 2
+    assert "size" in capsys.readouterr().err
+
+
+def test_summary_counts_the_changed_config(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text("model: {name: pooled, backbone: {name: resnet50, weights: imagenet}}\n")
+    options = ["--set", "model.backbone.name=test_resnet", "input.height=64", "input.width=32"]
+    assert run("summary", config, *options) == 0
+    assert "for one 64 × 32 picture" in capsys.readouterr().out
+    assert run("summary", home / "kpm", *options) == 2
+    assert "--set: " in capsys.readouterr().err
 
 
 def test_help_is_quick_and_complete() -> None:

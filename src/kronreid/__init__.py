@@ -36,6 +36,7 @@ _HOME = {
     "train": "kronreid.training.train",
 }
 
+__version__ = "0.1.0"
 __all__ = ["Embedder", "Explanation", "Gallery", "InputError", "Matcher", "evaluate", "load", "read", "train"]
 
 

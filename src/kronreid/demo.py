@@ -318,7 +318,7 @@ def commands(out: Path) -> list[Command]:
         ),
         Command(
             "train on your own",
-            "kronreid train configs/horeid/market1501/horeid.yaml --data ROOT --out runs/horeid",
+            "kronreid train horeid/market1501/horeid --data ROOT --out runs/horeid",
         ),
     ]
 

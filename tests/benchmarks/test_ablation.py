@@ -2,10 +2,12 @@
 
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from PIL import Image
 
 import ablation
@@ -14,6 +16,8 @@ from kronreid.data.readers import read
 from kronreid.errors import InputError
 from kronreid.evaluation import evaluate, evaluate_dataset
 from kronreid.models.inference import load
+from kronreid.papers.rows import merge
+from kronreid.training import records
 from kronreid.training.config import read_config
 
 BASE = """
@@ -32,28 +36,33 @@ ROWS = {
 GAP, GHP, WARM = ROWS
 
 
+@pytest.fixture(scope="module", autouse=True)
+def toys(pedestrians: Path) -> Iterator[None]:
+    """Rows that two cores train in a second."""
+
+    def options(name: str) -> dict[str, Any]:
+        if name not in ROWS:
+            raise InputError(f"{name}: neither a config file nor a row")
+        return merge(yaml.safe_load(BASE.replace("ROOT", str(pedestrians))), yaml.safe_load(ROWS[name]))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("kronreid.training.config.row_options", options)
+        for user in (ablation, records):
+            patch.setattr(user, "row_names", lambda: tuple(ROWS))
+        yield
+
+
+def command(out: Path, *more: str) -> list[str]:
+    return [WARM, GAP, GHP, "--out", str(out), *more]
+
+
 @pytest.fixture(scope="module")
-def configs(tmp_path_factory: pytest.TempPathFactory, pedestrians: Path) -> Path:
-    folder = tmp_path_factory.mktemp("ablation") / "configs"
-    folder.mkdir()
-    (folder / "base.yaml").write_text(BASE.replace("ROOT", str(pedestrians)))
-    for row, text in ROWS.items():
-        (folder / row).parent.mkdir(parents=True, exist_ok=True)
-        (folder / f"{row}.yaml").write_text(f"base: ../../base.yaml\n{text}\n")
-    return folder
-
-
-def command(configs: Path, out: Path, *more: str) -> list[str]:
-    return [*(str(configs / f"{row}.yaml") for row in (WARM, GAP, GHP)), "--out", str(out), *more]
-
-
-@pytest.fixture(scope="module")
-def done(configs: Path) -> Path:
+def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """All rows with two seeds, trained and reported."""
-    out = configs.parent / "out"
+    out = tmp_path_factory.mktemp("ablation") / "out"
     reports = [f"--table={out}.md", f"--json={out}.json", f"--png={out}.png"]
     options = ["--seeds", "0", "1", "--rerank", "ghp", "kpm/warm", "--compare", "ghp", "gap"]
-    assert ablation.main(command(configs, out, *options, *reports)) == 0
+    assert ablation.main(command(out, *options, *reports)) == 0
     return out
 
 
@@ -142,17 +151,17 @@ def test_the_folders_small_files_are_enough_to_report(done: Path, tmp_path: Path
     report = ["--rerank", "ghp", "kpm/warm", "--compare", "ghp", "gap", f"--table={tmp_path}/again.md"]
     assert ablation.main(["--report-only", "--out", str(tmp_path / "records"), *report]) == 0
     again, first = (path.read_text().splitlines() for path in (tmp_path / "again.md", Path(f"{done}.md")))
-    assert sorted(again) == sorted(first)  # without configs the rows come in the order of their names
+    assert sorted(again) == sorted(first)  # without rows they come in the order of their names
 
 
 def test_runs_whose_weights_are_gone_are_neither_trained_nor_re_ranked_again(
-    configs: Path, done: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    done: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     records = tmp_path / "records"
     shutil.copytree(done, records, ignore=shutil.ignore_patterns("*.safetensors", "*.ckpt", "best"))
     for file in records.rglob("config.yaml"):  # which names the run that it starts from
         file.write_text(file.read_text().replace(str(done), str(records)))
-    arguments = command(configs, records, "--seeds", "0", "1", "--rerank", "ghp", "warm")
+    arguments = command(records, "--seeds", "0", "1", "--rerank", "ghp", "warm")
     assert ablation.main(arguments) == 0
     assert "are not there" not in capsys.readouterr().out
     (reranked,) = records.glob("reranked/*/seed-1.json")
@@ -178,14 +187,14 @@ def test_two_rows_together_are_evaluated_for_each_seed(done: Path, pedestrians: 
 
 
 def test_what_is_finished_is_not_trained_again(
-    configs: Path, done: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    done: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def never(*arguments: Any, **options: Any) -> Path:
         raise AssertionError("trained again")
 
     monkeypatch.setattr(ablation, "train", never)
     monkeypatch.setattr(ablation, "evaluate_dataset", never)
-    arguments = command(configs, done, "--seeds", "0", "1", "--rerank", "ghp", "warm")
+    arguments = command(done, "--seeds", "0", "1", "--rerank", "ghp", "warm")
     assert ablation.main(arguments) == 0
     assert "6 of 6 runs are finished" in capsys.readouterr().out
     assert ablation.main(["--report-only", "--out", str(done)]) == 0
@@ -194,19 +203,19 @@ def test_what_is_finished_is_not_trained_again(
     assert "re-ranked by" in table
 
 
-def test_a_trained_run_that_was_not_evaluated_only_is(configs: Path, done: Path, tmp_path: Path) -> None:
+def test_a_trained_run_that_was_not_evaluated_only_is(done: Path, tmp_path: Path) -> None:
     folder = tmp_path / GAP / "seed-0"
     shutil.copytree(done / GAP / "seed-0", folder)
     weights = (folder / "model.safetensors").read_bytes()
     (folder / ablation.EVALUATION).unlink()
-    assert ablation.main([str(configs / f"{GAP}.yaml"), "--out", str(tmp_path)]) == 0
+    assert ablation.main([GAP, "--out", str(tmp_path)]) == 0
     assert (folder / "model.safetensors").read_bytes() == weights
     found, before = evaluation(folder), evaluation(done / GAP / "seed-0")
     assert {**found, "seconds": 0} == {**before, "seconds": 0}
 
 
 def test_an_interrupted_sequence_goes_on(
-    configs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     trained: list[tuple[str, bool]] = []
     train = ablation.train
@@ -218,7 +227,7 @@ def test_an_interrupted_sequence_goes_on(
         return train(config, out, resume, source)
 
     monkeypatch.setattr(ablation, "train", stopping)
-    rows = [str(configs / f"{GAP}.yaml"), str(configs / f"{GHP}.yaml"), "--out", str(tmp_path / "out")]
+    rows = [GAP, GHP, "--out", str(tmp_path / "out")]
     assert ablation.main(rows) == 130
     assert ablation.main(rows) == 0
     assert trained == [("gap", True), ("ghp", True), ("ghp", True)]
@@ -226,7 +235,7 @@ def test_an_interrupted_sequence_goes_on(
 
 
 def test_a_run_that_fails_does_not_stop_the_others(
-    configs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     train = ablation.train
 
@@ -237,7 +246,7 @@ def test_a_run_that_fails_does_not_stop_the_others(
 
     monkeypatch.setattr(ablation, "train", failing)
     out = tmp_path / "out"
-    assert ablation.main(command(configs, out)) == 1
+    assert ablation.main(command(out)) == 1
     printed = capsys.readouterr().out
     assert "gap seed 0: FAILED (out of memory)" in printed
     assert "RuntimeError: out of memory" in (out / GAP / "seed-0" / "train.log").read_text()
@@ -245,41 +254,39 @@ def test_a_run_that_fails_does_not_stop_the_others(
     assert f"warm seed 0: FAILED (starts from {out / GAP / 'seed-0'}, which is not finished)" in printed
 
 
-def test_a_folder_trained_otherwise_is_refused(
-    configs: Path, done: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    arguments = command(configs, done, "--set", "optimiser.lr=0.5")
+def test_a_folder_trained_otherwise_is_refused(done: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = command(done, "--set", "optimiser.lr=0.5")
     assert ablation.main(arguments) == 2
     error = capsys.readouterr().err
     assert "seed-0: was trained with optimiser.lr 0.001, not 0.5" in error
 
 
-def test_one_training_at_a_time(configs: Path, done: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_training_at_a_time(done: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with ablation.alone(done):
-        assert ablation.main(command(configs, done)) == 2
+        assert ablation.main(command(done)) == 2
         assert "another process trains there" in capsys.readouterr().err
-        assert ablation.main(["--report-only", *command(configs, done)]) == 0
+        assert ablation.main(["--report-only", *command(done)]) == 0
 
 
-def test_bad_rows_and_names(configs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bad_rows_and_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "gap.yaml").write_text("")
     (tmp_path / "more").mkdir()
     (tmp_path / "more" / "gap.yaml").write_text("")
     for arguments, message in (
         ([], "which rows?"),
         ([str(tmp_path / "no.yaml")], "no such config file"),
-        ([str(tmp_path / "more"), str(tmp_path / "gap.yaml")], "has the name of"),
-        ([str(configs)], "needs a name"),  # base.yaml is no row
+        ([str(tmp_path / "more" / "gap.yaml"), str(tmp_path / "gap.yaml")], "has the name of"),
+        ([str(tmp_path / "gap.yaml")], "a mapping of sections is expected"),
+        (["horeid/toy/hgp"], "neither a config file nor a row"),
         (["--report-only"], "holds no run"),
-        ([*command(configs, tmp_path)[:2], "--rerank", "warm", "gap"], "gap: is an embedder"),
-        ([*command(configs, tmp_path)[:2], "--set", "training.devices=2"], "only 1 works here"),
-        ([*command(configs, tmp_path)[:2], "--rerank", "gap", "kpm"], "--rerank kpm: none of the rows"),
-        ([*command(configs, tmp_path)[:1], "--json", str(tmp_path / "no" / "x.json")], "there is no folder"),
+        ([*command(tmp_path)[:2], "--rerank", "warm", "gap"], "gap: is an embedder"),
+        ([*command(tmp_path)[:2], "--set", "training.devices=2"], "only 1 works here"),
+        ([*command(tmp_path)[:2], "--rerank", "gap", "kpm"], "--rerank kpm: none of the rows"),
+        ([*command(tmp_path)[:1], "--json", str(tmp_path / "no" / "x.json")], "there is no folder"),
     ):
         assert ablation.main([*arguments, "--out", str(tmp_path / "out")]) == 2
         assert message in capsys.readouterr().err
-    with pytest.raises(InputError, match=r"without \.yaml"):
-        ablation.rows_of([tmp_path / "more" / ".." / ".."])
+    assert list(ablation.rows_of(["horeid/toy", "kpm/toy/"])) == [GAP, GHP, WARM]
 
 
 def test_the_records_make_the_table_that_the_documents_show(capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from kronreid.cli import main
-from kronreid.data.images import find_pictures
+from kronreid.data.files import find_pictures
 from kronreid.data.transforms import InputOptions
 from kronreid.models.storage import build, save
 

@@ -4,9 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 
 from kronreid.cli import main
 from kronreid.data.pedestrians import write_market1501
+from kronreid.papers import row_names
 
 CONFIG = """
 model: {name: pooled, backbone: {name: test_resnet, weights: none}, channels: 8}
@@ -31,12 +33,11 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         junk=1,
         progress=False,
     )
-    config = home / "configs" / "horeid" / "market1501" / "gap.yaml"
-    config.parent.mkdir(parents=True)
-    config.write_text(CONFIG)
-    arguments = ["train", str(config), "--data", str(home / "own-split")]
-    assert main([*arguments, "--out", str(home / "runs" / "same")]) == 0
-    assert main([*arguments, "--out", str(home / "runs" / "other"), "--set", "loss.margin=0.5"]) == 0
+    arguments = ["train", "horeid/market1501/gap", "--data", str(home / "own-split")]
+    with pytest.MonkeyPatch.context() as patch:  # a row that two cores train in a second
+        patch.setattr("kronreid.training.config.row_options", lambda name: yaml.safe_load(CONFIG))
+        assert main([*arguments, "--out", str(home / "runs" / "same")]) == 0
+        assert main([*arguments, "--out", str(home / "runs" / "other"), "--set", "loss.margin=0.5"]) == 0
     return home
 
 
@@ -77,6 +78,12 @@ def test_markdown_names_the_data_and_the_change(home: Path, capsys: pytest.Captu
     assert "## Table II" in text
     assert "modified: loss.margin 0.2 → 0.5" in text
     assert "own-split: 20 pictures" in text
+
+
+def test_rows_are_listed_one_name_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["papers", "kpm", "--rows"]) == 0
+    names = capsys.readouterr().out.splitlines()
+    assert names == [name for name in row_names() if name.startswith("kpm/")]
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Counts beside published figures."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -33,21 +34,53 @@ def test_counts_of_a_part_and_what_is_missing(tmp_path: Path) -> None:
 
 
 def test_verdicts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    root = miniatures.duke(tmp_path)
-    exact = {"train": Count(4, 2, 4), "query": Count(1, 1, None), "gallery": Count(None, 2, 3)}
+    root = miniatures.msmt17(tmp_path / "msmt17")
+    exact = {"train": Count(4, 2, 4), "query": Count(2, 2, None), "gallery": Count(None, 3, 3)}
     verdicts = {}
     for name, parts in (
         ("agrees", exact),
-        ("less", {**exact, "query": Count(1, 2, None)}),
-        ("differs", {**exact, "query": Count(1, 2, None), "train": Count(3, 2, 4)}),
+        ("less", {**exact, "query": Count(3, 2, None)}),
+        ("differs", {**exact, "query": Count(3, 2, None), "train": Count(3, 2, 4)}),
     ):
-        monkeypatch.setitem(module.PUBLISHED, "dukemtmc", Published("Duke", parts))
+        monkeypatch.setitem(module.PUBLISHED, "msmt17", Published("MSMT17", parts))
         verdicts[name] = check(root)
     assert {name: found.verdict for name, found in verdicts.items()} == {name: name for name in verdicts}
-    assert any("withdrawn" in remark for remark in verdicts["agrees"].remarks)
     must_be_usable(verdicts["less"])
-    with pytest.raises(InputError, match="has more than Duke"):
+    with pytest.raises(InputError, match="has more than MSMT17"):
         must_be_usable(verdicts["differs"])
+    assert any("withdrawn" in remark for remark in check(miniatures.duke(tmp_path / "duke")).remarks)
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (miniatures.market, "0001_c7s1_001051_01.jpg"),
+        (miniatures.market, "0001_c12s1_001051_01.jpg"),
+        (miniatures.market, "1502_c2s1_001051_01.jpg"),
+        (miniatures.market, "0001_c2_f001051.jpg"),
+        (miniatures.duke, "7141_c2_f0046985.jpg"),
+    ],
+)
+def test_own_pictures_in_the_folders_of_a_data_set(
+    tmp_path: Path, make: Callable[[Path], Path], name: str
+) -> None:
+    root = tree(make(tmp_path), f"bounding_box_test/{name}")
+    found = check(root)
+    like = "Market-1501" if make is miniatures.market else "DukeMTMC-reID"
+    assert (found.verdict, found.title) == ("own", f"own pictures laid out like {like}")
+    assert any("names, people, cameras or counts are others than" in remark for remark in found.remarks)
+    assert found.to_json()["published"] == {}
+    must_be_usable(found)
+
+
+def test_more_pictures_than_published_are_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = miniatures.market(tmp_path)
+    assert check(root).verdict == "less"
+    fewer = {**PUBLISHED["market1501"].parts, "train": Count(3, 2, 4)}
+    monkeypatch.setitem(module.PUBLISHED, "market1501", Published("Market-1501", fewer))
+    found = check(root)
+    assert found.verdict == "own"
+    must_be_usable(found)
 
 
 def test_own_pictures(tmp_path: Path) -> None:
@@ -93,7 +126,7 @@ def test_official_market1501_lists(shared: Path, tmp_path: Path, monkeypatch: py
             names.append(tmp_path / part / f"{text}_c{camera}s1_{number:06d}_00.jpg")
         names[0].touch()
         files[tmp_path / part] = names
-    monkeypatch.setattr("kronreid.data.readers.names.find_pictures", files.__getitem__)
+    monkeypatch.setattr("kronreid.data.readers.parts.pictures_below", lambda folder: files.get(folder, []))
     found = check(tmp_path)
     assert found.verdict == "agrees"
     assert (found.junk, found.distractors) == (3819, 2798)

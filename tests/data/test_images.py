@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from kronreid.data.images import MAX_PIXELS, as_list, expand, find_pictures, open_rgb
+from kronreid.data.images import MAX_PIXELS, as_list, open_rgb
 from kronreid.errors import InputError
 
 COLOURS = np.random.default_rng(0).integers(0, 256, (12, 6, 3), dtype=np.uint8)
@@ -174,34 +174,6 @@ def test_damaged_files_open_or_are_refused(
         except InputError as error:
             refused = str(error)
     assert str(path) in refused if refused else opened.mode == "RGB"
-
-
-def test_find_pictures(tmp_path: Path) -> None:
-    for name in ("b/2.PNG", "b/1.jpg", "a.jpeg", ".hidden.jpg", ".cache/x.jpg", "notes.txt", "c/d/e.webp"):
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-    (tmp_path / "folder.jpg").mkdir()
-    found = find_pictures(tmp_path)
-    assert [path.relative_to(tmp_path).as_posix() for path in found] == [
-        "a.jpeg",
-        "b/1.jpg",
-        "b/2.PNG",
-        "c/d/e.webp",
-    ]
-    assert expand([tmp_path / "b", str(tmp_path / "a.jpeg"), "elsewhere.jpg"]) == [
-        *found[1:3],
-        found[0],
-        Path("elsewhere.jpg"),
-    ]
-
-
-def test_find_pictures_refuses(tmp_path: Path) -> None:
-    (tmp_path / "notes.txt").touch()
-    for folder in (tmp_path, tmp_path / "none"):
-        with pytest.raises(InputError, match=f"^{folder}: no ") as caught:
-            find_pictures(folder)
-        assert "\n" not in str(caught.value)
 
 
 def test_as_list(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Every layout from its files to figures: the commands that read data sets, on miniature copies."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
@@ -57,6 +58,14 @@ def own_folders(root: Path) -> Path:
     return root
 
 
+def divided(root: Path) -> Path:
+    for part, cameras in (("train", (1, 2)), ("query", (1,)), ("gallery", (2, 3))):
+        for camera in cameras:
+            for number, name in enumerate(("ann", "bob")):
+                picture(root / part / name / f"c{camera}_1.jpg", number, camera)
+    return root
+
+
 def own_list(root: Path) -> Path:
     return miniatures.people_list(root / "people.csv")
 
@@ -104,6 +113,23 @@ def test_evaluate_and_check(
     assert checked["parts"]["query"]["pictures"] == queries
     assert checked["queries_without_match"] == unmatched
     assert f"{layout}: " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("make", "folder"),
+    [(miniatures.market, miniatures.TRAIN), (miniatures.duke, miniatures.TRAIN), (divided, "train")],
+)
+def test_evaluation_does_without_training_pictures(
+    tmp_path: Path, model: Path, make: Callable[[Path], Path], folder: str
+) -> None:
+    root, results = make(tmp_path / "root"), []
+    for remaining in (True, False):
+        if not remaining:
+            shutil.rmtree(root / folder)
+        assert run("evaluate", model, "--data", root, "--json", tmp_path / "a.json") == 0
+        results.append(json.loads((tmp_path / "a.json").read_text()) | {"seconds": 0})
+        assert run("data", "check", root) == 0
+    assert results[0] == results[1]
 
 
 def test_the_split_is_chosen(tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -184,7 +210,8 @@ def test_crop_counts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert run("crop", source, "--out", tmp_path / "out") == 0
     assert "10 written, 0 were there, 0 failed" in capsys.readouterr().out
     (tmp_path / "frames" / "south.png").unlink()
-    (tmp_path / "out" / "ann" / "2_south.jpg").unlink()
+    (crop,) = (tmp_path / "out" / "ann").glob("2_south_*.jpg")
+    crop.unlink()
     assert run("crop", source, "--out", tmp_path / "out") == 0
     printed = capsys.readouterr().out
     assert "0 written, 9 were there, 1 failed" in printed

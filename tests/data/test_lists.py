@@ -7,6 +7,7 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
+from kronreid.data.check import check
 from kronreid.data.images import open_rgb
 from kronreid.data.lists import Row, read_rows
 from kronreid.data.readers import read
@@ -33,7 +34,7 @@ def test_boxes_have_several_spellings(tmp_path: Path, header: str, row: str) -> 
 
 
 @pytest.mark.parametrize(("header", "row"), [("x,y", "1,2"), ("x,y,w,h", "1,2,3,"), ("w,h", "3,4")])
-def test_half_a_box_is_refused(tmp_path: Path, header: str, row: str) -> None:
+def test_half_a_box_is_named(tmp_path: Path, header: str, row: str) -> None:
     (tmp_path / "list.csv").write_text(f"path,{header}\na.jpg,{row}\n")
     with pytest.raises(InputError, match=r"list\.csv: row 1: box: .* given, but not "):
         read_rows(tmp_path / "list.csv")
@@ -49,42 +50,6 @@ def test_what_pandas_makes_of_gaps(tmp_path: Path) -> None:
         ("7", None, {}),
         (None, None, {}),
     ]
-
-
-def test_mot_says_how_much_is_visible_and_coco_may_say_who(tmp_path: Path) -> None:
-    tree(tmp_path, "S/img1/", "S/gt/")
-    (tmp_path / "S/gt/gt.txt").write_text("1,5,10,20,30,60,1,1,0.25\n")
-    assert [row.visibility for row in read_rows(tmp_path / "S/gt/gt.txt").rows] == [0.25]
-    (tmp_path / "c.json").write_text(
-        '{"images": [{"id": 1, "file_name": "f.jpg"}], "annotations": ['
-        '{"id": 8, "image_id": 1, "bbox": [1, 2, 3, 4], "track_id": 12},'
-        '{"id": 9, "image_id": 1, "bbox": [1, 2, 3, 4], "instance_id": 13}]}'
-    )
-    assert [row.identity for row in read_rows(tmp_path / "c.json").rows] == ["12", "13"]
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        (b"1,2,3,4,0,0,1,1,1", r"gt\.txt: line 1: box"),
-        (b"1,5,10,20,30,60,1,1,1\nnan,2,3,4,5,6,1,1,1", r"gt\.txt: line 2: frame"),
-        (b"inf,2,3,4,5,6,1,1,1", r"gt\.txt: line 1: frame"),
-        (b"\xff\xfe", r"gt\.txt: line 1: frame"),
-    ],
-)
-def test_a_line_that_is_not_mots_is_named(tmp_path: Path, text: bytes, said: str) -> None:
-    tree(tmp_path, "S/img1/", "S/gt/")
-    (tmp_path / "S/gt/gt.txt").write_bytes(text)
-    with pytest.raises(InputError, match=said):
-        read_rows(tmp_path / "S/gt/gt.txt")
-
-
-def test_a_damaged_description_of_a_sequence_is_named(tmp_path: Path) -> None:
-    tree(tmp_path, "S/img1/", "S/gt/")
-    (tmp_path / "S/gt/gt.txt").write_text("1,5,10,20,30,60,1,1,1\n")
-    (tmp_path / "S/seqinfo.ini").write_text("garbage\n")
-    with pytest.raises(InputError, match=r"seqinfo\.ini"):
-        read_rows(tmp_path / "S/gt/gt.txt")
 
 
 def listed(root: Path, text: str, *files: str) -> Path:
@@ -133,11 +98,15 @@ def test_people_on_both_sides_are_told(tmp_path: Path, caplog: pytest.LogCapture
     ("text", "message"),
     [
         ("path,identity,split\n", r"list\.csv: the list is empty"),
-        ("path,identity\na.jpg,1\n", r"list\.csv: row 1: split ''; train, query, gallery expected"),
-        ("path,identity,split\na.jpg,1,train\na.jpg,1,test\n", r"row 2: split 'test'"),
+        ("", r"list\.csv: the list is empty"),
+        ("path,identity\na.jpg,1\n", r"list\.csv: row 1: no split; train, query, gallery expected"),
+        ("path,identity,split\na.jpg,1,test\n", r"row 1: split 'test'"),
         ("path,identity,split\na.jpg,,train\n", r"row 1: no identity"),
-        ("file,identity,split\na.jpg,1,train\n", r"row 1: no path"),
-        ("path,identity,split\na.jpg,1,train\nb.jpg,2,train\n", r"1 of its files are missing: b\.jpg"),
+        ("name,identity,split\na.jpg,1,train\n", r"needs a column named path; its columns are 'name', 'id"),
+        ("file,image,split\na.jpg,1,train\n", r"needs a column named path"),
+        ("path,Path,split\na.jpg,a.jpg,train\n", r"row 1: no identity"),
+        ("Path, PATH,split\na.jpg,a.jpg,train\n", r"two columns are named path"),
+        ("path,identity,split\nb.jpg,2,train\nc.jpg,2,train\n", r"row 1: .*b\.jpg: no such file \(1 more"),
     ],
 )
 def test_a_list_that_is_not_a_data_set(tmp_path: Path, text: str, message: str) -> None:
@@ -160,6 +129,28 @@ def test_a_list_in_parquets_types(tmp_path: Path) -> None:
     tree(tmp_path, "a.jpg", "b.jpg")
     data = read(tmp_path / "list.parquet")
     assert [(p.identity, p.camera) for p in data.query + data.gallery] == [(3, 0), (4, NO_CAMERA), (JUNK, 1)]
+
+
+def test_rows_that_are_no_pictures_of_a_data_set_are_skipped(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    bad = [
+        "a.jpg,2,test",
+        "a.jpg,,train",
+        "b.jpg,2,train",
+        ",2,train",
+        "a.jpg,2,",
+        "a.jpg,2",
+        f"{'n' * 300},2,train",
+    ]
+    sound = ["a.jpg,1,train", "a.jpg,2, Query"]
+    path = listed(tmp_path, "\n".join(["path,identity,split", sound[0], *bad, sound[1]]), "a.jpg")
+    data = read(path)
+    assert (len(data.train), len(data.query), len(data.gallery), data.skipped) == (1, 1, 0, len(bad))
+    (warning,) = caplog.messages
+    assert f"list.csv: {len(bad)} rows are skipped: row " in warning
+    assert warning.endswith("; and 4 more")
+    assert check(path).to_json()["skipped"] == len(bad)
 
 
 def test_the_root_of_layout_list_is_the_list(tmp_path: Path) -> None:

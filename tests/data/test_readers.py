@@ -1,17 +1,20 @@
 """Readers of data sets, on small made-up trees and on the real split."""
 
 import logging
+import shutil
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from kronreid.data.images import find_pictures
+from kronreid.data.check import check, must_be_usable
+from kronreid.data.files import find_pictures
 from kronreid.data.readers import LAYOUTS, describe, detect, read
 from kronreid.data.readers.folders import read_folders
 from kronreid.data.readers.market1501 import read_market1501
-from kronreid.data.records import DISTRACTOR, JUNK, NO_CAMERA, UNKNOWN, Picture, identities
+from kronreid.data.records import DISTRACTOR, JUNK, Picture, identities
+from kronreid.data.samplers import PKBatchSampler
 from kronreid.errors import InputError
 
 from . import miniatures
@@ -33,7 +36,6 @@ def market(root: Path) -> Path:
         f"{TRAIN}/0002_c3s1_000451_01.jpg",
         f"{TRAIN}/0007_c6s2_000451_01.jpg",
         f"{TRAIN}/-1_c2s1_000001_01.jpg",
-        f"{TRAIN}/0000_c2s1_000001_01.jpg",
         f"{QUERY}/0001_c1s1_001051_00.jpg",
         f"{GALLERY}/0001_c2s1_001051_00.jpg",
         f"{GALLERY}/0000_c1s1_000151_01.jpg",
@@ -49,7 +51,7 @@ def test_market1501(tmp_path: Path) -> None:
         Picture(folder / "0002_c1s1_000451_03.jpg", 2, 1),
         Picture(folder / "0002_c3s1_000451_01.jpg", 2, 3),
         Picture(folder / "0007_c6s2_000451_01.jpg", 7, 6),
-    ), "junk and distractors train nothing"
+    ), "junk trains nothing"
     assert data.query == (Picture(tmp_path / QUERY / "0001_c1s1_001051_00.jpg", 1, 1),)
     assert {(p.identity, p.camera) for p in data.gallery} == {(1, 2), (DISTRACTOR, 1), (JUNK, 5)}
     assert identities(data.gallery) == [1]
@@ -61,26 +63,25 @@ def test_market1501_skips_names_that_do_not_parse(tmp_path: Path, caplog: pytest
     with caplog.at_level(logging.WARNING):
         data = read_market1501(tmp_path)
     assert len(data.gallery) == 3
-    (record,) = caplog.records
-    message = record.getMessage()
-    assert str(tmp_path / GALLERY) in message
-    assert "7 names" in message
-    assert [name in message for name in strange] == [True] * 5 + [False] * 2
+    of_train, of_gallery = [record.getMessage() for record in caplog.records]
+    expected = "not using 1 of its 4 pictures: 1 of nobody (−1) (-1_c2s1_000001_01.jpg)"
+    assert of_train == f"{tmp_path / TRAIN}: {expected}"
+    assert of_gallery.startswith(
+        f"{tmp_path / GALLERY}: not using 7 of its 10 pictures: 7 with names that do not"
+    )
+    assert [name in of_gallery for name in strange] == [True] * 5 + [False] * 2
 
 
 def test_market1501_refuses(tmp_path: Path) -> None:
     partial = tree(tmp_path / "a", f"{TRAIN}/0002_c1s1_000451_03.jpg", f"{QUERY}/0001_c1s1_001051_00.jpg")
     assert GALLERY in refusal(partial, "market1501")
-    assert str(tmp_path / "b" / TRAIN) in refusal(
-        tree(tmp_path / "b", f"{TRAIN}/", f"{QUERY}/", f"{GALLERY}/")
-    )
+    hollow = tree(tmp_path / "b", f"{TRAIN}/", f"{QUERY}/", f"{GALLERY}/")
+    assert refusal(hollow).startswith(f"{hollow / QUERY}: no pictures in it")
     odd = tree(market(tmp_path / "c"), f"{QUERY}/who.jpg")
     (odd / QUERY / "0001_c1s1_001051_00.jpg").unlink()
-    assert str(odd / QUERY / "who.jpg") in refusal(odd)
-    nobody = market(tmp_path / "d")
-    for path in [*(nobody / TRAIN).glob("0002*"), *(nobody / TRAIN).glob("0007*")]:
-        path.unlink()
-    assert str(nobody / TRAIN) in refusal(nobody)
+    assert refusal(odd).startswith(
+        f"{odd / QUERY}: no usable picture among 1: 1 with names that do not parse (who.jpg)"
+    )
 
 
 def test_market1501_gives_gt_bbox_to_multi_query(tmp_path: Path) -> None:
@@ -171,22 +172,172 @@ def test_folders_with_parts_share_names(tmp_path: Path) -> None:
 
 def test_folders_refuse(tmp_path: Path) -> None:
     few = tree(tmp_path / "few", *(f"{name}/1_a.jpg" for name in PEOPLE[:3]))
-    assert f"{few}: 3 identity folders" in refusal(few)
-    odd = tree(folders(tmp_path / "odd"), "bob/front.jpg")
-    assert str(odd / "bob" / "front.jpg") in refusal(odd)
+    assert f"{few}: folders with pictures of 3 people" in refusal(few)
+    nowhere = tree(tmp_path / "nowhere", *(f"{name}/front.jpg" for name in PEOPLE))
+    assert "5 with names that tell no camera (ann/front.jpg, bob/front.jpg," in refusal(nowhere)
+    images = tree(
+        tmp_path / "images",
+        *(f"{part}/{name}/1_a.jpg" for part in ("train", "val", "test") for name in PEOPLE),
+    )
+    assert "it has test, train, val, but not both query and gallery" in refusal(images)
+    deep = tree(tmp_path / "deep", *(f"monday/{name}/1_a.jpg" for name in PEOPLE))
+    assert "5 deeper than in a person's folder (monday/ann/1_a.jpg" in refusal(deep)
     flat = tree(tmp_path / "flat", "1_a.jpg", "2_a.jpg")
     assert str(flat) in refusal(flat)
     hollow = tree(tmp_path / "hollow", "train/ann/1_a.jpg", "query/ann/1_a.jpg", "gallery/")
     assert str(hollow / "gallery") in refusal(hollow)
 
 
+@pytest.fixture
+def said(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
+    """The lines of the log since the last call."""
+    caplog.set_level(logging.INFO)
+
+    def lines() -> list[str]:
+        found = [record.getMessage() for record in caplog.records]
+        caplog.clear()
+        return found
+
+    return lines
+
+
+def test_folders_say_what_they_leave_out(tmp_path: Path, said: Callable[[], list[str]]) -> None:
+    root = tree(
+        folders(tmp_path / "plain"),
+        "bob/front.jpg",
+        "loose.jpg",
+        "ann/more/1_z.jpg",
+        "-1/1_x.jpg",
+        "val/eve/1_a.jpg",
+    )
+    data = read(root)
+    assert len(data.train) + len(data.query) + len(data.gallery) == 4 * len(PEOPLE)
+    (line,) = said()
+    assert line == (
+        f"{root}: not using 5 of its 25 pictures: 1 with names that tell no camera (bob/front.jpg); "
+        "1 in no person's folder (loose.jpg); 1 deeper than in a person's folder (ann/more/1_z.jpg); "
+        "1 in folders that divide a data set (val/eve/1_a.jpg); 1 of nobody (−1) (-1/1_x.jpg)"
+    )
+    root = tmp_path / "divided"
+    for part in ("train", "query", "gallery", "val", "train_all"):
+        for person in ("-1", "0", "0000", "ann"):
+            tree(root, f"{part}/{person}/1_a.jpg", f"{part}/{person}/2_a.jpg")
+    data = read(root)
+    number = {one.path.parent.name: one.identity for one in data.gallery}
+    assert number == {"-1": JUNK, "0": 1, "0000": 2, "ann": 3}, "0 and 0000 are people, −1 is nobody"
+    for pictures in (data.train, data.query):
+        assert Counter(one.identity for one in pictures) == {1: 2, 2: 2, 3: 2}
+    assert said() == [
+        *(
+            f"{root / part}: not using 2 of its 8 pictures: 2 of nobody (−1) (-1/1_a.jpg, -1/2_a.jpg)"
+            for part in ("train", "query")
+        ),
+        f"{root}: train, query, gallery are read, and nothing else there (train_all, val)",
+    ]
+
+
+def test_folders_of_market1501s_pictures(tmp_path: Path) -> None:
+    """The camera stands behind the person's number, and in own crops before the frame's name."""
+    tree(
+        tmp_path,
+        "train/0002/0002_c1s1_000451_03.jpg",
+        "train/anna/0046_c6s1_000451_03.jpg",
+        "query/0046/0046_c1s1_000001_00.jpg",
+        "gallery/0046/0046_c3s1_000001_00.jpg.jpg",
+        "gallery/anna/12_c1s1_001051.jpg",
+        "gallery/12/12_c1s1_001051.jpg",
+    )
+    data = read(tmp_path)
+    assert [one.camera for one in (*data.train, *data.query)] == [1, 6, 1]
+    cameras = {one.path.parent.name: one.camera for one in data.gallery}
+    assert cameras == {"0046": 3, "12": 1, "anna": 12}
+
+
+def test_own_pictures_in_market1501s_folders(tmp_path: Path, said: Callable[[], list[str]]) -> None:
+    """Cameras from 10 on and people from 0 are read, and nothing is taken for DukeMTMC."""
+    for person in range(6):
+        part = TRAIN if person < 3 else QUERY
+        tree(tmp_path, *(f"{part}/{person:04d}_c{camera}_f0123.jpg" for camera in (1, 8, 10)))
+        tree(tmp_path, *(f"{GALLERY}/{person:04d}_c{camera}_f0124.jpg" for camera in (9, 11) if person > 2))
+    assert detect(tmp_path) == ["market1501"]
+    data = read(tmp_path)
+    assert Counter(one.identity for one in data.train) == {1: 3, 2: 3, 6: 3}
+    assert {one.camera for one in data.train} == {1, 8, 10}
+    assert {one.camera for one in data.gallery} == {9, 11}
+    assert [line for line in said() if "identity 0 is a person" in line and "its number is 6" in line]
+
+
+@pytest.mark.parametrize("part", [TRAIN, QUERY])
+def test_zero_is_a_person_where_it_trains_or_asks(tmp_path: Path, part: str) -> None:
+    root = tree(market(tmp_path), f"{part}/0000_c2s1_000001_01.jpg")
+    data = read(root)
+    pictures = (*data.train, *data.query, *data.gallery)
+    assert {one.identity for one in pictures if one.path.name.startswith("0000")} == {8}, (
+        "the number after the highest one; its gallery picture is the same person's"
+    )
+    assert {one.identity for one in data.gallery} == {8, 1, JUNK}
+
+
+@pytest.mark.parametrize("missing", ["folder", "pictures"])
+@pytest.mark.parametrize("make", [miniatures.market, miniatures.duke])
+def test_training_pictures_may_be_missing(tmp_path: Path, make: Callable[[Path], Path], missing: str) -> None:
+    whole = make(tmp_path / "whole")
+    shutil.copytree(whole, tmp_path / "part")
+    shutil.rmtree(tmp_path / "part" / TRAIN)
+    if missing == "pictures":
+        tree(tmp_path / "part", f"{TRAIN}/")
+    data, all_of_it = read(tmp_path / "part"), read(whole)
+    assert (data.name, data.train) == (all_of_it.name, ())
+    assert len(data.query) == len(all_of_it.query)
+    assert len(data.gallery) == len(all_of_it.gallery)
+    must_be_usable(check(tmp_path / "part"))
+    with pytest.raises(InputError, match=r"^--data \(or data\.root\): it holds no training pictures"):
+        PKBatchSampler(data.train, 2, 2, 1)
+
+
+@pytest.mark.parametrize("part", ["", "train/"])
+def test_folders_and_lists_without_training_pictures(tmp_path: Path, part: str) -> None:
+    root = tree(tmp_path / "folders", "query/ann/1_a.jpg", "gallery/ann/2_a.jpg", *([part] if part else []))
+    (root / "list.csv").write_text(
+        "path,identity,camera,split\nquery/ann/1_a.jpg,ann,1,query\ngallery/ann/2_a.jpg,ann,2,gallery\n"
+    )
+    for data in (read(root), read(root / "list.csv")):
+        assert data.train == ()
+        assert [(one.identity, one.camera) for one in (*data.query, *data.gallery)] == [(1, 1), (1, 2)]
+
+
+def test_duke_is_what_has_dukes_names_alone(tmp_path: Path) -> None:
+    root = tree(miniatures.duke(tmp_path), f"{QUERY}/readme_.jpg")
+    assert detect(root) == ["dukemtmc"]
+    for number, own in enumerate(("0005_c9_f0046985.jpg", "0005_c2_f046985.jpg", "5_c2_f0046985.jpg")):
+        other = tmp_path / f"own{number}"
+        for part in (TRAIN, QUERY, GALLERY):
+            shutil.copytree(root / part, other / part)
+        tree(other, f"{GALLERY}/{own}")
+        assert detect(other) == ["market1501"]
+
+
+def test_parts_and_people_may_be_links(tmp_path: Path) -> None:
+    store = folders(tmp_path / "store")
+    root = tree(tmp_path / "root", "gallery/")
+    for part, person in (("train", "ann"), ("query", "dan"), ("gallery", "dan"), ("gallery", "eve")):
+        (root / part).mkdir(exist_ok=True)
+        (root / part / person).symlink_to(store / person)
+    data = read(root)
+    assert [len(part) for part in (data.train, data.query, data.gallery)] == [4, 4, 8]
+    real = market(tmp_path / "market")
+    linked = tmp_path / "linked"
+    linked.mkdir()
+    for part in (TRAIN, QUERY, GALLERY):
+        (linked / part).symlink_to(real / part)
+    assert [one.path.name for one in read(linked).gallery] == [one.path.name for one in read(real).gallery]
+
+
 def test_flat_folder_has_no_identities(tmp_path: Path) -> None:
     """What a search reads: cameras if the names say so, nothing else."""
     tree(tmp_path, "3_somebody.jpg", "c12_somebody.jpg", "somebody.jpg")
-    found = [describe(path) for path in find_pictures(tmp_path)]
-    assert [(p.identity, p.camera) for p in found] == [(UNKNOWN, 3), (UNKNOWN, 12), (UNKNOWN, NO_CAMERA)]
-    labelled = tree(tmp_path, "0042/5_a.jpg") / "0042" / "5_a.jpg"
-    assert describe(labelled) == Picture(labelled, 42, 5)
+    found = [describe(path, tmp_path) for path in find_pictures(tmp_path)]
+    assert [(one.identity, one.camera) for one in found] == [(None, 3), (None, 12), (None, None)]
 
 
 def test_read_looks_for_the_layout(tmp_path: Path) -> None:

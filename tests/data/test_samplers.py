@@ -215,6 +215,7 @@ def test_few_pictures_are_logged(caplog: pytest.LogCaptureFixture) -> None:
         ({"pictures_per_identity": 1}, "batch.pictures: 1"),
         ({"world": 2, "identities_per_batch": 3}, "batch.identities: 3"),
         ({"pictures": people([1, 2, 3])}, "training set: 1 identity"),
+        ({"pictures": []}, "--data (or data.root): it holds no training pictures"),
         (
             {"pictures": [Picture(Path("a.jpg"), who, 1) for who in (JUNK, DISTRACTOR, 5)]},
             "training set: 1 identity",

@@ -25,7 +25,7 @@ from kronreid.data.values import (
     pairs,
     picture_path,
     read_box,
-    short,
+    shown,
 )
 from kronreid.errors import InputError
 
@@ -121,7 +121,7 @@ TABLE = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("value", "text", "stored"), TABLE, ids=short)
+@pytest.mark.parametrize(("value", "text", "stored"), TABLE, ids=shown)
 def test_what_it_becomes(value, text, stored):
     assert label(value) == text
     assert attribute(value) == stored
@@ -191,7 +191,7 @@ def nested(depth: int) -> list:
         (np.datetime64(2**60, "s"), "years 1 to 9999"),
         (np.timedelta64(1, "M"), "no fixed length"),
     ],
-    ids=short,
+    ids=shown,
 )
 def test_what_cannot_be_stored_is_one_line(value, message):
     for read in (attribute, label):
@@ -361,7 +361,7 @@ def test_a_day_ends(value):
         np.datetime64(2**60, "s"),
         b"\xff",
     ],
-    ids=short,
+    ids=shown,
 )
 def test_what_is_no_moment(value):
     with pytest.raises(InputError, match=r"^time "):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from kronreid.data.images import find_pictures
+from kronreid.data.files import find_pictures
 from kronreid.data.readers import read
 from kronreid.data.records import Picture, ReIDDataset
 from kronreid.data.transforms import InputOptions

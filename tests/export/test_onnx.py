@@ -9,6 +9,7 @@ import onnxruntime
 import pytest
 from onnx import numpy_helper
 
+from kronreid import __version__
 from kronreid.cli import main
 from kronreid.errors import InputError
 from kronreid.export import ExportReport, export_onnx
@@ -61,7 +62,7 @@ def test_anyone_can_run_it(
     assert json.loads(card["mean"]) == [0.4, 0.5, 0.6]
     assert json.loads(card["std"]) == [0.3, 0.2, 0.1]
     assert card["fingerprint"] == embedder.fingerprint
-    assert card["kronreid_version"]
+    assert card["kronreid_version"] == __version__
     assert "research only" in card["licence"]
     assert "never proof" in card["responsible_use"]
     (one,) = session.get_inputs()

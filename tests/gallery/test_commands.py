@@ -68,6 +68,18 @@ def test_conditions_are_by_name_and_all_hold(run, crops, capsys):
     assert listed("--where", "seen=true") == 10
 
 
+def test_records_that_are_not_usable_are_listed(run, crops, tmp_path, capsys):
+    names = sorted(path.name for path in crops.iterdir())[:2]
+    rows = [f"{name},1,0,0,9,{height}" for name, height in zip(names, (9, 0))]
+    (crops / "l.csv").write_text("\n".join(["file,camera,x,y,w,h", *rows]))
+    assert run("index", crops / "l.csv", "--model", "colours") == 0
+    said = capsys.readouterr()
+    assert "1 added, 0 already there, 1 unreadable; 1 in" in said.out
+    assert f"{crops / 'l.csv'}: row 2: box " in said.err
+    assert run("index", crops / "l.csv", "--model", "colours", "--category", "car") == 2
+    assert f"--category: {crops / 'l.csv'} has no categories" in capsys.readouterr().err
+
+
 def test_output_that_cannot_be_written_is_refused_before_the_work(run, crops, tmp_path, capsys):
     for option in ("--json", "--html"):
         assert run("search", crops / "none.png", option, tmp_path / "none" / "x") == 2
@@ -91,6 +103,8 @@ def test_output_that_cannot_be_written_is_refused_before_the_work(run, crops, tm
         (["gallery", "list", "--where", "time=2026-03-01"], "where time: is asked for by since and until"),
         (["gallery", "list", "--path", ""], "path: is empty"),
         (["gallery", "list", "--since", ""], "since '': a time expected"),
+        (["gallery", "info", "--collection", "2026_03_01"], "--collection '2026_03_01': a name has"),
+        (["search", "x.png", "--collection", "../people"], "--collection '../people': a name has"),
         (["search", "x.png", "--cache", "maps"], "--cache: keeps a matcher's work"),
     ],
 )

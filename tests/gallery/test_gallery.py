@@ -18,6 +18,14 @@ def gallery(place, embedder, crops):
         yield gallery
 
 
+@pytest.mark.parametrize("name", ["day_2026_03_01", "_2026", "A", "a" * 255])
+def test_names_that_a_collection_may_have(place, name):
+    """A server refuses to look for a collection of another name."""
+    store = place.store(name)
+    assert not store.exists
+    store.close()
+
+
 def test_adding_twice_adds_once(place, embedder, crops):
     with place.open(embedder) as gallery:
         first = gallery.add(crops, batch_size=7)

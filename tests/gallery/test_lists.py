@@ -40,8 +40,12 @@ def test_parquet_keeps_types(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("list.csv", "file\n1.jpg\n", "row 1: no path"),
-        ("list.csv", "path,time\n1.jpg,soon\n2.jpg,noon\n", "row 1: time 'soon'.*1 more like it"),
+        ("list.csv", "name\n1.jpg\n", "needs a column named path"),
+        (
+            "list.csv",
+            "path,time\n1.jpg,soon\n2.jpg,soon\n",
+            r"row 1: time 'soon'.* \(1 more records are skipped",
+        ),
         ("list.csv", "path,box\n1.jpg,wide\n", "row 1: box 'wide'"),
         ("list.csv", "path,attributes\n1.jpg,[1]\n", "row 1: attributes"),
         ("list.csv", "path\n1.jpg,2\n", "row 1: more values"),
@@ -104,9 +108,18 @@ def test_csv_and_parquet_store_the_same(tmp_path):
         assert read_list(tmp_path / name) == (expected, [])
 
 
+def test_records_that_are_not_usable_come_beside_the_entries(tmp_path):
+    (tmp_path / "list.csv").write_text("path,time,box\n1.jpg,1,\n2.jpg,soon,\n3.jpg,,wide\n4.jpg,4,\n")
+    entries, skipped = read_list(tmp_path / "list.csv")
+    assert [(entry.path.name, entry.time) for entry in entries] == [("1.jpg", 1.0), ("4.jpg", 4.0)]
+    assert {one.where for one in skipped} == {"row 2", "row 3"}
+
+
 def test_mot_takes_pedestrians_and_names_tracks(tmp_path):
     sequence = tmp_path / "MOT17-02"
     (sequence / "img1").mkdir(parents=True)
+    for frame in (1, 2):
+        (sequence / "img1" / f"{frame:06d}.jpg").touch()
     (sequence / "gt").mkdir()
     (sequence / "gt" / "gt.txt").write_text(
         "2,5,11,21,30,60,1,1,0.9\n1,5,10,20,30,60,1,1,1\n1,6,1,1,9,9,0,1,1\n1,7,1,1,9,9,1,3,1\n"
@@ -124,6 +137,7 @@ def test_mot_takes_pedestrians_and_names_tracks(tmp_path):
 
 def test_coco_takes_persons(tmp_path):
     (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "f.jpg").touch()
     content = {
         "images": [{"id": 1, "file_name": "f.jpg"}],
         "categories": [{"id": 1, "name": "person"}, {"id": 2, "name": "dog"}],

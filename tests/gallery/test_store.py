@@ -1,5 +1,6 @@
 """What is particular to files and to servers. (Milvus Lite can be a server too, of the same protocol.)"""
 
+import re
 import subprocess
 import sys
 import threading
@@ -7,6 +8,8 @@ import threading
 import grpc
 import numpy as np
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from milvus_lite.adapter.grpc.server import start_server_in_thread
 from pymilvus import MilvusException
 
@@ -215,6 +218,29 @@ def test_addresses_that_are_no_gallery(tmp_path, embedder):
     with pytest.raises(InputError, match="no such gallery"):
         Gallery(tmp_path / "none.db")
     assert not (tmp_path / "none.db").exists()
+
+
+NAME = r"[A-Za-z_][A-Za-z0-9_]{0,254}"
+
+
+@settings(max_examples=50)
+@given(name=st.text(max_size=12).filter(lambda text: not re.fullmatch(NAME, text)))
+@example(name="2026_03_01")
+@example(name="march-2026")
+@example(name="../people")
+@example(name="people\n")
+@example(name="märz")
+@example(name="a" * 256)
+@example(name="")
+def test_names_that_no_collection_has(tmp_path_factory, name):
+    """Refused before anything is asked or made, in one line, alike for a file and a server."""
+    file = tmp_path_factory.getbasetemp() / "names.db"
+    for uri in (str(file), "http://127.0.0.1:1"):
+        with pytest.raises(InputError) as caught:
+            Store(uri, name)
+        assert str(caught.value).startswith("--collection ")
+        assert "\n" not in str(caught.value)
+    assert not file.exists()
 
 
 def test_two_in_one_process_share_the_file(gallery, tmp_path, crops, embedder):

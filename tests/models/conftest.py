@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from kronreid.data.images import find_pictures, open_rgb
+from kronreid.data.files import find_pictures
+from kronreid.data.images import open_rgb
 from kronreid.data.transforms import InputOptions, normalise, resize, to_tensor
 from kronreid.models.backbone import BackboneOptions
 from kronreid.models.horeid import HOReID

@@ -301,7 +301,6 @@ REFUSED: list[tuple[Callable[[Path], Path], str]] = [
     (lambda path: sidecar(tiny(path), scale=256), "scale"),
     (lambda path: sidecar(tiny(path), colours="grb"), "colours"),
     (lambda path: sidecar(tiny(path), colors="bgr"), "'colors' is unknown; one of mean, std"),
-    (lambda path: sidecar(tiny(path), height=None), "height has no value"),
     (lambda path: sidecar(tiny(path), height="tall"), "height"),
 ]
 

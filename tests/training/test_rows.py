@@ -1,178 +1,105 @@
-"""Which row a run is: recorded at training, read from its folder."""
+"""Every row trains a few steps: a new row is tested by being there."""
 
-import json
+import csv
+import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from kronreid.data.records import Picture, ReIDDataset
-from kronreid.errors import InputError
-from kronreid.training.config import Config, make_config, read_config, to_yaml
-from kronreid.training.rows import changes, read_runs, record, row_name
-
-YAML = """
-model: {name: pooled, backbone: {name: test_resnet, weights: none}, channels: 8}
-training: {iterations: 20, epoch: 10}
-data: {layout: market1501}
-"""
-#: Market-1501 as published.
-COUNTS = {
-    "pictures": {"train": 12936, "query": 3368, "gallery": 19732},
-    "identities": {"train": 751, "query": 750, "gallery": 750},
-}
+from kronreid.data.pedestrians import write_market1501
+from kronreid.papers.rows import OWN, row_names
+from kronreid.training.callbacks import HISTORY
+from kronreid.training.config import Config, read_config
+from kronreid.training.hard import HardIdentitySearch
+from kronreid.training.train import train
 
 
-@pytest.fixture
-def source(tmp_path: Path) -> Path:
-    path = tmp_path / "configs" / "horeid" / "market1501" / "gap.yaml"
-    path.parent.mkdir(parents=True)
-    path.write_text(YAML)
-    return path
+def every_network() -> list[str]:
+    """Every row once: on the papers' other data sets it has the same network and losses."""
+    first: dict[tuple[str, bool, str], str] = {}
+    for name in row_names():
+        paper, data, row = name.split("/")
+        first.setdefault((paper, data == OWN, row), name)
+    return list(first.values())
 
 
-@pytest.fixture
-def dataset(tmp_path: Path) -> ReIDDataset:
-    def pictures(people: list[int]) -> tuple[Picture, ...]:
-        return tuple(Picture(tmp_path / f"{i}.jpg", who, 1) for i, who in enumerate(people))
+ROWS = every_network()
+#: Configs that people start their own from.
+EXAMPLES = [str(path) for path in sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))]
+#: The row's own model and recipe, on a network and pictures that a test can afford: two epochs of one step.
+SMALL = [
+    "model.backbone.name=test_resnet",
+    "model.backbone.weights=none",
+    "model.backbone.arguments={}",
+    "batch.identities=4",
+    "training.iterations=2",
+    "training.epoch=1",
+    "training.evaluate_every=0",
+    "training.accelerator=cpu",
+    "data.layout=market1501",
+    "data.protocol=market1501",
+    "data.split=0",
+    "data.workers=0",
+]
 
-    parts = pictures([1, 1, 2]), pictures([3]), pictures([3, 0, -1])
-    return ReIDDataset("market1501", "market1501", tmp_path / "small", *parts)
 
-
-def run_folder(folder: Path, config: Config, iterations: int = 20, kept: str | None = None) -> Path:
-    folder.mkdir(parents=True)
-    (folder / "config.yaml").write_text(to_yaml(config))
-    lines = ["iteration,loss,rank1,mAP", "10,2.0,0.5,0.4", "20,1.0,0.7,0.6"]
-    (folder / "history.csv").write_text("\n".join(lines[: 1 + iterations // 10]) + "\n")
-    if kept is not None:
-        (folder / "run.json").write_text(kept)
-    return folder
-
-
-def test_row_names() -> None:
-    assert row_name(Path("/x/configs/horeid/market1501/gap.yaml")) == "horeid/market1501/gap"
-    assert (
-        row_name(Path("configs/kpm/cuhk03/kpm-rsa-hg-tau-kpm-0.5.yaml"))
-        == "kpm/cuhk03/kpm-rsa-hg-tau-kpm-0.5"
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("data") / "market"
+    write_market1501(
+        root,
+        train_identities=5,
+        test_identities=2,
+        cameras=2,
+        pictures_per_camera=2,
+        distractors=1,
+        junk=1,
+        progress=False,
     )
-    assert row_name(Path("/x/configs/market1501-split.yaml")) is None
-    assert row_name(Path("/x/mine/horeid/market1501/gap.yaml")) is None
+    return root
 
 
-def test_changes_are_those_that_matter(source: Path) -> None:
-    row = read_config(source)
-    same = ["data.root=/elsewhere", "data.workers=0", "training.seed=3", "training.accelerator=cpu"]
-    assert changes(row, read_config(source, same)) == {}
-    other = read_config(source, ["model.channels=16", "loss.margin=0.3", "data.protocol=openreid"])
-    assert changes(row, other) == {
-        "model.channels": (8, 16),
-        "loss.margin": (0.2, 0.3),
-        "data.protocol": (None, "openreid"),
-    }
+def small(row: str, root: Path, precision: str) -> Config:
+    """The row on the small network and pictures."""
+    paper = read_config(row)
+    # Pictures keep their shape: twice as high as wide, or square.
+    width = 32 * round(2 * paper.input.width / paper.input.height)
+    changes = [*SMALL, "input.height=64", f"input.width={width}"]
+    if paper.name in ("horeid", "concatenated"):
+        changes += ["model.channels=16", "model.dimension=32"]
+    if paper.batch.hard_identities:
+        changes.append("batch.hard_identities=1")
+    return read_config(row, [*changes, f"data.root={root}", f"training.precision={precision}"])
 
 
-def test_an_option_that_the_row_leaves_out_is_a_change(source: Path) -> None:
-    values = {"model": {"name": "pooled", "backbone": {"name": "test_resnet"}}}
-    assert "model.backbone.weights" in changes(read_config(source), make_config(values))
+def losses_are_finite(run: Path) -> None:
+    with (run / HISTORY).open() as file:
+        lines = [{name: float(value) for name, value in line.items()} for line in csv.DictReader(file)]
+    assert len(lines) == 2
+    for line in lines:
+        assert all(map(math.isfinite, line.values())), line
+        assert line["loss"] > 0
 
 
-def test_record_counts_the_data(source: Path, dataset: ReIDDataset) -> None:
-    kept = json.loads(record(read_config(source, ["loss.margin=0.3"]), dataset, source))
-    assert kept["row"] == "horeid/market1501/gap"
-    assert kept["changed"] == {"loss.margin": [0.2, 0.3]}
-    assert kept["data"]["pictures"] == {"train": 3, "query": 1, "gallery": 3}
-    assert kept["data"]["identities"] == {"train": 2, "query": 1, "gallery": 1}
-    assert kept["data"]["protocol"] == "market1501"
-    assert json.loads(record(read_config(source), dataset, None))["row"] is None
-
-
-def test_a_recorded_run_reads_back(tmp_path: Path, source: Path, dataset: ReIDDataset) -> None:
-    config = read_config(source, ["loss.margin=0.3"])
-    run_folder(tmp_path / "runs" / "a", config, kept=record(config, dataset, source))
-    (run,) = read_runs([tmp_path / "runs"])
-    assert run.config == "horeid/market1501/gap"
-    assert run.changed == {"loss.margin": (0.2, 0.3)}
-    assert run.data == "small: 3 pictures of 2 people; 1 queries of 1"
-    assert not run.official
-    assert run.remaining == 0
-    assert run.results == {"market1501": {"rank1": 0.7, "mAP": 0.6}}  # the newest, and the last line
-
-
-def test_the_published_counts_make_it_official(tmp_path: Path, source: Path, dataset: ReIDDataset) -> None:
-    kept = json.loads(record(read_config(source), dataset, source))
-    kept["data"] |= COUNTS
-    run_folder(tmp_path / "runs" / "a", read_config(source), kept=json.dumps(kept))
-    kept["data"]["pictures"] = {**COUNTS["pictures"], "train": 12935}
-    run_folder(tmp_path / "runs" / "b", read_config(source), kept=json.dumps(kept))
-    whole, part = read_runs([tmp_path / "runs"])
-    assert whole.official
-    assert whole.data == "market1501"
-    assert not part.official
-
-
-def test_an_unfinished_run_says_so(tmp_path: Path, source: Path) -> None:
-    run_folder(tmp_path / "runs" / "a", read_config(source), iterations=10)
-    run_folder(tmp_path / "runs" / "b", read_config(source), iterations=0)
-    half, none = read_runs([tmp_path / "runs"])
-    assert (half.remaining, none.remaining) == (10, 20)
-    assert none.results == {}
-
-
-def test_runs_without_a_record_are_compared_with_the_rows(tmp_path: Path, source: Path) -> None:
-    same = read_config(source, ["training.seed=2", "data.root=/data/own-split"])
-    run_folder(tmp_path / "runs" / "a", same)
-    run_folder(tmp_path / "runs" / "b", read_config(source, ["model.channels=16"]))
-    first, second = read_runs([tmp_path / "runs"], tmp_path / "configs")
-    assert first.config == "horeid/market1501/gap"
-    assert first.data == "own-split (not counted)"
-    assert not first.official
-    assert second.config is None
-    assert read_runs([tmp_path / "runs" / "a"])[0].config is None
-
-
-def test_evaluations_in_the_folder_count_by_protocol(tmp_path: Path, source: Path) -> None:
-    folder = run_folder(tmp_path / "runs" / "a", read_config(source))
-    values = {"protocol": "openreid", "rank1": 0.6, "rank5": 0.8, "mAP": 0.5, "queries": 7}
-    (folder / "openreid.json").write_text(json.dumps(values))
-    (folder / "official.json").write_text(json.dumps(values | {"protocol": "market1501", "mAP": 0.55}))
-    (run,) = read_runs([folder])
-    assert run.results == {
-        "market1501": {"rank1": 0.6, "rank5": 0.8, "mAP": 0.55},
-        "openreid": {"rank1": 0.6, "rank5": 0.8, "mAP": 0.5},
-    }
-
-
-@pytest.mark.parametrize(
-    "more", [{"matcher": "runs/kpm"}, {"k_reciprocal": True}, {"matcher_weight": 0.5}, {"layout": "msmt17"}]
-)
-def test_evaluations_that_are_not_the_runs_own_are_passed_over(
-    tmp_path: Path, source: Path, dataset: ReIDDataset, more: dict, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("row", ROWS + EXAMPLES, ids=lambda name: name.removesuffix(".yaml")[-40:])
+def test_it_trains_without_a_nan(
+    tmp_path: Path, root: Path, row: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = read_config(source)
-    folder = run_folder(tmp_path / "runs" / "a", config, kept=record(config, dataset, source))
-    alone = {"layout": "market1501", "matcher": None, "matcher_weight": None, "k_reciprocal": False}
-    values = {"protocol": "market1501", "rank1": 0.9, "mAP": 0.8, **alone}
-    (folder / "own.json").write_text(json.dumps(values))
-    assert read_runs([folder])[0].results == {"market1501": {"rank1": 0.9, "mAP": 0.8}}
-    (folder / "own.json").write_text(json.dumps(values | more))
-    assert read_runs([folder])[0].results == {"market1501": {"rank1": 0.7, "mAP": 0.6}}
-    assert "own.json: passed over" in caplog.text
+    config = small(row, root, "32-true")
+    searches = 0
+    search = HardIdentitySearch.search
+
+    def counting(*arguments: Any) -> None:
+        nonlocal searches
+        searches += 1
+        search(*arguments)
+
+    monkeypatch.setattr(HardIdentitySearch, "search", counting)
+    losses_are_finite(train(config, tmp_path / "run"))
+    assert searches == (3 if "ghis" in row else 0)  # at the start and after each of two epochs
 
 
-def test_a_run_named_twice_counts_once(tmp_path: Path, source: Path) -> None:
-    folder = run_folder(tmp_path / "runs" / "a", read_config(source))
-    assert len(read_runs([tmp_path / "runs", folder])) == 1
-
-
-@pytest.mark.parametrize("kept", ["{", "[]", '{"row": 1}', '{"row": null, "changed": {"a": 1}, "data": {}}'])
-def test_a_damaged_record_is_named(tmp_path: Path, source: Path, kept: str) -> None:
-    run_folder(tmp_path / "runs" / "a", read_config(source), kept=kept)
-    with pytest.raises(InputError, match=r"run\.json: damaged"):
-        read_runs([tmp_path / "runs"])
-
-
-def test_folders_without_runs_are_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="nowhere: no such folder"):
-        read_runs([tmp_path / "nowhere"])
-    with pytest.raises(InputError, match="holds no run"):
-        read_runs([tmp_path])
+@pytest.mark.parametrize("row", ROWS)
+def test_it_trains_in_half_precision(tmp_path: Path, root: Path, row: str) -> None:
+    losses_are_finite(train(small(row, root, "bf16-mixed"), tmp_path / "run"))

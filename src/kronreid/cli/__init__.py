@@ -6,8 +6,9 @@ import io
 import logging
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
+from kronreid import __version__
 from kronreid.cli import (
     crop,
     data,
@@ -45,7 +46,14 @@ COMMANDS = (
 
 
 class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line, as every other error is said."""
+    """Says what is wrong in one line, as every other error is said, and names the help of its own command."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Complains of unknown arguments itself; argparse leaves that to the outermost parser."""
+        known, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return known, unknown
 
     def error(self, message: str) -> NoReturn:
         raise InputError(f"{message}; see '{self.prog} --help'")
@@ -80,6 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def make_parser() -> argparse.ArgumentParser:
     """The whole command line; README and docs show its use."""
     parser = Parser(prog="kronreid", description="Find a person again in pictures of people.")
+    parser.add_argument("--version", action="version", version=f"kronreid {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=Parser)
     for command in COMMANDS:
         command.add(commands)

@@ -2,10 +2,11 @@
 
 import argparse
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kronreid.cli.options import add_command
+from kronreid.cli.options import add_categories, add_command
 from kronreid.errors import InputError
 
 if TYPE_CHECKING:
@@ -25,9 +26,17 @@ def add(commands: "Commands") -> None:
         nargs="+",
         type=Path,
         metavar="SOURCE",
-        help="a folder of MOT sequences (gt/gt.txt beside img1/), a COCO .json, or a CSV or Parquet list",
+        help="a folder of MOT sequences (gt/gt.txt beside img1/), a gt.txt or det.txt of one, a COCO .json, "
+        "or a CSV or Parquet list",
     )
-    sub.add_argument("--out", required=True, type=Path, metavar="DIR", help="<identity>/<camera>_<frame>.jpg")
+    sub.add_argument(
+        "--out",
+        required=True,
+        type=Path,
+        metavar="DIR",
+        help="gets <person>/<camera>_<frame>_<hash>.jpg, and crops.csv, which says what each file is",
+    )
+    add_categories(sub)
     sub.add_argument(
         "--min-height", type=int, default=0, metavar="PIXELS", help="leave out smaller boxes (0)"
     )
@@ -42,20 +51,32 @@ def add(commands: "Commands") -> None:
 
 def run(options: argparse.Namespace) -> None:
     """See `kronreid.data.crops`."""
-    from kronreid.data.crops import find_sources, plan, write
+    from kronreid.data.crops import cut_out, find_boxes, find_sources
+    from kronreid.data.lists import counted
 
     if not 0 <= options.min_visibility <= 1:
         raise InputError(f"--min-visibility {options.min_visibility}: 0 to 1 expected")
-    cuts = plan(find_sources(options.sources), options.min_height, options.min_visibility)
-    if not cuts:
-        raise InputError(f"{options.sources[0]}: no boxes of people to cut out, or all were left out")
-    report = write(cuts, options.out)
-    for reason, times in Counter(report.failed).most_common(5):
-        print(f"  {reason}" + (f" ({times} boxes)" if times > 1 else ""))
-    people = len({cut.name.partition("/")[0] for cut in cuts if "/" in cut.name})
+    if options.min_height < 0:
+        raise InputError(f"--min-height {options.min_height}: 0 or more expected")
+    sources = find_sources(options.sources)
+    boxes = find_boxes(sources, options.min_height, options.min_visibility, options.category)
+    report = cut_out(boxes.rows, options.out)
+    failed = Counter(report.failed)
+    _tell("skipped", boxes.skipped)
+    _tell("failed", [f"{why} ({times} boxes)" if times > 1 else why for why, times in failed.most_common()])
+    if boxes.left_out:
+        print(f"  left out: {counted(boxes.left_out)}")
     print(
-        f"{report.written:,} written, {report.existing:,} were there, {len(report.failed):,} failed: "
-        f"{options.out}, {people:,} people"
+        f"{report.written:,} written, {report.existing:,} were there, {len(report.failed):,} failed, "
+        f"{len(boxes.skipped):,} skipped: {options.out}, {report.people:,} people"
     )
     if not report.written and not report.existing:
-        raise InputError(f"{options.sources[0]}: none of the {len(cuts):,} boxes could be cut out")
+        raise InputError(f"{options.sources[0]}: none of the {len(boxes.rows):,} boxes could be cut out")
+
+
+def _tell(what: str, lines: Sequence[str], count: int = 5) -> None:
+    """The first of many problems."""
+    for line in lines[:count]:
+        print(f"  {what}: {line}")
+    if len(lines) > count:
+        print(f"  {what}: {len(lines) - count:,} more")

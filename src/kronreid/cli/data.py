@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kronreid.cli.options import add_command, folder_must_exist, to_json, write
+from kronreid.cli.options import add_command, add_layout, add_split, folder_must_exist, to_json, write
 from kronreid.errors import InputError
 
 if TYPE_CHECKING:
@@ -29,8 +29,8 @@ def add(commands: "Commands") -> None:
         actions, "check", check, "Say what a folder holds beside what has been published of it."
     )
     sub.add_argument("root", metavar="ROOT", help="the data set's folder, or a list (CSV, Parquet)")
-    sub.add_argument("--layout", help="how it is laid out, see docs/datasets.md (looks)")
-    sub.add_argument("--split", type=int, default=0, help="which of CUHK03's 20 divisions (0)")
+    add_layout(sub)
+    add_split(sub)
     sub.add_argument("--json", type=Path, metavar="FILE", help="write the counts")
     sub = add_command(actions, "extract", extract, "Write the pictures of cuhk-03.mat as files; resumable.")
     sub.add_argument("root", type=Path, metavar="ROOT", help="the folder with cuhk-03.mat")
@@ -43,7 +43,7 @@ def check(options: argparse.Namespace) -> None:
 
     if options.json:
         folder_must_exist(options.json, "--json")
-    layouts = [options.layout] if options.layout else detect(options.root)
+    layouts = detect(options.root) if options.layout is None else [options.layout]
     found, errors = [], []  # of several layouts, some may be incomplete
     for layout in layouts:
         try:

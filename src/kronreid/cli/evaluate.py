@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from kronreid.cli.options import (
     MATCHER_WEIGHT,
     add_command,
+    add_layout,
+    add_split,
     count_or_all,
     folder_must_exist,
     load_matcher,
@@ -32,8 +34,8 @@ def add(commands: "Commands") -> None:
     )
     sub.add_argument("model", metavar="MODEL", help="an embedder, or a matcher alone")
     sub.add_argument("--data", required=True, metavar="ROOT", help="the data set's folder, or a list")
-    sub.add_argument("--layout", help="how it is laid out, see docs/datasets.md (looks)")
-    sub.add_argument("--split", type=int, default=0, help="which of CUHK03's 20 divisions (0)")
+    add_layout(sub)
+    add_split(sub)
     sub.add_argument(
         "--protocol", metavar="NAME", help="what counts, see docs/protocols.md (the layout's own)"
     )

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kronreid.cli.options import add_command
+from kronreid.cli.options import add_command, add_layout
 from kronreid.errors import InputError
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ def add(commands: "Commands") -> None:
         "--pictures", nargs="+", metavar="PICTURE", help="pairs: the first two show one person, and so on"
     )
     sub.add_argument("--data", metavar="ROOT", help="a data set to take three pairs from instead")
-    sub.add_argument("--layout", help="how it is laid out (looks)")
+    add_layout(sub)
     sub.add_argument(
         "--place",
         nargs="+",

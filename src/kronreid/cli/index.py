@@ -4,7 +4,15 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any
 
-from kronreid.cli.options import add_command, add_gallery, add_login, load_model, login, positive
+from kronreid.cli.options import (
+    add_categories,
+    add_command,
+    add_gallery,
+    add_login,
+    load_model,
+    login,
+    positive,
+)
 from kronreid.errors import InputError
 
 if TYPE_CHECKING:
@@ -25,6 +33,7 @@ def add(commands: "Commands") -> None:
     sub.add_argument("--model", required=True, metavar="MODEL", help="the embedder")
     add_gallery(sub)
     add_login(sub)
+    add_categories(sub)
     add_set(sub, "what is known of all of them")
     sub.add_argument("--batch-size", type=positive, default=64, help="pictures per pass (64)")
     sub.add_argument(
@@ -50,10 +59,18 @@ def run(options: argparse.Namespace) -> None:
             from kronreid.gallery.spread import add_spread
 
             report = add_spread(
-                gallery, options.model, options.images, options.ray, options.batch_size, **values
+                gallery,
+                options.model,
+                options.images,
+                options.ray,
+                options.batch_size,
+                options.category,
+                **values,
             )
         else:
-            report = gallery.add(options.images, batch_size=options.batch_size, **values)
+            report = gallery.add(
+                options.images, categories=options.category, batch_size=options.batch_size, **values
+            )
         print(
             f"{report.added} added, {report.skipped_existing} already there, "
             f"{len(report.unreadable)} unreadable; {gallery.count} in {options.gallery}; "

@@ -22,6 +22,41 @@ def add_command(commands: "Commands", name: str, run: Any, text: str) -> argpars
     return sub
 
 
+def add_categories(parser: argparse.ArgumentParser) -> None:
+    """The option that chooses boxes of COCO and MOT."""
+    parser.add_argument(
+        "--category",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="which categories of COCO and classes of MOT to take, by name or number (those that are people)",
+    )
+
+
+def add_layout(parser: argparse.ArgumentParser) -> None:
+    """The option that says how a data set is laid out."""
+    parser.add_argument("--layout", metavar="NAME", help="how it is laid out, see docs/datasets.md (looks)")
+
+
+def add_split(parser: argparse.ArgumentParser) -> None:
+    """The option that chooses a division of a data set."""
+    parser.add_argument(
+        "--split", type=int, default=0, metavar="N", help="which of CUHK03's 20 divisions (0)"
+    )
+
+
+def add_changes(parser: argparse.ArgumentParser) -> None:
+    """The option that changes a config's options; the command reads the config with ``options.set``."""
+    parser.add_argument(
+        "--set",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="key=value",
+        help="change the config's options, like training.iterations=200",
+    )
+
+
 def add_gallery(parser: argparse.ArgumentParser) -> None:
     """The option that names a gallery."""
     parser.add_argument(

@@ -18,29 +18,27 @@ def add(commands: "Commands") -> None:
     sub.add_argument(
         "--runs", nargs="+", type=Path, default=[], metavar="DIR", help="run folders, or folders of them"
     )
-    sub.add_argument(
-        "--configs",
-        type=Path,
-        default=Path("configs"),
-        metavar="DIR",
-        help="the rows' configs, for runs whose folder does not name their row (configs, if it is there)",
-    )
+    sub.add_argument("--rows", action="store_true", help="list the rows that train takes, one name a line")
     sub.add_argument("--format", choices=("text", "markdown", "json"), default="text", help="(text)")
     sub.add_argument("--json", type=Path, metavar="FILE", help="write the same as JSON")
 
 
 def run(options: argparse.Namespace) -> None:
     """See `kronreid.papers`."""
-    from kronreid.papers import papers, to_text, to_values
+    from kronreid.papers import papers, row_names, to_text, to_values
 
+    if options.rows:
+        names = [name for name in row_names() if options.paper in (None, name.split("/")[0])]
+        print("\n".join(names))
+        return
     if options.json:
         folder_must_exist(options.json, "--json")
     chosen = [paper for key, paper in papers().items() if options.paper in (None, key)]
     runs = []
     if options.runs:
-        from kronreid.training.rows import read_runs
+        from kronreid.training.records import read_runs
 
-        runs = read_runs(options.runs, options.configs if options.configs.is_dir() else None)
+        runs = read_runs(options.runs)
     if options.json:
         write(options.json, to_json(to_values(chosen, runs)), "--json")
     if options.format == "json":

@@ -4,7 +4,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kronreid.cli.options import add_command, to_json, write
+from kronreid.cli.options import add_changes, add_command, to_json, write
+from kronreid.errors import InputError
 
 if TYPE_CHECKING:
     from kronreid.cli.options import Commands
@@ -13,7 +14,8 @@ if TYPE_CHECKING:
 def add(commands: "Commands") -> None:
     """Its options."""
     sub = add_command(commands, "summary", run, "Parameters, multiply-adds and layers of a model.")
-    sub.add_argument("model", metavar="MODEL|CONFIG", help="a model folder or a config file")
+    sub.add_argument("model", metavar="ROW|CONFIG|MODEL", help="a row, a config file or a model folder")
+    add_changes(sub)
     sub.add_argument("--json", type=Path, metavar="FILE", help="write the figures")
 
 
@@ -27,10 +29,12 @@ def run(options: argparse.Namespace) -> None:
 
     path = Path(options.model)
     if path.is_dir():
+        if options.set:
+            raise InputError(f"--set: {path} is a model folder, whose options are settled; name a config")
         model, size, _ = load_folder(path)
     else:
-        config = read_config(path, ["model.backbone.weights=none"])
-        model, size = build_model(config, str(path)), config.input
+        config = read_config(options.model, [*options.set, "model.backbone.weights=none"])
+        model, size = build_model(config, options.model), config.input
     summary = summarise(model, size)
     if options.json:
         write(options.json, to_json(asdict(summary)), "--json")

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from kronreid.data.names import DUKEMTMC, MARKET1501, Kind, parse
 from kronreid.data.readers import read
-from kronreid.data.readers.market1501 import DISTRACTORS
+from kronreid.data.readers.market1501 import DISTRACTORS, market_home
 from kronreid.data.records import DISTRACTOR, JUNK, NO_CAMERA, Picture, ReIDDataset, identities
 from kronreid.errors import InputError
 
@@ -71,6 +72,32 @@ PUBLISHED: dict[str, Published] = {
     ),
 }
 
+
+@dataclass(frozen=True)
+class Original:
+    """What tells the owners' pictures from own ones in the same folders.
+
+    Attributes:
+        title: What the layout is called.
+        kind: The names that all pictures have.
+        people: The highest number of a person.
+        cameras: The highest number of a camera.
+    """
+
+    title: str
+    kind: Kind
+    people: int
+    cameras: int
+
+
+#: Layouts whose folders and names hold own pictures as well.
+_MARKET_NAMES = Original("Market-1501", MARKET1501, people=1501, cameras=6)
+ORIGINALS = {
+    "market1501": _MARKET_NAMES,
+    "market1501+500k": _MARKET_NAMES,
+    "dukemtmc": Original("DukeMTMC-reID", DUKEMTMC, people=7140, cameras=8),
+}
+
 Verdict = Literal["agrees", "less", "differs", "own"]
 
 
@@ -100,13 +127,8 @@ class Checked:
         """``agrees`` with what is published, has ``less``, has more and ``differs``, or is one's ``own``."""
         if not self.published:
             return "own"
-        pairs = [
-            (here, there)
-            for part, count in self.published.items()
-            for here, there in zip(_values(self.parts[part]), _values(count))
-            if there is not None
-        ]
-        if any(here > there for here, there in pairs if here is not None):
+        pairs = _pairs(self.parts, self.published)
+        if any(here > there for here, there in pairs):
             return "differs"
         return "agrees" if all(here == there for here, there in pairs) else "less"
 
@@ -121,12 +143,41 @@ class Checked:
             "published": {part: vars(count) for part, count in self.published.items()},
             "junk": self.junk,
             "distractors": self.distractors,
+            "skipped": self.dataset.skipped,
             "remarks": list(self.remarks),
         }
 
 
+def _pairs(parts: dict[str, Count], published: dict[str, Count]) -> list[tuple[int, int]]:
+    """What is there and what is published, wherever something is."""
+    return [
+        (here, there)
+        for part, count in published.items()
+        for here, there in zip(_values(parts[part]), _values(count))
+        if here is not None and there is not None
+    ]
+
+
 def _values(count: Count) -> tuple[int | None, ...]:
     return count.pictures, count.identities, count.cameras
+
+
+def _is_own(dataset: ReIDDataset, parts: dict[str, Count], published: dict[str, Count]) -> bool:
+    """Whether a layout that own pictures may have holds something that its data set does not have: other
+    names, people or cameras, or more of them."""
+    original = ORIGINALS.get(dataset.name)
+    if original is None:
+        return False
+    if any(here > there for here, there in _pairs(parts, published)):
+        return True
+    for one in (*dataset.train, *dataset.query, *dataset.gallery):
+        if one.identity != DISTRACTOR:  # those of the 500,000 may have any name
+            said = parse(one.path.name)
+            if said.kind is not original.kind or int(said.identity or 0) > original.people:
+                return True
+            if one.camera > original.cameras:
+                return True
+    return False
 
 
 def check(root: str | Path, layout: str | None = None, split: int = 0) -> Checked:
@@ -147,14 +198,20 @@ def check(root: str | Path, layout: str | None = None, split: int = 0) -> Checke
         "gallery": count(dataset.gallery),
         "all": count(list(whole.values())),
     }
+    title = published.title if published else f"own pictures, layout {dataset.name}"
+    remarks = _remarks(dataset)
+    if published and _is_own(dataset, parts, published.parts):
+        title = f"own pictures laid out like {ORIGINALS[dataset.name].title}"
+        remarks.append(f"names, people, cameras or counts are others than those of {published.title}")
+        published = None
     return Checked(
         dataset,
-        published.title if published else f"own pictures, layout {dataset.name}",
+        title,
         parts,
         published.parts if published else {},
         sum(one.identity == JUNK for one in dataset.gallery),
         sum(one.identity == DISTRACTOR for one in dataset.gallery),
-        tuple(_remarks(dataset)),
+        tuple(remarks),
     )
 
 
@@ -171,13 +228,15 @@ def _remarks(dataset: ReIDDataset) -> list[str]:
     if dataset.multi_query:
         remarks.append(f"{len(dataset.multi_query):,} pictures in gt_bbox for multi-query")
     if dataset.name == "market1501":
-        home = dataset.query[0].path.parent.parent
+        home = market_home(dataset.root)
         if found := [name for name in DISTRACTORS if (home / name).is_dir()]:
             remarks.append(
                 f"more distractors in {found[0]}: --layout market1501+500k adds them to the gallery"
             )
     if dataset.name == "dukemtmc":
         remarks.append("withdrawn by its owners in 2019: for comparison with published numbers only")
+    if dataset.skipped:
+        remarks.append(f"{dataset.skipped:,} rows of the list cannot be used")
     for part in ("train", "query", "gallery"):
         if not getattr(dataset, part):
             remarks.append(f"no {part} pictures")

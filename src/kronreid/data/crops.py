@@ -1,7 +1,9 @@
 """People cut out of full frames: boxes of MOT, COCO or a list become files in the layout ``folders``."""
 
-import re
-from collections.abc import Iterable, Sequence
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -9,21 +11,33 @@ from pathlib import Path
 from PIL import Image
 from tqdm import tqdm
 
+from kronreid.data.files import walk
 from kronreid.data.images import crop, open_rgb
-from kronreid.data.lists import LIST_SUFFIXES, Row, read_rows
-from kronreid.data.records import Box, number_labels
+from kronreid.data.lists import LIST_SUFFIXES, LeftOut, Record, Row, Skipped, collect, read_rows
+from kronreid.data.manifest import Manifest
 from kronreid.errors import InputError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 QUALITY = 95
 
 
 @dataclass(frozen=True)
-class Cut:
-    """A box of a frame, and where it goes: relative to the output folder."""
+class Boxes:
+    """What the sources hold.
 
-    frame: Path
-    box: Box
-    name: str
+    Attributes:
+        rows: The boxes to cut out.
+        skipped: Records that cannot be used and sources that cannot be read, each in one line.
+        left_out: How many boxes are not asked for, by reason.
+    """
+
+    rows: list[Row]
+    skipped: list[str]
+    left_out: Counter[str]
 
 
 @dataclass
@@ -33,16 +47,19 @@ class CutReport:
     Attributes:
         written: Files written now.
         existing: Files that were there.
+        people: How many people the written and existing files show, nobody in particular not counted.
         failed: Boxes without a picture, and why: the frame is missing or damaged, or the box lies outside.
     """
 
     written: int = 0
     existing: int = 0
+    people: int = 0
     failed: list[str] = field(default_factory=list)
 
 
 def find_sources(sources: Iterable[Path]) -> list[Path]:
-    """Lists as they are; of folders the ``gt/gt.txt`` of every MOT sequence in them.
+    """Lists as they are; of folders the ``gt/gt.txt`` of every MOT sequence in them. Links are followed, and
+    a list that several sources lead to is found once.
 
     Raises:
         InputError: A source is missing, is no list, or a folder without ground truth.
@@ -50,7 +67,9 @@ def find_sources(sources: Iterable[Path]) -> list[Path]:
     found: list[Path] = []
     for source in sources:
         if source.is_dir():
-            below = sorted(path for path in source.rglob("gt.txt") if path.parent.name == "gt")
+            below = sorted(
+                place / "gt.txt" for place, names in walk(source) if place.name == "gt" and "gt.txt" in names
+            )
             if not below:
                 raise InputError(
                     f"{source}: no gt/gt.txt below it; MOT sequences, COCO files or lists are cut"
@@ -60,72 +79,73 @@ def find_sources(sources: Iterable[Path]) -> list[Path]:
             found.append(source)
         else:
             raise InputError(f"{source}: no such file, or none of {', '.join(LIST_SUFFIXES)}")
-    return found
+    once: dict[Path, Path] = {}
+    for path in found:
+        once.setdefault(path.parent.resolve() / path.name, path)
+    return list(once.values())
 
 
-def plan(sources: Sequence[Path], min_height: int = 0, min_visibility: float = 0.0) -> list[Cut]:
-    """What to cut, and the files' names: ``<identity>/<camera>_<frame>.jpg``, ``<camera>_<frame>.jpg`` where
-    nobody says who it is.
-
-    A row's camera is what it says, else its source: a MOT sequence or a COCO file is taken as one camera. A
-    list without either has camera 0.
-    Names of cameras that are no numbers are numbered by their sorted order. Several boxes of one person in a
-    frame get ``_2``, ``_3``, …
+def find_boxes(
+    sources: Sequence[Path],
+    min_height: int = 0,
+    min_visibility: float = 0.0,
+    categories: Sequence[str] = (),
+) -> Boxes:
+    """Read the boxes of people in the sources.
 
     Args:
         sources: What `find_sources` found.
         min_height: Leave out boxes that are less high, in pixels.
         min_visibility: Leave out people of whom less is visible, 0 to 1, where the source says so.
+        categories: Categories of COCO and classes of MOT to take instead of people.
+
+    Returns:
+        The boxes; a source that cannot be read is listed there and stops nothing.
 
     Raises:
-        InputError: A source cannot be read, a row has no box, or two identities need one folder.
+        InputError: No source holds a box to cut out.
     """
-    rows: list[Row] = []
+    found = Boxes([], [], Counter())
+    problems: list[InputError] = []
     for source in sources:
-        read = read_rows(source).rows
-        for row in read:
-            if row.box is None:
-                raise InputError(f"{source}: row {row.number}: no box to cut out")
-        rows += [row for row in read if row.identity != "-1"]
-    cameras = number_labels((_camera(row) for row in rows), lowest=0)
-    folders: dict[str, str] = {}
-    used: dict[str, int] = {}
-    cuts = []
-    for row in rows:
-        assert row.box is not None
-        if row.box[3] < min_height or (row.visibility is not None and row.visibility < min_visibility):
+        try:
+            read = read_rows(source, categories)
+            kept = collect(
+                source, [*read.skipped, *(_kept(row, min_height, min_visibility) for row in read.rows)]
+            )
+        except InputError as error:
+            problems.append(error)
+            found.skipped.append(str(error))
             continue
-        folder = ""
-        if row.identity is not None:
-            folder = _folder(row.identity)
-            if folders.setdefault(folder, row.identity) != row.identity:
-                raise InputError(
-                    f"identities {folders[folder]!r} and {row.identity!r} need one folder, {folder}"
-                )
-            folder += "/"
-        frame = row.attributes.get("frame")
-        stem = f"{frame:06d}" if isinstance(frame, int) else row.path.stem
-        name = f"{folder}{cameras[_camera(row)]}_{stem}"
-        used[name] = used.get(name, 0) + 1
-        more = f"_{used[name]}" if used[name] > 1 else ""
-        cuts.append(Cut(row.path, row.box, f"{name}{more}.jpg"))
-    return cuts
+        found.rows.extend(kept.rows)
+        found.skipped.extend(f"{source}: {one}" for one in kept.skipped)
+        found.left_out.update(read.left_out + kept.left_out)
+    if not found.rows:
+        raise problems[0] if problems else InputError("no list and no folder to cut people out of")
+    return found
 
 
-def _camera(row: Row) -> str:
-    return (row.camera if row.camera != "-1" else None) or row.source or "0"
+def _kept(row: Row, min_height: int, min_visibility: float) -> Record:
+    if row.identity == "-1":
+        return LeftOut("that show nobody (identity −1)")
+    if row.box is None:
+        return Skipped(f"row {row.number}", "no box to cut out")
+    if row.box[3] < min_height:
+        return LeftOut(f"less than {min_height} pixels high")
+    if row.visibility is not None and row.visibility < min_visibility:
+        return LeftOut(f"less than {min_visibility:g} visible")
+    return row
 
 
-def _folder(identity: str) -> str:
-    """An identity as the name of a folder: ``MOT17-02/5`` becomes ``MOT17-02-5``."""
-    return re.sub(r"[^\w.-]+", "-", identity).strip(".-") or "-"
-
-
-def write(cuts: Sequence[Cut], out: Path, progress: bool = True) -> CutReport:
+def cut_out(rows: Iterable[Row], out: Path, progress: bool = True) -> CutReport:
     """Cut and write what is not there yet; may be stopped at any moment and run again.
 
+    A crop's name follows from its frame and box (see `Manifest`), so a later run over the same or other
+    sources writes nothing twice and never takes one crop for another. The manifest is written before the
+    first crop and again at the end, without the crops that are not there.
+
     Args:
-        cuts: What `plan` made.
+        rows: What `find_boxes` found.
         out: The output folder; made if it is missing.
         progress: Show a bar on a terminal.
 
@@ -133,35 +153,83 @@ def write(cuts: Sequence[Cut], out: Path, progress: bool = True) -> CutReport:
         The counts; a box that cannot be cut is listed there and stops nothing.
 
     Raises:
-        InputError: A file cannot be written.
+        InputError: A file cannot be written, the folder holds other pictures, or another process fills it.
     """
     report = CutReport()
-    in_order = sorted(cuts, key=lambda cut: cut.frame)  # each frame is decoded once
-    with tqdm(total=len(cuts), unit=" boxes", desc="cutting", disable=None if progress else True) as bar:
-        for path, group in groupby(in_order, key=lambda cut: cut.frame):
-            several = list(group)
-            missing = [cut for cut in several if not (out / cut.name).is_file()]
-            report.existing += len(several) - len(missing)
-            if missing:
-                _write_frame(path, missing, out, report)
-            bar.update(len(several))
+    in_order = sorted(rows, key=lambda row: row.path)  # each frame is decoded once
+    with _alone(out):
+        manifest = Manifest(out)
+        names = manifest.name(in_order)
+        cuts = list(dict(zip(names, in_order)).items())  # a box that is listed twice is one crop
+        waiting = set(names)
+        manifest.save()
+        try:
+            with tqdm(
+                total=len(cuts), unit=" boxes", desc="cutting", disable=None if progress else True
+            ) as bar:
+                for path, group in groupby(cuts, key=lambda cut: cut[1].path):
+                    several = list(group)
+                    waiting -= _cut_frame(path, several, out, report)
+                    bar.update(len(several))
+        finally:
+            manifest.save(without=(name for name in waiting if not (out / name).is_file()))
+    report.people = len({name.rpartition("/")[0] for name in names if name not in waiting} - {""})
     return report
 
 
-def _write_frame(path: Path, cuts: Sequence[Cut], out: Path, report: CutReport) -> None:
+def _cut_frame(path: Path, cuts: Sequence[tuple[str, Row]], out: Path, report: CutReport) -> set[str]:
+    """Write what is missing of one frame's crops.
+
+    Returns:
+        The names of those that are there now.
+    """
+    missing = [(name, row) for name, row in cuts if not (out / name).is_file()]
+    there = {name for name, _ in cuts} - {name for name, _ in missing}
+    report.existing += len(there)
+    if not missing:
+        return there
     try:
         frame = open_rgb(path)
     except InputError as error:
-        report.failed += [str(error)] * len(cuts)
-        return
-    for cut in cuts:
+        report.failed += [str(error)] * len(missing)
+        return there
+    for name, row in missing:
+        assert row.box is not None
         try:
-            image = crop(frame, cut.box, path)
+            image = crop(frame, row.box, path)
         except InputError as error:
             report.failed.append(str(error))
             continue
-        _save(image, out / cut.name)
+        _save(image, out / name)
         report.written += 1
+        there.add(name)
+    return there
+
+
+@contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """The folder, made if it is missing, and no other process that cuts into it at the same time."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        handle = os.open(out, os.O_RDONLY) if fcntl else None
+    except OSError as error:
+        raise InputError(f"{out}: cannot be written ({error.strerror or error})") from None
+    try:
+        if handle is not None:
+            _lock(handle, out)
+        yield
+    finally:
+        if handle is not None:
+            os.close(handle)
+
+
+def _lock(handle: int, out: Path) -> None:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise InputError(f"{out}: another process cuts into this folder; wait until it is done") from None
+    except OSError:  # some network file systems have no locks
+        pass
 
 
 def _save(image: Image.Image, path: Path) -> None:

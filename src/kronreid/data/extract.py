@@ -8,7 +8,6 @@ as (pair, person) from 1.
 """
 
 import json
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -24,8 +23,6 @@ from kronreid.errors import InputError
 MAT = "cuhk-03.mat"
 #: What is needed of it beside the pictures; written last, so that it says that all are there.
 SPLITS = "cuhk03_splits.json"
-#: 1_001_1_01.png: pair of cameras, person, camera, column of the cell array; the new protocol's file names.
-NAME = re.compile(r"(?P<pair>\d)_(?P<person>\d{3})_(?P<camera>[12])_(?P<column>\d{2})\.png")
 KINDS = ("labeled", "detected")
 CELLS = (*KINDS, "testsets")
 VIEW = 5  # columns of one camera

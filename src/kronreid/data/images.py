@@ -1,8 +1,7 @@
 """Opening pictures, defensively: files, PIL images and arrays in; upright RGB out."""
 
-import os
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
@@ -15,9 +14,6 @@ from kronreid.data.records import Box, Picture
 from kronreid.errors import InputError
 
 ImageLike: TypeAlias = str | PathLike[str] | Image.Image | np.ndarray | Picture
-
-#: File endings that a folder of pictures is searched for.
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
 
 #: Larger pictures are refused before they are decoded: no crop of a person has 64 million pixels.
 MAX_PIXELS = 64_000_000
@@ -99,37 +95,6 @@ def upright_rgb(image: Image.Image) -> Image.Image:
     if image.mode in {"RGBA", "LA", "PA"} or "transparency" in image.info:
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
     return image.convert("RGB")
-
-
-def find_pictures(folder: Path) -> list[Path]:
-    """Every picture file below `folder`, sorted by path; hidden files and folders are left out.
-
-    Raises:
-        InputError: There is no such folder, or no picture in it.
-    """
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder")
-    paths = []
-    for place, folders, files in os.walk(folder):  # half a million files in seconds: no look at each of them
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        here = Path(place)
-        paths += [here / name for name in files if _is_picture(name)]
-    paths.sort()
-    if not paths:
-        raise InputError(f"{folder}: no pictures in it (looked for {', '.join(sorted(SUFFIXES))})")
-    return paths
-
-
-def _is_picture(name: str) -> bool:
-    return not name.startswith(".") and name[name.rfind(".") :].lower() in SUFFIXES
-
-
-def expand(inputs: Iterable[str | PathLike[str]]) -> list[Path]:
-    """Files as they are, folders as all pictures below them."""
-    paths: list[Path] = []
-    for given in map(Path, inputs):
-        paths.extend(find_pictures(given) if given.is_dir() else [given])
-    return paths
 
 
 def as_list(images: ImageLike | Sequence[ImageLike]) -> list[ImageLike]:

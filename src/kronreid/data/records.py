@@ -1,7 +1,7 @@
 """What every reader of a data set returns: pictures with an identity and a camera."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
@@ -9,10 +9,10 @@ from kronreid.errors import InputError
 
 #: Identity of a detection that is no good picture of anybody: ignored in evaluation (Market-1501's −1).
 JUNK = -1
-#: Identity of pictures of people who are nobody's match: kept as wrong answers (Market-1501's 0000).
+#: Identity of pictures of people who are nobody's match: kept as wrong answers (Market-1501's 0000). Readers
+#: give people the numbers from 1, so that a person of identity 0 in own pictures is not taken for one.
 DISTRACTOR = 0
-#: Identity of a picture without a label, camera of a picture without a camera.
-UNKNOWN = -2
+#: Camera of a picture without a camera.
 NO_CAMERA = -1
 
 #: Left, top, width, height in pixels of the upright picture.
@@ -25,7 +25,7 @@ class Picture:
 
     Attributes:
         path: The file.
-        identity: Who it shows; `JUNK`, `DISTRACTOR` and `UNKNOWN` are special.
+        identity: Who it shows; `JUNK` and `DISTRACTOR` are special.
         camera: Which camera took it, `NO_CAMERA` where that is not known.
         box: The part of the file that shows the person; None for all of it.
     """
@@ -47,11 +47,12 @@ class ReIDDataset:
         name: The layout it was read by.
         protocol: How it is usually evaluated (docs/protocols.md).
         root: The folder or list it was read from.
-        train: Pictures to train on.
+        train: Pictures to train on; empty where a data set has none, which is enough for evaluation.
         query: Pictures to search with.
         gallery: Pictures to search in; identities do not occur in `train`.
         multi_query: More pictures of the query people, of which multi-query protocols average those of a
             query's camera: Market-1501's hand-drawn ``gt_bbox``. Empty where a data set has none.
+        skipped: How many records of its list cannot be used.
     """
 
     name: str
@@ -61,11 +62,12 @@ class ReIDDataset:
     query: tuple[Picture, ...]
     gallery: tuple[Picture, ...]
     multi_query: tuple[Picture, ...] = ()
+    skipped: int = field(default=0, kw_only=True)
 
 
 def identities(pictures: Sequence[Picture]) -> list[int]:
-    """The real identities among `pictures`, sorted: junk, distractors and unknown ones left out."""
-    return sorted({picture.identity for picture in pictures} - {JUNK, DISTRACTOR, UNKNOWN})
+    """The real identities among `pictures`, sorted: junk and distractors left out."""
+    return sorted({picture.identity for picture in pictures} - {JUNK, DISTRACTOR})
 
 
 def number_labels(labels: Iterable[str], lowest: int) -> dict[str, int]:

@@ -42,7 +42,7 @@ class PKBatchSampler(Sampler[list[tuple[int, int]]]):
         world: Number of processes; it divides P.
 
     Raises:
-        InputError: Fewer identities than P or than two, or P does not divide over the processes.
+        InputError: No pictures, fewer identities than P or than two, or P does not divide over the processes.
     """
 
     def __init__(
@@ -60,6 +60,11 @@ class PKBatchSampler(Sampler[list[tuple[int, int]]]):
         for index, picture in enumerate(pictures):
             groups[picture.identity].append(index)
         known = identities(pictures)
+        if not known:
+            raise InputError(
+                "--data (or data.root): it holds no training pictures, which lie in bounding_box_train or "
+                "train, or have split train in a list; without them a model can only be evaluated"
+            )
         if len(known) < 2:
             raise InputError(f"training set: {len(known)} identity; at least two are needed to learn from")
         if identities_per_batch < 2 or identities_per_batch > len(known):

@@ -5,10 +5,12 @@ Pictures stay uint8 until the batch is complete; `normalise` then makes the floa
 
 import math
 from dataclasses import dataclass
+from typing import Annotated, TypeAlias
 
 import numpy as np
 import torch
 from PIL import Image
+from pydantic import Field
 from torch import Tensor
 
 import kronreid.torchvision_guard  # noqa: F401
@@ -16,6 +18,7 @@ import kronreid.torchvision_guard  # noqa: F401
 from torchvision.transforms import v2  # isort: skip
 
 from kronreid.errors import InputError
+from kronreid.options import Share
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,10 @@ class InputOptions:
             raise InputError(f"input.std: {self.std} must be positive")
 
 
+PositiveShare: TypeAlias = Annotated[float, Field(ge=0.001, le=1)]
+Aspect: TypeAlias = Annotated[float, Field(ge=0.001, allow_inf_nan=False)]
+
+
 @dataclass(frozen=True)
 class AugmentOptions:
     """Random changes in training.
@@ -54,11 +61,17 @@ class AugmentOptions:
         erase: Probability of erasing a rectangle (Zhong et al. 2020), which covers 2 to 40 % of the area.
     """
 
-    crop_area: tuple[float, float] = (1.0, 1.0)
-    crop_aspect: tuple[float, float] = (2.0, 3.0)
-    flip: float = 0.5
-    shift: float = 0.0
-    erase: float = 0.5
+    crop_area: tuple[PositiveShare, PositiveShare] = (1.0, 1.0)
+    crop_aspect: tuple[Aspect, Aspect] = (2.0, 3.0)
+    flip: Share = 0.5
+    shift: Share = 0.0
+    erase: Share = 0.5
+
+    def __post_init__(self) -> None:
+        for name in ("crop_area", "crop_aspect"):
+            smallest, largest = getattr(self, name)
+            if smallest > largest:
+                raise InputError(f"{name} ({smallest:g}, {largest:g}): the smaller first")
 
 
 def to_tensor(image: Image.Image) -> Tensor:

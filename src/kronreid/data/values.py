@@ -43,6 +43,8 @@ _WORDS: dict[str, bool | int] = {
 #: The sides of a box; w and h may be called width and height.
 SIDES = {"x": "x", "y": "y", "w": "width", "h": "height", "width": "width", "height": "height"}
 _LONGEST_DECIMAL = 400
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 60
 
 
 def label(value: Any, name: str = "label") -> str | None:
@@ -60,7 +62,7 @@ def label(value: Any, name: str = "label") -> str | None:
     """
     found = attribute(value, name)
     if isinstance(found, list | dict):
-        raise InputError(f"{name} {short(value)}: text or a number expected")
+        raise InputError(f"{name} {shown(value)}: text or a number expected")
     if isinstance(found, bool):
         return "true" if found else "false"
     return found if found is None or isinstance(found, str) else repr(found)
@@ -97,7 +99,7 @@ def attributes(given: Mapping[Any, Any]) -> dict[str, Any]:
             characters, or stands twice.
     """
     if not isinstance(given, Mapping):
-        raise InputError(f"attributes {short(given)}: names with values expected")
+        raise InputError(f"attributes {shown(given)}: names with values expected")
     found: dict[str, Any] = {}
     for key, value in given.items():
         name = attribute_name(key)
@@ -117,7 +119,7 @@ def attribute_name(key: Any) -> str:
     if not name:
         raise InputError("attributes: a name is empty")
     if any(sign < " " and sign not in "\t\n\r" for sign in name):
-        raise InputError(f"attributes: {short(name)} has control characters in its name")
+        raise InputError(f"attributes: {shown(name)} has control characters in its name")
     return name
 
 
@@ -138,7 +140,7 @@ def moment(value: Any, end_of_day: bool = False) -> float | None:
     if isinstance(value, np.datetime64):
         value = _calendar(value, "time")
     if isinstance(value, timedelta | np.timedelta64) and value == value:  # other than NaT
-        raise InputError(f"time {short(value)}: is a duration; a date and a time expected")
+        raise InputError(f"time {shown(value)}: is a duration; a date and a time expected")
     if not isinstance(value, date):
         value = attribute(value, "time")
         if isinstance(value, str):
@@ -155,12 +157,12 @@ def moment(value: Any, end_of_day: bool = False) -> float | None:
             text = f"{seconds:.0f}"
             raise InputError(f"time {text}: reads as a date; write {text[:4]}-{text[4:6]}-{text[6:]}")
     else:
-        raise InputError(f"time {short(value)}: a date and a time, or seconds since 1970 expected")
+        raise InputError(f"time {shown(value)}: a date and a time, or seconds since 1970 expected")
     try:
         datetime.fromtimestamp(seconds, timezone.utc)
     except (ValueError, OverflowError, OSError):
         raise InputError(
-            f"time {short(value)}: lies outside the years 1 to 9999; seconds since 1970 are expected, "
+            f"time {shown(value)}: lies outside the years 1 to 9999; seconds since 1970 are expected, "
             "not milliseconds"
         ) from None
     return seconds
@@ -177,12 +179,12 @@ def picture_path(value: Any) -> Path:
     if is_absent(value):
         raise InputError("path: is empty")
     if not isinstance(value, str | PathLike):
-        raise InputError(f"path {short(value)}: text expected")
+        raise InputError(f"path {shown(value)}: text expected")
     path = Path(value)
     with suppress(UnicodeEncodeError):  # of a surrogate that does not stand for a byte
         if b"\0" not in os.fsencode(path):
             return path
-    raise InputError(f"path {short(value)}: no file can have this name")
+    raise InputError(f"path {shown(value)}: no file can have this name")
 
 
 def read_box(value: Any) -> Box | None:
@@ -208,7 +210,7 @@ def read_box(value: Any) -> Box | None:
         return None
     if isinstance(plain, list):
         if len(plain) != 4:
-            raise InputError(f"box {short(value)}: four numbers expected (x, y, width, height)")
+            raise InputError(f"box {shown(value)}: four numbers expected (x, y, width, height)")
         plain = ",".join(map(str, plain))
     return parse_box(str(plain))
 
@@ -238,10 +240,10 @@ def is_absent(value: Any) -> bool:
     return value is None or (isinstance(value, str | bytes) and not value) or _is_na(value)
 
 
-def short(value: Any) -> str:
-    """A value in a message: on one line, and not too long."""
+def shown(value: object) -> str:
+    """A value in a message: on one line, and not longer than a message may be."""
     try:
-        return " ".join(reprlib.repr(value).split())
+        return " ".join(_SHORT.repr(value).split())
     except ValueError:  # Python writes no number of thousands of digits
         return f"of type {type(value).__name__}"
 
@@ -291,7 +293,7 @@ def _plain(value: Any, name: str, depth: int = 0) -> Any:
     if isinstance(value, list | tuple | np.ndarray):
         return [_plain(one, name, depth + 1) for one in value]
     raise InputError(
-        f"{name} {short(value)}: text, a number, true/false, a date, a time, a list or an object expected"
+        f"{name} {shown(value)}: text, a number, true/false, a date, a time, a list or an object expected"
     )
 
 
@@ -301,7 +303,7 @@ def _object(given: Mapping[Any, Any], name: str, depth: int) -> dict[str, Any]:
     for key, value in given.items():
         text = _text(key, name) if isinstance(key, str) else label(key, name) or ""
         if text in found:
-            raise InputError(f"{name}: {short(text)} is given twice")
+            raise InputError(f"{name}: {shown(text)} is given twice")
         plain = _plain(value, name, depth)
         if plain is not None:
             found[text] = plain
@@ -313,7 +315,7 @@ def _text(value: str | bytes | bytearray | memoryview, name: str) -> str:
         text = str.__str__(value) if isinstance(value, str) else bytes(value).decode()
         text.encode()
     except UnicodeError:
-        raise InputError(f"{name} {short(value)}: not valid Unicode (UTF-8)") from None
+        raise InputError(f"{name} {shown(value)}: not valid Unicode (UTF-8)") from None
     return text
 
 
@@ -386,7 +388,7 @@ def _seconds(value: np.timedelta64, name: str) -> float:
     try:
         return float(value / np.timedelta64(1, "s"))
     except TypeError:
-        raise InputError(f"{name} {short(value)}: months and years have no fixed length") from None
+        raise InputError(f"{name} {shown(value)}: months and years have no fixed length") from None
 
 
 def _time_of(text: str) -> float | date:
@@ -400,7 +402,7 @@ def _time_of(text: str) -> float | date:
         return datetime.fromisoformat(re.sub("[Zz]$", "+00:00", text))
     except ValueError:
         raise InputError(
-            f"time {short(text)}: 2024-05-01, 2024-05-01T13:45:00+02:00 or seconds since 1970 expected"
+            f"time {shown(text)}: 2024-05-01, 2024-05-01T13:45:00+02:00 or seconds since 1970 expected"
         ) from None
 
 

@@ -112,8 +112,11 @@ def dataset_task(dataset: ReIDDataset, protocol: str | rules.Protocol) -> tuple[
     A picture is its path, or where it is a part of its file the `Picture` itself.
 
     Raises:
-        InputError: labels that the protocol cannot use.
+        InputError: no query or gallery pictures, or labels that the protocol cannot use.
     """
+    for part in ("query", "gallery"):
+        if not getattr(dataset, part):
+            raise InputError(f"{dataset.root}: has no {part} pictures to evaluate with")
     protocol = rules.protocol_named(protocol)
     query = _several_pictures(dataset) if protocol.average_queries else list(dataset.query)
     gallery = list(dataset.gallery)

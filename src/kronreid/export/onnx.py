@@ -9,7 +9,6 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from kronreid import __version__
 from kronreid.data.pedestrians import draw
 from kronreid.data.transforms import InputOptions
 from kronreid.errors import InputError
@@ -228,7 +228,7 @@ def _describe(proto: Any, plan: _Plan, tool: Embedder | Matcher) -> Any:
     name = next(name for name, kind in MODELS.items() if type(tool.model) is kind)
     size = tool.input
     card = {
-        WRITER: version("kronreid"),
+        WRITER: __version__,
         "kind": plan.kind,
         "model": name,
         "fingerprint": tool.fingerprint,

@@ -84,7 +84,8 @@ class Gallery:
         matcher: Looks again at the best candidates of a search.
         token: Credentials for a server, as ``user:password`` or an API key; without, those of MILVUS_TOKEN in
             the environment.
-        collection: Name of the collection, where one server holds several galleries.
+        collection: Name of the collection, where one server holds several galleries: at most 255 ASCII
+            letters, digits and underscores, no digit first.
         cache: Where the matcher's maps of candidates are kept for later searches.
 
     Raises:
@@ -188,6 +189,7 @@ class Gallery:
         identity: Scalar | None = None,
         source: Scalar | None = None,
         attributes: Mapping[str, Any] | None = None,
+        categories: Sequence[str] = (),
         batch_size: int = 64,
         workers: int = 4,
         progress: bool = True,
@@ -205,6 +207,7 @@ class Gallery:
             identity: Who they show.
             source: Where they come from.
             attributes: More about all of them, by name.
+            categories: Categories of COCO and classes of MOT to take from lists instead of people.
             batch_size: Pictures per batch.
             workers: Threads that read and decode ahead.
             progress: Show a bar on a terminal.
@@ -218,7 +221,7 @@ class Gallery:
         """
         embedder = self._embedder()
         values = {"camera": camera, "time": time, "identity": identity, "source": source}
-        entries, unreadable = described(images, **values, attributes=attributes)
+        entries, unreadable = described(images, categories, **values, attributes=attributes)
         report = add_entries(self._store, embedder, entries, batch_size, workers, progress)
         report.unreadable[:0] = unreadable
         self.settle(report.added)

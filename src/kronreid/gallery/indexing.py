@@ -2,10 +2,11 @@
 
 import hashlib
 import io
+import logging
 import os
 import time
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import groupby
@@ -17,15 +18,18 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 
+from kronreid.data.files import find_pictures, matching, some
 from kronreid.data.images import crop as cut
-from kronreid.data.images import find_pictures, open_rgb
-from kronreid.data.readers import FOLDER_NAME, MARKET_NAME, describe
-from kronreid.data.records import DISTRACTOR, JUNK, NO_CAMERA, UNKNOWN
-from kronreid.data.values import picture_path
+from kronreid.data.images import open_rgb
+from kronreid.data.names import MARKET1501, describe, label, parse
+from kronreid.data.readers.market1501 import QUERY, TRAIN
+from kronreid.data.values import NOBODY, picture_path
 from kronreid.errors import InputError
 from kronreid.gallery.entries import Entry, checked, known
 from kronreid.gallery.lists import LIST_SUFFIXES, read_list
 from kronreid.gallery.store import Store
+
+log = logging.getLogger(__name__)
 
 #: Larger pictures are halved until they are below this, so that a batch of photographs fits in memory; what
 #: is left is still several times the input of any network here.
@@ -51,9 +55,9 @@ class Unreadable:
     reason: str
 
     @classmethod
-    def of(cls, entry: Entry, message: str) -> "Unreadable":
+    def of(cls, path: Path, message: str) -> "Unreadable":
         """From a message that names the file first, as those of `InputError` do."""
-        return cls(entry.path, message.removeprefix(f"{entry.path}: "))
+        return cls(path, message.removeprefix(f"{path}: "))
 
 
 @dataclass
@@ -63,7 +67,8 @@ class AddReport:
     Attributes:
         added: Pictures that are new in the gallery.
         skipped_existing: Pictures whose content was there already.
-        unreadable: Those that could not be read or stored, each with the reason; also records of lists.
+        unreadable: Pictures that could not be read or stored, and unusable records of lists, each with the
+            reason.
         seconds: How long it took.
     """
 
@@ -79,12 +84,15 @@ class AddReport:
 
 
 def described(
-    images: str | PathLike[str] | Iterable[str | PathLike[str] | Entry], **values: Any
+    images: str | PathLike[str] | Iterable[str | PathLike[str] | Entry],
+    categories: Sequence[str] = (),
+    **values: Any,
 ) -> tuple[list[Entry], list[Unreadable]]:
     """Pictures as they will be stored.
 
     Args:
         images: As `Gallery.add` takes them.
+        categories: As `Gallery.add` takes them.
         values: What is known of all of them, as `Gallery.add` takes it: None says nothing, "" that it is not
             known.
 
@@ -95,78 +103,110 @@ def described(
         InputError: One of `values` cannot be stored, or what `entries_of` raises.
     """
     changes = known(**{name: value for name, value in values.items() if value is not None})
-    if isinstance(images, str | PathLike):
-        images = [images]
+    entries, unreadable = entries_of(images, categories)
     found: list[Entry] = []
-    unreadable: list[Unreadable] = []
-    for given in images:
-        entries, skipped = ([given], []) if isinstance(given, Entry) else entries_of(given)
-        unreadable += skipped
-        for entry in entries:
-            try:
-                found.append(checked(entry, changes))
-            except InputError as error:
-                unreadable.append(Unreadable.of(entry, str(error)))
+    for entry in entries:
+        try:
+            found.append(checked(entry, changes))
+        except InputError as error:
+            unreadable.append(Unreadable.of(entry.path, str(error)))
     return found, unreadable
 
 
 def entries_of(
-    inputs: str | PathLike[str] | Iterable[str | PathLike[str]],
+    inputs: str | PathLike[str] | Iterable[str | PathLike[str] | Entry], categories: Sequence[str] = ()
 ) -> tuple[list[Entry], list[Unreadable]]:
     """Files, folders with everything below them, patterns such as ``day1/*.jpg``, and lists: see `read_list`.
 
     Where there is no list, the files' names tell what they can.
 
+    Args:
+        inputs: One or several of them; entries stay as they are.
+        categories: Categories of COCO and classes of MOT to take instead of people.
+
     Returns:
-        The entries, and the records of lists that were skipped.
+        The entries, and the records of lists that are not usable.
 
     Raises:
-        InputError: A folder holds no picture, nothing fits a pattern, or a list cannot be read.
+        InputError: A folder holds no picture, nothing fits a pattern, there is nothing but lists that cannot
+            be read, or there are categories to choose from pictures.
     """
     if isinstance(inputs, str | PathLike):
         inputs = [inputs]
     entries: list[Entry] = []
     unreadable: list[Unreadable] = []
-    for given in map(picture_path, inputs):
+    problems: list[InputError] = []
+    for given in _matched(inputs):
+        if isinstance(given, Entry):
+            entries.append(given)
+            continue
         root = given.absolute()
-        if root.is_dir():
-            entries += [metadata_from_name(path, root) for path in find_pictures(root)]
-        elif root.suffix.lower() in LIST_SUFFIXES:
-            listed, skipped = read_list(root)
-            entries += listed
-            unreadable += [Unreadable(root, str(record)) for record in skipped]
-        elif not root.exists() and any(sign in str(given) for sign in "*?["):
-            paths = sorted(Path(root.anchor).glob(str(root.relative_to(root.anchor))))
-            if not paths:
-                raise InputError(f"{given}: no file fits this pattern")
-            below, skipped_below = entries_of(paths)
-            entries += below
-            unreadable += skipped_below
+        if root.suffix.lower() in LIST_SUFFIXES and not root.is_dir():
+            try:
+                listed, skipped = read_list(root, categories)
+            except InputError as error:
+                problems.append(error)
+                unreadable.append(Unreadable.of(root, str(error)))
+            else:
+                entries += listed
+                unreadable += [Unreadable(root, str(record)) for record in skipped]
+        elif categories:
+            raise InputError(f"--category: {given} is no list with categories, as those of COCO and MOT are")
+        elif root.is_dir():
+            entries += _entries_below(root)
         else:
             entries.append(metadata_from_name(root))
+    if problems and not entries:
+        raise problems[0]
     return entries, unreadable
 
 
-def metadata_from_name(path: Path, root: Path | None = None) -> Entry:
-    """What a file's name tells about the picture.
+def _matched(inputs: Iterable[str | PathLike[str] | Entry]) -> Iterator[Path | Entry]:
+    """What is there as it is, and the files that fit a pattern."""
+    for given in inputs:
+        path = given if isinstance(given, Entry) else picture_path(given)
+        if isinstance(path, Entry) or path.exists() or not any(sign in str(path) for sign in "*?["):
+            yield path
+            continue
+        found = matching(path.absolute())
+        if not found:
+            raise InputError(f"{given}: no file fits this pattern")
+        yield from found
 
-    ``0002_c1s1_000451_03.jpg`` (Market-1501, Duke) has identity and camera; ``<camera>_<anything>.jpg``
-    the camera, and its folder is the identity where it lies directly in `root` or is a number. Junk and
-    distractors of a data set have no identity. Bytes of a folder's name that are no UTF-8 become ``\\xe9``.
+
+def _entries_below(root: Path) -> list[Entry]:
+    paths = find_pictures(root)
+    zero = any(path.parent.name in (TRAIN, QUERY) and parse(path.name).identity == "0" for path in paths)
+    entries = [metadata_from_name(path, root, zero) for path in paths]
+    nobody = [entry.path for entry in entries if not entry.identity and describe(entry.path, root).identity]
+    if nobody:
+        log.info(
+            "%s: %s pictures get no identity, since they are of nobody (−1) or are Market-1501's distractors "
+            "(0000): %s",
+            *(root, f"{len(nobody):,}", some(nobody, below=root)),
+        )
+    return entries
+
+
+def metadata_from_name(path: Path, root: Path | None = None, zero_is_person: bool = False) -> Entry:
+    """What a picture's name and folder tell about it: see `kronreid.data.names.describe`.
+
+    Identity −1 shows nobody. A name of Market-1501's own form with identity 0000 is a distractor, who has no
+    identity either, as long as nothing says that 0 is a person. Bytes of a folder's name that are no UTF-8
+    become ``\\xe9``.
+
+    Args:
+        path: The picture.
+        root: The folder that it was found in; None for a picture that was named by itself.
+        zero_is_person: Whether 0 is a person like any other: the training or query pictures show it.
     """
-    picture = describe(path)
+    said = describe(path, root)
+    by_name_alone = said.kind is MARKET1501 and label(path.parent.name) != "0"
+    distractor = said.identity == "0" and by_name_alone and not zero_is_person
     identity = None
-    if picture.identity not in (JUNK, DISTRACTOR, UNKNOWN):
-        identity = str(picture.identity)
-    elif root is not None and path.parent.parent == root and _is_folder_name(path.name):
-        folder = os.fsencode(path.parent.name).decode(errors="backslashreplace")
-        identity = folder if picture.identity == UNKNOWN else None
-    camera = str(picture.camera) if picture.camera != NO_CAMERA else None
-    return Entry(path, camera=camera, identity=identity)
-
-
-def _is_folder_name(name: str) -> bool:
-    return FOLDER_NAME.match(name) is not None and MARKET_NAME.match(name) is None
+    if said.identity is not None and said.identity != NOBODY and not distractor:
+        identity = os.fsencode(said.identity).decode(errors="backslashreplace")
+    return Entry(path, camera=None if said.camera is None else str(said.camera), identity=identity)
 
 
 def add_entries(
@@ -245,7 +285,7 @@ def prepare_batch(
     fresh: list[tuple[bytes, list[Entry]]] = []
     for group, content in zip(frames, readers.map(_read, [group[0].path for group in frames])):
         if isinstance(content, str):
-            prepared.unreadable += [Unreadable.of(entry, content) for entry in group]
+            prepared.unreadable += [Unreadable.of(entry.path, content) for entry in group]
         else:
             fresh.append((content, identified(group, content)))
     ids = {entry.id for _, group in fresh for entry in group}
@@ -264,7 +304,7 @@ def prepare_batch(
     for (_, group), crops in zip(wanted, readers.map(_decode, wanted)):
         for entry, crop in zip(group, crops):
             if isinstance(crop, str):
-                prepared.unreadable.append(Unreadable.of(entry, crop))
+                prepared.unreadable.append(Unreadable.of(entry.path, crop))
             else:
                 prepared.entries.append(entry)
                 prepared.images.append(crop)

@@ -39,6 +39,7 @@ def add_spread(
     images: str | PathLike[str] | Iterable[str | PathLike[str]],
     address: str,
     batch_size: int = 64,
+    categories: Sequence[str] = (),
     **values: Any,
 ) -> AddReport:
     """Add pictures to a gallery on a server, from every machine of a Ray cluster.
@@ -52,6 +53,7 @@ def add_spread(
         address: ``auto`` for the cluster that this machine is part of, ``local`` for one on this machine,
             ``host:port``, or ``ray://host:port`` from outside.
         batch_size: Pictures per pass.
+        categories: As `Gallery.add` takes them.
         values: What is known of all pictures, as `Gallery.add` takes it.
 
     Returns:
@@ -61,7 +63,7 @@ def add_spread(
         InputError: There is no cluster at the address, the server has gone, or what `Gallery.add` raises.
     """
     started = time.perf_counter()
-    entries, unreadable = described(images, **values)
+    entries, unreadable = described(images, categories, **values)
     share = min(BATCHES_PER_SHARE * batch_size, SETTLED_FROM - 1)
     report = AddReport(unreadable=unreadable)
     with _cluster(address), tqdm(total=len(entries), unit=" pictures", desc="adding", disable=None) as bar:

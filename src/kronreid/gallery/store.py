@@ -7,6 +7,7 @@ database's own cosine (it would normalise them again for every query).
 
 import logging
 import os
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -59,8 +60,10 @@ _TROUBLE = {
     "disk quota": "the disk quota is used up; free some space and run the same command again",
     "read-only file system": "the disk is read-only",
     "memory quota": "the server's memory is used up; give it more, then run the same command again",
-    "unauthenticated": "it wants other credentials; give user:password as the token or in MILVUS_TOKEN",
+    "unauthenticated": "it wants other credentials; give them as user:password in MILVUS_TOKEN",
 }
+#: What a Milvus server takes for a collection's name.
+_COLLECTION = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
 _BOUNDED: dict[str, Any] = {"consistency_level": "Bounded"}
 _SILENCE = ("unavailable", "deadline_exceeded", "retry timeout", "connecting")
 #: What a server says while it or a part of it is starting.
@@ -100,15 +103,21 @@ class Store:
 
     Args:
         uri: A file name ending in ``.db``, or ``http(s)://host:port``.
-        collection: Name of the collection.
+        collection: Name of the collection: at most 255 ASCII letters, digits and underscores, no digit first.
+            A file takes the same names as a server.
         token: Credentials for a server, as it expects them; without, MILVUS_TOKEN of the environment.
 
     Raises:
-        InputError: The address is neither, the file is no gallery or is open in another process, or the
-            server does not answer.
+        InputError: The collection cannot have that name, the address is neither, the file is no gallery or is
+            open in another process, or the server does not answer.
     """
 
     def __init__(self, uri: str, collection: str, token: str = "") -> None:
+        if not _COLLECTION.fullmatch(collection):
+            raise InputError(
+                f"--collection {collection!r}: a name has at most 255 letters, digits and underscores, "
+                "and no digit first"
+            )
         self.uri = uri
         self.collection = collection
         self.embedded = not uri.startswith(("http://", "https://"))

@@ -23,7 +23,8 @@ from kronreid.data.transforms import InputOptions, normalise
 from kronreid.errors import InputError
 from kronreid.models.embedding import Embedding
 from kronreid.models.inference import Embedder
-from kronreid.models.storage import _construct, one_line
+from kronreid.models.storage import one_line
+from kronreid.options import checked
 
 _log = logging.getLogger(__name__)
 
@@ -232,7 +233,7 @@ def read_sidecar(path: Path) -> OnnxOptions:
     if unknown := sorted(values.keys() - set(names)):
         raise InputError(f"{path}: {unknown[0]!r} is unknown; one of {', '.join(names)}")
     try:
-        return _construct(OnnxOptions, values, str(path))
+        return checked(OnnxOptions, values, str(path))
     except InputError as error:
         raise InputError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from None
 

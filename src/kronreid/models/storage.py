@@ -2,15 +2,12 @@
 
 import dataclasses
 import hashlib
-import inspect
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-import jsonargparse
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -19,6 +16,7 @@ from kronreid.errors import InputError
 from kronreid.models.baselines import Concatenated, Pooled
 from kronreid.models.horeid import HOReID
 from kronreid.models.kpm import KPM
+from kronreid.options import checked
 
 #: A model's `name` in a config, and its class. Its options are the constructor's arguments.
 MODELS: dict[str, type[nn.Module]] = {
@@ -27,8 +25,6 @@ MODELS: dict[str, type[nn.Module]] = {
     "kpm": KPM,
     "concatenated": Concatenated,
 }
-
-T = TypeVar("T")
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
@@ -46,34 +42,7 @@ def build(name: str, arguments: dict[str, Any], source: str = "model") -> nn.Mod
     """
     if name not in MODELS:
         raise InputError(f"{source}: model {name!r} is unknown; one of {', '.join(MODELS)}")
-    return _construct(MODELS[name], arguments, f"{source}: model {name}")
-
-
-def _construct(made: Callable[..., T], arguments: dict[str, Any], source: str) -> T:
-    """An instance of the class `made`, its arguments checked against their types."""
-    parameters = inspect.signature(made).parameters
-    groups = [name for name in parameters if dataclasses.is_dataclass(parameters[name].default)]
-    check_options(arguments, groups, source)
-    parser = jsonargparse.ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(made, None)
-    try:
-        values = vars(parser.instantiate_classes(parser.parse_object(arguments)))
-    except jsonargparse.ArgumentError as error:
-        raise InputError(f"{source}: {one_line(error)}") from None
-    return made(**values)
-
-
-def check_options(values: dict[str, Any], groups: Iterable[str], source: str) -> None:
-    """Complain about what the parser lets pass or has no words for.
-
-    Raises:
-        InputError: A value is missing, or one of `groups`, which have options of their own, is a plain value.
-    """
-    for name, value in values.items():
-        if value is None:
-            raise InputError(f"{source}: {name} has no value; leave it out to take the default")
-        if name in groups and not isinstance(value, dict):
-            raise InputError(f"{source}: {name}: {value!r} is given where options by name are expected")
+    return checked(MODELS[name], arguments, f"{source}: model {name}")
 
 
 def one_line(error: Exception) -> str:
@@ -117,7 +86,7 @@ def load_folder(folder: Path) -> tuple[nn.Module, InputOptions, str]:
         arguments["backbone"] = {**arguments.get("backbone", {}), "weights": "none"}
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{folder / CONFIG}: damaged ({type(error).__name__}: {error})") from None
-    input_options = _construct(InputOptions, size, f"{folder / CONFIG}: input")
+    input_options = checked(InputOptions, size, f"{folder / CONFIG}: input")
     model = build(name, arguments, source=str(folder / CONFIG))
     try:
         tensors = load_file(folder / WEIGHTS)

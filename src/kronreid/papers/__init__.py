@@ -1,7 +1,8 @@
-"""The two papers' tables, and what has been measured here beside them."""
+"""The two papers' tables and rows, and what has been measured here beside them."""
 
 from kronreid.papers.compare import Cell, Comparison, Elsewhere, Measured, compare, without_row
 from kronreid.papers.render import to_text, to_values
+from kronreid.papers.rows import row_names, row_options
 from kronreid.papers.tables import Column, Paper, Row, Table, papers
 
 __all__ = [
@@ -15,6 +16,8 @@ __all__ = [
     "Table",
     "compare",
     "papers",
+    "row_names",
+    "row_options",
     "to_text",
     "to_values",
     "without_row",

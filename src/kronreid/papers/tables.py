@@ -1,14 +1,15 @@
-"""The papers' tables, read from `papers.yaml` beside this file, the one place where their numbers are."""
+"""The papers' tables, from `horeid.yaml` and `kpm.yaml` beside this file: the one place of their numbers."""
 
 from __future__ import annotations
 
 import functools
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import yaml
 
-PAPERS = Path(__file__).with_name("papers.yaml")
+PAPERS = ("horeid", "kpm")
 
 #: Metrics in per cent, and costs with their units.
 METRICS = {"rank1": "rank-1", "rank5": "rank-5", "rank10": "rank-10", "mAP": "mAP"}
@@ -22,7 +23,7 @@ class Column:
     Attributes:
         key: Its name in the data file.
         title: As people call it.
-        data: The folder of its configs.
+        data: The data set's name in the names of its rows.
         layout: The layout of its pictures.
         protocol: The rules (docs/protocols.md).
         rank_protocol: The rules of rank-k where they are others.
@@ -47,7 +48,7 @@ class Row:
     """A row of a table, or a point of a figure.
 
     Attributes:
-        name: Of its configs.
+        name: Its name on every data set.
         title: As the paper calls it, or nearly.
         results: Per cent, by column and metric; empty where the paper has no number.
         cost: By kind, see `COSTS`.
@@ -87,7 +88,7 @@ class Paper:
     """A paper.
 
     Attributes:
-        key: The folder of its configs.
+        key: Its name in the names of its rows.
         title: Its title.
         authors: Who wrote it.
         digits: Digits after the point of its numbers.
@@ -104,12 +105,16 @@ class Paper:
 @functools.cache
 def papers() -> dict[str, Paper]:
     """Both papers by key, ``horeid`` and ``kpm``."""
-    return {
-        key: _paper(key, values) for key, values in yaml.safe_load(PAPERS.read_text(encoding="utf-8")).items()
-    }
+    return {key: _paper(key, content(key)) for key in PAPERS}
 
 
-def _paper(key: str, values: dict) -> Paper:
+@functools.cache
+def content(name: str) -> dict[str, Any]:
+    """What the data file ``<name>.yaml`` of this folder holds."""
+    return yaml.safe_load(Path(__file__).with_name(f"{name}.yaml").read_text(encoding="utf-8"))
+
+
+def _paper(key: str, values: dict[str, Any]) -> Paper:
     columns = {
         name: Column(name, **{**each, "metrics": tuple(each.get("metrics", Column.metrics))})
         for name, each in values["columns"].items()
@@ -118,7 +123,7 @@ def _paper(key: str, values: dict) -> Paper:
     return Paper(key, values["title"], values["authors"], values["digits"], tables)
 
 
-def _table(values: dict, columns: dict[str, Column]) -> Table:
+def _table(values: dict[str, Any], columns: dict[str, Column]) -> Table:
     chosen = [columns[name] for name in values["columns"]]
     if metrics := values.get("metrics"):
         chosen = [Column(**{**vars(column), "metrics": tuple(metrics)}) for column in chosen]
@@ -132,7 +137,7 @@ def _table(values: dict, columns: dict[str, Column]) -> Table:
     )
 
 
-def _row(values: dict, columns: list[str]) -> Row:
+def _row(values: dict[str, Any], columns: list[str]) -> Row:
     values = dict(values)
     results = {name: values.pop(name) for name in columns if name in values}
     return Row(values.pop("row"), values.pop("title"), results, **values)

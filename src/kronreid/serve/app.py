@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse, RedirectResponse
 from pydantic import Field
 from starlette.exceptions import HTTPException
 
+from kronreid import __version__
 from kronreid.data.values import pairs
 from kronreid.errors import InputError
 from kronreid.serve import reports, schemas
@@ -30,7 +31,7 @@ from kronreid.serve.lanes import Busy, Lane
 from kronreid.serve.metrics import Metrics
 from kronreid.serve.models import TooLate
 from kronreid.serve.pictures import Changed
-from kronreid.serve.service import NotFound, OutOfOrder, Sent, Service, package_version
+from kronreid.serve.service import NotFound, OutOfOrder, Sent, Service
 from kronreid.serve.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -90,7 +91,7 @@ class Application:
         metrics.inside.set_function(lambda: self.searches.inside)
         app = FastAPI(
             title="kronreid",
-            version=package_version(),
+            version=__version__,
             description="Find a person again in a gallery of pictures, and see why two pictures match.",
             openapi_url="/api/openapi.json",
             docs_url=None,  # these pages would load scripts from other hosts

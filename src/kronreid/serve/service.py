@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import numpy as np
 from PIL import Image
 from pymilvus import MilvusException
 
+from kronreid import __version__
 from kronreid.errors import InputError
 from kronreid.gallery import Entry, Gallery, SearchResult, Selection
 from kronreid.gallery.cache import MapCache
@@ -136,7 +136,7 @@ class Service:
         """See `schemas.Info`."""
         settings, gallery = self.settings, self.gallery
         return schemas.Info(
-            version=package_version(),
+            version=__version__,
             gallery=schemas.GalleryInfo(
                 uri=self.uri,
                 count=self.ready(),
@@ -484,11 +484,3 @@ def without_folders(message: str) -> str:
     """A message about a file, with the file's name in place of its path."""
     path, colon, rest = message.partition(": ")
     return printable(f"{Path(path).name}{colon}{rest}")
-
-
-def package_version() -> str:
-    """Of kronreid, as installed."""
-    try:
-        return version("kronreid")
-    except PackageNotFoundError:
-        return "unknown"

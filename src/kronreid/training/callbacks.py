@@ -73,9 +73,7 @@ class RunFolder(Callback):
         training = module.model.training
         tool = wrap(module.model, self.config.input)
         with torch.autocast(module.device.type, enabled=False):
-            result = evaluate_dataset(
-                tool, self.dataset, protocol=self.config.data.protocol or self.dataset.protocol
-            )
+            result = evaluate_dataset(tool, self.dataset, protocol=self.dataset.protocol)
         module.model.train(training)
         self.metrics = {"rank1": result.rank1, "mAP": result.mAP}
         if module.global_rank == 0:

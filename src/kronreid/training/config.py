@@ -1,25 +1,25 @@
-"""A training's options, and the YAML files that hold them.
+"""A training's options, and where they come from: a row's name, or a YAML file of one's own.
 
-A config file names its difference from another one in `base:`; files read like a row of a table::
+A config file may name what it starts from in `base:`, a row or another file. It then holds only the changes::
 
-    base: horeid.yaml
+    base: horeid/market1501/horeid
     model:
       order: 2
 """
 
-import copy
-import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-import jsonargparse
 import yaml
+from pydantic import Field
 
 from kronreid.data.transforms import AugmentOptions, InputOptions
 from kronreid.errors import InputError
-from kronreid.models.storage import MODELS, build, check_options, one_line
+from kronreid.models.storage import MODELS, build, one_line
+from kronreid.options import Count, Positive, Share, Weight, checked
+from kronreid.papers.rows import merge, row_options
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,13 @@ class DataOptions:
     Attributes:
         root: Folder of the data set; ``--data`` overrides it; ``${VARIABLE}`` is replaced from the
             environment.
-        layout: How it is laid out; None looks.
-        protocol: How it is evaluated while training; None takes the layout's own.
+        layout: How it is laid out; None takes `usual_layout` if the root looks like it, and otherwise the
+            layout that is found.
+        protocol: How it is evaluated while training; None takes `usual_protocol` for data of the usual
+            layout, and otherwise the layout's own.
+        usual_layout: The layout of the data set that the config was written for. It decides between several
+            layouts that a root could have, and data of another layout are read all the same.
+        usual_protocol: How that data set is evaluated; None takes the layout's own.
         split: Which of its divisions into training and test, where it has several (CUHK03: 0 to 19).
         workers: Processes that load pictures.
         keep: Keep decoded pictures in memory.
@@ -39,9 +44,15 @@ class DataOptions:
     root: str | None = None
     layout: str | None = None
     protocol: str | None = None
+    usual_layout: str | None = None
+    usual_protocol: str | None = None
     split: int = 0
-    workers: int = 2
+    workers: Count = 2
     keep: bool = True
+
+    def protocol_for(self, layout: str | None) -> str | None:
+        """The protocol for data of a layout; None for the layout's own."""
+        return self.protocol or (self.usual_protocol if layout == self.usual_layout else None)
 
 
 @dataclass(frozen=True)
@@ -58,12 +69,12 @@ class BatchOptions:
         hard_negatives: How many of them are the batch's most similar ones instead of random ones.
     """
 
-    identities: int = 64
-    pictures: int = 4
+    identities: Positive = 64
+    pictures: Positive = 4
     across_cameras: bool = False
-    hard_identities: int = 0
-    negatives: int = 3
-    hard_negatives: int = 0
+    hard_identities: Count = 0
+    negatives: Positive = 3
+    hard_negatives: Count = 0
 
 
 @dataclass(frozen=True)
@@ -87,18 +98,18 @@ class LossOptions:
             Not in KPM.
     """
 
-    triplet: float = 1.0
-    margin: float = 0.2
+    triplet: Weight = 1.0
+    margin: Annotated[float, Field(ge=0, le=2)] = 0.2
     mining: Literal["all", "hard"] = "all"
     average: Literal["all", "active"] = "all"
-    regulariser: float = 0.1
-    regulariser_margin: float = 0.2
-    identity: float = 0.0
-    smoothing: float = 0.1
-    oim: float = 0.0
-    oim_temperature: float = 1 / 30
-    oim_momentum: float = 0.5
-    pooled: float = 0.0
+    regulariser: Weight = 0.1
+    regulariser_margin: Annotated[float, Field(ge=-1, le=1)] = 0.2
+    identity: Weight = 0.0
+    smoothing: Share = 0.1
+    oim: Weight = 0.0
+    oim_temperature: Annotated[float, Field(ge=1e-6)] = 1 / 30
+    oim_momentum: Share = 0.5
+    pooled: Weight = 0.0
 
 
 @dataclass(frozen=True)
@@ -120,14 +131,14 @@ class OptimiserOptions:
     """
 
     name: Literal["sgd", "adamw"] = "sgd"
-    lr: float = 0.01
-    new_lr: float | None = None
-    momentum: float = 0.9
-    weight_decay: float = 2e-4
+    lr: Weight = 0.01
+    new_lr: Weight | None = None
+    momentum: Share = 0.9
+    weight_decay: Weight = 2e-4
     schedule: Literal["step", "gradual", "cosine"] = "step"
-    decay_iterations: int = 20_000
-    factor: float = 0.2
-    warmup: int = 0
+    decay_iterations: Positive = 20_000
+    factor: Share = 0.2
+    warmup: Count = 0
 
 
 @dataclass(frozen=True)
@@ -146,14 +157,18 @@ class TrainingOptions:
         accelerator: ``auto``, ``cpu`` or ``gpu``.
     """
 
-    iterations: int = 75_000
-    epoch: int = 100
-    evaluate_every: int = 10
+    iterations: Positive = 75_000
+    epoch: Positive = 100
+    evaluate_every: Count = 10
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
-    average_weights: float = 0.0
-    seed: int = 0
-    devices: int = 1
+    average_weights: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    devices: Positive = 1
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+
+    def __post_init__(self) -> None:
+        if self.iterations % self.epoch:
+            raise InputError(f"iterations {self.iterations} must be a multiple of epoch {self.epoch}")
 
 
 @dataclass(frozen=True)
@@ -191,62 +206,18 @@ class Config:
         return {key: value for key, value in self.model.items() if key != "name"}
 
 
-SECTIONS = {
-    "input": InputOptions,
-    "augment": AugmentOptions,
-    "data": DataOptions,
-    "batch": BatchOptions,
-    "loss": LossOptions,
-    "optimiser": OptimiserOptions,
-    "training": TrainingOptions,
-}
-
-#: Smallest and largest value of each number that means nothing, or does harm unseen, beyond them.
-LIMITS: dict[str, tuple[float, float]] = {
-    "augment.crop_area": (0.001, 1),
-    "augment.crop_aspect": (0.001, math.inf),
-    "augment.flip": (0, 1),
-    "augment.shift": (0, 1),
-    "augment.erase": (0, 1),
-    "data.workers": (0, math.inf),
-    "batch.hard_identities": (0, math.inf),
-    "batch.negatives": (1, math.inf),
-    "batch.hard_negatives": (0, math.inf),
-    "loss.triplet": (0, math.inf),
-    "loss.margin": (0, 2),
-    "loss.regulariser": (0, math.inf),
-    "loss.regulariser_margin": (-1, 1),
-    "loss.identity": (0, math.inf),
-    "loss.smoothing": (0, 1),
-    "loss.oim": (0, math.inf),
-    "loss.oim_temperature": (1e-6, math.inf),
-    "loss.oim_momentum": (0, 1),
-    "loss.pooled": (0, math.inf),
-    "optimiser.lr": (0, math.inf),
-    "optimiser.new_lr": (0, math.inf),
-    "optimiser.momentum": (0, 1),
-    "optimiser.weight_decay": (0, math.inf),
-    "optimiser.decay_iterations": (1, math.inf),
-    "optimiser.factor": (0, 1),
-    "optimiser.warmup": (0, math.inf),
-    "training.evaluate_every": (0, math.inf),
-    "training.average_weights": (0, 0.999999),
-    "training.seed": (0, 2**32 - 1),
-    "training.devices": (1, math.inf),
-}
-
-
-def read_config(path: str | Path, changes: Sequence[str] = ()) -> Config:
-    """Read a config file, its bases below it and the changes above it.
+def read_config(source: str | Path, changes: Sequence[str] = ()) -> Config:
+    """Read the options of a row or a config file, its bases below it and the changes above it.
 
     Args:
-        path: A YAML file.
+        source: A row's name (`kronreid.papers.row_names`) or a YAML file.
         changes: ``section.key=value`` each, the value in YAML, as ``--set`` takes them.
 
     Raises:
-        InputError: The file is missing or no YAML, a key is unknown or a value of the wrong type.
+        InputError: There is no such row or file, the file is no YAML, a key is unknown or a value is of the
+            wrong type.
     """
-    values = _read_yaml(Path(path), seen=())
+    values = _values(str(source), Path(), seen=())
     for change in changes:
         key, equals, value = change.partition("=")
         if not equals or not key:
@@ -261,52 +232,20 @@ def read_config(path: str | Path, changes: Sequence[str] = ()) -> Config:
             place[last] = yaml.safe_load(value)
         except yaml.YAMLError as error:
             raise InputError(f"--set {change}: the value is no YAML ({one_line(error)})") from None
-    return make_config(values, source=str(path))
+    return make_config(values, source=str(source))
 
 
 def make_config(values: dict[str, Any], source: str = "config") -> Config:
     """Check plain values against the options' types.
 
     Raises:
-        InputError: A key is unknown, or a value of the wrong type or out of `LIMITS`.
+        InputError: A key is unknown, or a value is of the wrong type or out of its range.
     """
-    values = copy.deepcopy(values)
+    values = dict(values)
     model = values.pop("model", None)
     if not isinstance(model, dict) or "name" not in model:
         raise InputError(f"{source}: 'model' needs a name; one of {', '.join(MODELS)}")
-    check_options(values, SECTIONS, source)
-    for section, options in SECTIONS.items():
-        may_be_null = {option.name for option in fields(options) if option.default is None}
-        given = {name: v for name, v in values.get(section, {}).items() if name not in may_be_null}
-        check_options(given, (), f"{source}: {section}")
-    parser = jsonargparse.ArgumentParser(exit_on_error=False)
-    for section, options in SECTIONS.items():
-        parser.add_class_arguments(options, section)
-    try:
-        sections = parser.instantiate_classes(parser.parse_object(values))
-    except (jsonargparse.ArgumentError, TypeError) as error:
-        raise InputError(f"{source}: {one_line(error)}") from None
-    config = Config(model=model, **{section: sections[section] for section in SECTIONS})
-    training = config.training
-    if training.epoch < 1 or training.iterations < training.epoch or training.iterations % training.epoch:
-        raise InputError(
-            f"{source}: training.iterations {training.iterations} must be a positive multiple of "
-            f"training.epoch {training.epoch}"
-        )
-    _check_limits(config, source)
-    return config
-
-
-def _check_limits(config: Config, source: str) -> None:
-    for name, (low, high) in LIMITS.items():
-        section, _, option = name.partition(".")
-        value = getattr(getattr(config, section), option)
-        numbers = value if isinstance(value, tuple) else (value,)
-        if value is None or (all(low <= one <= high for one in numbers) and numbers[0] <= numbers[-1]):
-            continue
-        limits = f"at least {low:g}" if high == math.inf else f"{low:g} to {high:g}"
-        order = ", the smaller first" if len(numbers) > 1 else ""
-        raise InputError(f"{source}: {name} {value}: {limits} expected{order}")
+    return checked(Config, {"model": model, **values}, source)
 
 
 def build_model(config: Config, source: str = "config") -> Any:
@@ -325,13 +264,17 @@ def to_yaml(config: Config) -> str:
     return yaml.safe_dump(plain(asdict(config)), sort_keys=False, allow_unicode=True)
 
 
-def _read_yaml(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
+def _values(source: str, folder: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
+    """The options of a file, relative to `folder`, or of a row; `seen` are the files on the way here."""
+    path = folder / source
+    if path.suffix not in (".yaml", ".yml") and not path.is_file():
+        return row_options(source)
     if path.resolve() in seen:
         raise InputError(f"{path}: its bases lead back to itself")
     if not path.is_file():
         raise InputError(f"{path}: no such config file")
     try:
-        values = yaml.safe_load(path.read_text())
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: no YAML ({one_line(error)})") from None
     if not isinstance(values, dict):
@@ -339,12 +282,4 @@ def _read_yaml(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
     base = values.pop("base", None)
     if base is None:
         return values
-    return _merge(_read_yaml(path.parent / base, (*seen, path.resolve())), values)
-
-
-def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
-    merged = dict(below)
-    for key, value in above.items():
-        both = isinstance(value, dict) and isinstance(below.get(key), dict)
-        merged[key] = _merge(below[key], value) if both else value
-    return merged
+    return merge(_values(str(base), path.parent, (*seen, path.resolve())), values)

@@ -14,7 +14,6 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch.utils.data import DataLoader
 
-from kronreid.data.readers import read
 from kronreid.data.records import ReIDDataset, identities
 from kronreid.data.samplers import (
     HardIdentityBatchSampler,
@@ -24,15 +23,15 @@ from kronreid.data.samplers import (
 )
 from kronreid.data.transforms import TrainTransform
 from kronreid.errors import InputError
-from kronreid.evaluation import dataset_task
 from kronreid.models.kpm import KPM
 from kronreid.models.storage import one_line
 from kronreid.training.callbacks import CHECKPOINT, RunFolder, mean_of_weights
 from kronreid.training.config import Config, build_model, to_yaml
+from kronreid.training.data import check_evaluation, read_dataset
 from kronreid.training.hard import HardIdentitySearch
 from kronreid.training.modules import EmbeddingTraining, PairTraining, ReIDTraining
 from kronreid.training.processor import keep_memory, strided_depthwise_in_full_precision
-from kronreid.training.rows import RECORD, record
+from kronreid.training.records import RECORD, record
 
 log = logging.getLogger(__name__)
 # Lightning introduces itself at every start and deprecates its own calls; what matters is logged here.
@@ -92,31 +91,7 @@ def lightning_module(config: Config, identities: int, source: str = "config") ->
     return way(model, config, identities)
 
 
-def check_evaluation(config: Config, dataset: ReIDDataset, pairs: bool) -> None:
-    """Complain now about what would stop the first evaluation, which may be hours away.
-
-    Args:
-        config: As it trains.
-        dataset: As it was read.
-        pairs: Whether a pair model trains, which re-scores the best of each query's list.
-
-    Raises:
-        InputError: The protocol is unknown or does not fit the model or the data set's labels.
-    """
-    try:
-        task, _ = dataset_task(dataset, config.data.protocol or dataset.protocol)
-    except InputError as error:
-        raise InputError(
-            f"evaluation while training: {error}; training.evaluate_every=0 turns it off"
-        ) from None
-    if pairs and (task.protocol.draws or task.protocol.average_queries):
-        raise InputError(
-            f"data.protocol: {task.protocol.name} has no one list whose best a pair model could re-score "
-            "while it trains; name another one, or set training.evaluate_every to 0"
-        )
-
-
-def train(config: Config, out: str | Path, resume: bool = False, source: Path | None = None) -> Path:
+def train(config: Config, out: str | Path, resume: bool = False, source: str | None = None) -> Path:
     """Train, and leave a run folder (see `RunFolder`).
 
     Args:
@@ -124,7 +99,7 @@ def train(config: Config, out: str | Path, resume: bool = False, source: Path | 
         out: The run's folder.
         resume: Go on where an interrupted run in `out` stopped: after its last complete epoch, with the same
             losses as if it had not been interrupted. Without a checkpoint there it starts from the beginning.
-        source: The config file, whose row of the papers the folder then names (`kronreid papers`).
+        source: The row or config file; a row is what the folder then says it is (`kronreid papers`).
 
     Returns:
         `out`.
@@ -134,19 +109,19 @@ def train(config: Config, out: str | Path, resume: bool = False, source: Path | 
         KeyboardInterrupt: Ctrl-C; the folder can be resumed.
     """
     out = Path(out)
-    if config.data.root is None:
-        raise InputError("--data: the data set's root is needed (or data.root in the config)")
     first_process = int(os.environ.get("LOCAL_RANK", 0)) == 0 and int(os.environ.get("RANK", 0)) == 0
     checkpoint = out / CHECKPOINT
     if first_process and not resume and out.is_dir() and any(out.iterdir()):
         raise InputError(f"--out {out}: is not empty; --resume goes on with it, another name starts anew")
-    dataset = read(os.path.expandvars(config.data.root), config.data.layout, config.data.split)
+    dataset = read_dataset(config.data)
+    if not dataset.train:
+        raise InputError(f"--data {dataset.root}: has no pictures to train on")
     data = TrainingData(dataset, config)
     data.sampler(0, config.training.devices)  # complains early about a data set that does not fit the batch
     lightning.seed_everything(config.training.seed, verbose=False)
     module = lightning_module(config, len(identities(dataset.train)), str(source or "config"))
     if config.training.evaluate_every:
-        check_evaluation(config, dataset, isinstance(module, PairTraining))
+        check_evaluation(dataset, isinstance(module, PairTraining))
     folder = RunFolder(out, config, dataset)
     module.evaluate = folder.evaluate
     options = config.training

@@ -1,41 +1,66 @@
 """Lists of pictures: CSV and Parquet, and boxes in full frames as MOT and COCO have them."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from kronreid.data.lists.coco import read_coco
 from kronreid.data.lists.mot import read_mot
-from kronreid.data.lists.rows import ListContent, Row, Skipped, collect
+from kronreid.data.lists.rows import LeftOut, ListContent, Record, Row, Skipped, collect, counted, some_of
 from kronreid.data.lists.tables import read_csv, read_parquet
 from kronreid.errors import InputError
 
-__all__ = ["LIST_SUFFIXES", "ListContent", "Row", "Skipped", "read_rows"]
+__all__ = [
+    "LIST_SUFFIXES",
+    "TABLE_SUFFIXES",
+    "LeftOut",
+    "ListContent",
+    "Record",
+    "Row",
+    "Skipped",
+    "collect",
+    "counted",
+    "read_rows",
+    "some_of",
+]
 
-_READERS: dict[str, Callable[[Path], Iterable[Row | Skipped]]] = {
+_TABLES: dict[str, Callable[[Path], Iterable[Record]]] = {
     ".csv": read_csv,
+    ".tsv": read_csv,
     ".parquet": read_parquet,
-    ".json": read_coco,
-    ".txt": read_mot,
 }
-#: Endings of the lists that `read_rows` reads, in lower case.
-LIST_SUFFIXES = tuple(_READERS)
+_BOXES: dict[str, Callable[[Path, Sequence[str]], Iterable[Record]]] = {".json": read_coco, ".txt": read_mot}
+#: Endings of lists that are tables, in lower case.
+TABLE_SUFFIXES = tuple(_TABLES)
+#: Endings of all the lists that `read_rows` reads, in lower case.
+LIST_SUFFIXES = (*_TABLES, *_BOXES)
 
 
-def read_rows(path: Path) -> ListContent:
+def read_rows(path: Path, categories: Sequence[str] = ()) -> ListContent:
     """Read a list of pictures. The ending of its name, in any case, tells what kind of list it is.
 
-    * ``*.csv`` and ``*.parquet``: a column ``path`` (relative to the list), and any of ``camera``, ``time``,
-      ``identity``, ``source``, ``box`` (``x,y,width,height``, or the four columns ``x``, ``y``, ``w``, ``h``
-      or ``x``, ``y``, ``width``, ``height``) and ``attributes`` (JSON); other columns become attributes.
+    * ``*.csv``, ``*.tsv`` and ``*.parquet``: a column ``path`` (relative to the list), and any of ``camera``,
+      ``time``, ``identity``, ``source``, ``box`` (``x,y,width,height``, or the four columns ``x``, ``y``,
+      ``w``, ``h`` or ``x``, ``y``, ``width``, ``height``) and ``attributes`` (JSON); other columns become
+      attributes.
     * ``*.json``: COCO; each annotation with a box of a person.
     * ``gt.txt`` or ``det.txt`` of a MOT sequence.
 
+    Args:
+        path: The list.
+        categories: Names or numbers of the categories of COCO and the classes of MOT to take; empty for those
+            that are people.
+
     Raises:
-        InputError: The file is missing, is none of these, or none of its records is usable.
+        InputError: The file is missing, is none of these or knows none of the categories, or none of its
+            records is usable.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such list")
-    reader = _READERS.get(path.suffix.lower())
-    if reader is None:
-        raise InputError(f"{path}: a list is .csv, .parquet, COCO's .json or MOT's gt.txt")
-    return collect(path, reader(path))
+    suffix = path.suffix.lower()
+    if suffix in _BOXES:
+        return collect(path, _BOXES[suffix](path, categories))
+    if suffix not in _TABLES:
+        raise InputError(f"{path}: a list is {', '.join(_TABLES)}, COCO's .json or MOT's gt.txt")
+    if categories:
+        raise InputError(f"--category: {path} has no categories; they are COCO's and MOT's")
+    return collect(path, _TABLES[suffix](path))

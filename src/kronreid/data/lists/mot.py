@@ -1,68 +1,352 @@
 """Boxes in the frames of MOT sequences."""
 
-import configparser
+import logging
+import math
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kronreid.data.lists.rows import Row
-from kronreid.data.records import parse_box
+from kronreid.data.files import SUFFIXES
+from kronreid.data.lists.categories import choose
+from kronreid.data.lists.files import is_folder, read_lines
+from kronreid.data.lists.rows import LeftOut, Record, Row, Skipped, box_of, some_of
+from kronreid.data.records import Box
+from kronreid.data.values import shown
 from kronreid.errors import InputError
 
+log = logging.getLogger(__name__)
 
-def read_mot(path: Path) -> list[Row]:
-    """The boxes of a MOT sequence: ``<sequence>/gt/gt.txt`` or ``det/det.txt``, with frames in ``img1``.
+FRAMES = "img1"
+#: The classes of MOT16, MOT17 and MOT20.
+CLASSES = dict(
+    enumerate(
+        (
+            "pedestrian",
+            "person on vehicle",
+            "car",
+            "bicycle",
+            "motorbike",
+            "non motorized vehicle",
+            "static person",
+            "distractor",
+            "occluder",
+            "occluder on the ground",
+            "occluder full",
+            "reflection",
+            "crowd",
+        ),
+        start=1,
+    )
+)
+#: A file is not numbered as MOT's classes are if more than one of so many boxes has another number.
+RARE = 20
+#: Larger whole numbers are not exact as floats.
+LARGEST_NUMBER = 2**53
 
-    In ground truth only boxes of pedestrians that are to be considered count (class 1, flag 1). Frame and
-    track become attributes, the track's name also the identity: the sequence's name and the number.
+
+@dataclass(frozen=True)
+class _Line:
+    """A sound line.
+
+    Attributes:
+        number: Which line, from 1.
+        frame, track: As the file numbers them.
+        box: In pixels from 0.
+        flag: Column 7: 0 says that the box does not count; in detections it is a score.
+        rest: The columns from the eighth: class and visibility, or a place in the world.
+    """
+
+    number: int
+    frame: int
+    track: int
+    box: Box
+    flag: float
+    rest: tuple[float, ...]
+
+    @property
+    def kind(self) -> int | None:
+        """The class, if column 8 can be one."""
+        fits = self.rest and 0 <= self.rest[0] <= LARGEST_NUMBER and self.rest[0].is_integer()
+        return int(self.rest[0]) if fits else None
+
+    @property
+    def visibility(self) -> float | None:
+        """How much is visible, if column 9 can say that."""
+        return self.rest[1] if len(self.rest) > 1 and 0 <= self.rest[1] <= 1 else None
+
+
+def read_mot(path: Path, categories: Sequence[str] = ()) -> Iterator[Record]:
+    """The boxes of people in a MOT sequence, one record for each line that is not blank.
+
+    The file is ``<sequence>/gt/gt.txt`` or ``det/det.txt``, and the frames lie in ``<sequence>/img1``. Boxes
+    of other classes than pedestrians (or the given ones) and, in ground truth, those with flag 0 are left
+    out. Frame and track become attributes, the track's name also the identity: the sequence's name and the
+    number. `_has_classes` and `_Frames` say how the editions of MOT are told apart.
 
     Raises:
-        InputError: No frames, or a line that is not one of MOT's; the message names it.
+        InputError: There are no frames, or it cannot be told which classes are people.
     """
-    sequence = path.absolute().parent.parent
-    settings = configparser.ConfigParser()
-    try:
-        settings.read(sequence / "seqinfo.ini", encoding="utf-8")
-    except (configparser.Error, UnicodeDecodeError) as error:
-        what = " ".join(str(error).split())
-        raise InputError(
-            f"{sequence / 'seqinfo.ini'}: not MOT's description of a sequence ({what})"
-        ) from None
-    options = settings["Sequence"] if settings.has_section("Sequence") else {}
-    frames = sequence / options.get("imDir", "img1")
-    if not frames.is_dir():
-        raise InputError(f"{path}: the sequence has no folder {frames.name} with its frames")
-    suffix = options.get("imExt", ".jpg")
-    rows = []
-    for number, line in enumerate(path.read_text(errors="replace").splitlines(), start=1):
+    lines, skipped = _read(path)
+    yield from skipped
+    if not lines:
+        return
+    _must_count_as_gt(path, lines)
+    classes = _Classes(path, lines, categories)
+    frames = _Frames(path, {line.frame for line in lines})
+    truth = path.parent.name == "gt" or path.stem.startswith("gt")
+    for line in sorted(lines, key=lambda line: line.frame):
         try:
-            one, other, *numbers = (float(part) for part in line.split(","))
-            frame, track = int(one), int(other)
-            left, top, width, height, flag = numbers[:5]
-        except (ValueError, OverflowError):  # the latter: infinity is no frame
-            raise InputError(
-                f"{path}: line {number}: frame,track,left,top,width,height,flag,… expected"
-            ) from None
-        truth = path.stem == "gt"
-        if truth and (flag == 0 or (len(numbers) > 5 and numbers[5] != 1)):
-            continue
-        attributes: dict[str, Any] = {"frame": frame}
-        identity = None
-        if track > 0:
-            identity = f"{sequence.name}/{track}"
-            attributes["track"] = identity
-        try:
-            box = parse_box(f"{left - 1},{top - 1},{width},{height}")  # MOT counts pixels from 1
+            yield (classes.left_out(line, truth)) or _row(line, frames, classes.visibility(line, truth))
         except InputError as error:
-            raise InputError(f"{path}: line {number}: {error}") from None
-        rows.append(
-            Row(
-                number,
-                frames / f"{frame:06d}{suffix}",
-                box=box,
-                identity=identity,
-                source=sequence.name,
-                visibility=numbers[6] if truth and len(numbers) > 6 else None,
-                attributes=attributes,
-            )
+            yield Skipped(f"line {line.number}", str(error))
+
+
+def _read(path: Path) -> tuple[list[_Line], list[Skipped]]:
+    """The sound lines and the others; blank lines and comments are neither."""
+    lines: list[_Line] = []
+    skipped: list[Skipped] = []
+    for number, text in enumerate(read_lines(path), start=1):
+        if not text.strip() or text.lstrip().startswith("#"):
+            continue
+        try:
+            lines.append(_line(number, text))
+        except InputError as error:
+            skipped.append(Skipped(f"line {number}", str(error)))
+    return lines, skipped
+
+
+def _must_count_as_gt(path: Path, lines: Sequence[_Line]) -> None:
+    """A part of ``gt.txt`` may count its frames anew (``gt_val_half.txt``), and then has no pictures.
+
+    Raises:
+        InputError: Most boxes that are in ``gt.txt``, too, are in other frames there.
+    """
+    whole = path.with_name("gt.txt")
+    if path.name == whole.name or not path.stem.startswith("gt") or not whole.is_file():
+        return
+    frames = defaultdict(set)
+    for line in _read(whole)[0]:
+        frames[line.track, line.box].add(line.frame)
+    there = [line.frame in frames[line.track, line.box] for line in lines if (line.track, line.box) in frames]
+    if 2 * sum(there) < len(there):
+        raise InputError(f"{path}: counts frames otherwise than {whole.name} beside it; give that one")
+
+
+def _line(number: int, text: str) -> _Line:
+    separators = [sign for sign in ",;" if sign in text]
+    parts = [part.strip() for part in text.split(separators[0])] if separators else text.split()
+    while parts and not parts[-1]:
+        parts.pop()
+    try:
+        if "_" in text:  # Python reads 1_000 as a number
+            raise ValueError
+        frame, track = map(_whole, parts[:2])
+        left, top, width, height, flag, *rest = map(float, [*parts[2:6], *(parts[6:] or ["1"])])
+    except ValueError:
+        raise InputError(f"{shown(text)}: frame,track,left,top,width,height,flag,… expected") from None
+    if not math.isfinite(flag):
+        raise InputError(f"flag {parts[6]}: a finite number expected")
+    return _Line(number, frame, track, box_of(left - 1, top - 1, width, height), flag, tuple(rest))
+
+
+def _whole(text: str) -> int:
+    """A whole number; some tools write 1.0."""
+    value = float(text)
+    if not value.is_integer() or abs(value) > LARGEST_NUMBER:
+        raise ValueError
+    return int(value)
+
+
+def _row(line: _Line, frames: "_Frames", visibility: float | None) -> Row:
+    sequence = frames.sequence
+    attributes: dict[str, Any] = {"frame": line.frame}
+    identity = None
+    if line.track >= 0:  # detections have −1
+        identity = f"{sequence.name}/{line.track}"
+        attributes["track"] = identity
+    return Row(
+        line.number,
+        frames.picture(line.frame),
+        box=line.box,
+        identity=identity,
+        source=sequence.name,
+        visibility=visibility,
+        scope=sequence,
+        attributes=attributes,
+    )
+
+
+class _Classes:
+    """Which boxes of a file are of people.
+
+    MOT gives flag 1 to pedestrians only. In a class that was asked for by name and has no flag 1, flags
+    therefore do not count.
+    """
+
+    def __init__(self, path: Path, lines: Sequence[_Line], categories: Sequence[str]) -> None:
+        self.wanted: set[int] | None = None
+        self.names: dict[int, str] = {}
+        self.unflagged: set[int] = set()
+        if not _has_classes(lines):
+            if categories:
+                raise InputError(f"--category: {path} has no classes, all its boxes are people; leave it out")
+            return
+        kinds = Counter(line.kind for line in lines if line.kind is not None)
+        labels = path.with_name("labels.txt")
+        if labels.is_file():
+            names = map(str.strip, read_lines(labels))
+            self.names = {number: name for number, name in enumerate(names, start=1) if name}
+        else:
+            self.names = CLASSES
+            if not categories:
+                _must_be_mots(path, kinds)
+        known = {str(kind): str(kind) for kind in sorted(kinds)} if categories else {}
+        known.update((str(number), name) for number, name in self.names.items())
+        self.wanted = set(map(int, choose(labels if labels.is_file() else path, known, categories)))
+        if categories:
+            self.unflagged = kinds.keys() - {line.kind for line in lines if line.flag != 0}
+
+    def left_out(self, line: _Line, truth: bool) -> LeftOut | None:
+        """Why a line is not asked for; None where it is.
+
+        Raises:
+            InputError: The line has no class, and others have.
+        """
+        if self.wanted is not None and line.kind not in self.wanted:
+            if line.kind is None:
+                raise InputError(f"class {line.rest[0] if line.rest else 'missing'}: a whole number expected")
+            name = self.names.get(line.kind)
+            return LeftOut(f"of class {line.kind}" + (f" ({name})" if name else ""))
+        counts = not truth or line.flag != 0 or line.kind in self.unflagged
+        return None if counts else LeftOut("with flag 0")
+
+    def visibility(self, line: _Line, truth: bool) -> float | None:
+        """How much of the person is visible, where the file says so."""
+        return line.visibility if truth and self.wanted is not None else None
+
+
+def _must_be_mots(path: Path, kinds: Counter[int]) -> None:
+    """Check that a file numbers its classes as MOT does.
+
+    Raises:
+        InputError: Too many boxes are of other classes.
+    """
+    if RARE * sum(count for kind, count in kinds.items() if kind not in CLASSES) > kinds.total():
+        raise InputError(
+            f"{path}: its classes {', '.join(map(str, sorted(kinds)[:20]))} are not numbered as MOT's are (1 "
+            "is a pedestrian); --category takes those that are people, or a file labels.txt beside it names "
+            "them, one per line"
         )
-    return sorted(rows, key=lambda row: row.path)
+
+
+def _has_classes(lines: Sequence[_Line]) -> bool:
+    """Whether column 8 holds a class and column 9 a visibility; most lines decide.
+
+    MOT15 and detections have ten columns, with −1 there or a place in the world: in such a line a whole
+    number with a share behind it is rare. Files with fewer than eight columns have no classes.
+    """
+    without = [
+        not line.rest
+        or line.rest[0] == -1
+        or (len(line.rest) > 2 and (line.kind is None or line.visibility is None))
+        for line in lines
+    ]
+    return 2 * sum(without) <= len(lines)
+
+
+class _Frames:
+    """The pictures of a sequence by the frames' numbers in its list.
+
+    The number of a picture is the one in its name that tells it from the others (``frame_000012.png`` is 12);
+    of several such numbers the one that is a frame of the list. A list counts frames from 1, or from 0 if it
+    has a frame 0; the pictures likewise. Where one counts from 0 and the other from 1, frame and picture
+    differ by one.
+    """
+
+    def __init__(self, path: Path, frames: set[int]) -> None:
+        self.sequence, self.folder, suffix = _sequence(path)
+        pictures = _pictures(self.folder)
+        preferred = [file for file in pictures if file.suffix.lower() == suffix]
+        self.pictures: dict[int, list[Path]] = {}
+        self.shift, best = 0, (0, 0)
+        for numbered in _numberings(preferred or pictures):
+            shift = _shift(frames, set(numbered))
+            found = (len(numbered), sum(frame + shift in numbered for frame in frames))
+            if found > best:
+                self.pictures, self.shift, best = numbered, shift, found
+        if not self.pictures:
+            raise InputError(f"{path}: no pictures with a number in their names in {self.folder}")
+        if self.shift:
+            first = min(self.pictures)
+            name = self.pictures[first][0].name
+            log.info("%s: frame %d is taken to be %s/%s", path, first - self.shift, self.folder.name, name)
+
+    def picture(self, frame: int) -> Path:
+        """The picture of a frame.
+
+        Raises:
+            InputError: There is none, or more than one.
+        """
+        found = self.pictures.get(frame + self.shift, [])
+        if len(found) > 1:
+            names = some_of([file.name for file in found])
+            raise InputError(f"frame {frame}: several pictures have this number: {names}")
+        if not found:
+            raise InputError(f"frame {shown(frame)}: no picture of it in {self.folder}")
+        return found[0]
+
+
+def _sequence(path: Path) -> tuple[Path, Path, str]:
+    """A sequence's folder, the folder of its frames, and their ending by ``seqinfo.ini``."""
+    path = path.absolute()
+    for sequence in (path.parent.parent, path.parent):
+        info = sequence / "seqinfo.ini"
+        settings: dict[str, str] = {}
+        for line in read_lines(info) if info.is_file() else ():
+            key, _, value = line.partition("=")
+            settings[key.strip().lower()] = value.strip()
+        for name in (settings.get("imdir") or FRAMES, FRAMES):
+            if is_folder(sequence / name):
+                return sequence, sequence / name, "." + settings.get("imext", "").lower().lstrip(".")
+    raise InputError(f"{path}: the sequence has no folder {FRAMES} with its frames; it lies beside gt or det")
+
+
+def _pictures(folder: Path) -> list[Path]:
+    try:
+        return sorted(
+            file
+            for file in folder.iterdir()
+            if file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
+        )
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be read ({error.strerror or error})") from None
+
+
+def _numberings(pictures: Sequence[Path]) -> Iterator[dict[int, list[Path]]]:
+    """Pictures by the last number in their names, by the last but one, and so on."""
+    found = {file: [int(digits) for digits in re.findall(r"[0-9]+", file.stem)] for file in pictures}
+    for place in range(1, max(map(len, found.values()), default=0) + 1):
+        numbered = defaultdict(list)
+        for file, numbers in found.items():
+            if place <= len(numbers):
+                numbered[numbers[-place]].append(file)
+        yield dict(numbered)
+
+
+def _shift(frames: set[int], pictures: set[int]) -> int:
+    """What to add to a frame's number to have its picture's."""
+    from_zero = 0 if 0 in pictures else 1  # the list counts from 0
+    from_one = from_zero - 1
+    if 0 not in frames:
+        return from_one
+    others = frames - {0}
+    if _all_there(others, pictures, from_one) and not _all_there(others, pictures, from_zero):
+        return from_one  # there is a picture of every other frame: the one line with frame 0 is a mistake
+    return from_zero
+
+
+def _all_there(frames: set[int], pictures: set[int], shift: int) -> bool:
+    return all(frame + shift in pictures for frame in frames)

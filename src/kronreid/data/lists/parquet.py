@@ -7,13 +7,14 @@ from typing import Any
 import pyarrow as pa  # type: ignore[import-untyped]
 from pyarrow import parquet
 
+from kronreid.data.lists.tables import column_names
 from kronreid.errors import InputError
 
 #: What pyarrow raises on a value that Python does not have, such as a date in the year 10000.
 _NO_VALUE = (pa.ArrowException, ValueError, OverflowError, KeyError)
 
 
-def values_of(path: Path) -> Iterator[Mapping[str, Any] | InputError]:
+def parquet_values(path: Path) -> Iterator[Mapping[str, Any] | InputError]:
     """The rows of the file.
 
     Yields:
@@ -21,16 +22,14 @@ def values_of(path: Path) -> Iterator[Mapping[str, Any] | InputError]:
         an error in its place, which names the column.
 
     Raises:
-        InputError: The file is not Parquet, is damaged, or has two columns of one name.
+        InputError: The file is not Parquet or is damaged, or no column can be the path.
     """
     try:
         with parquet.ParquetFile(path) as file:
-            names = file.schema_arrow.names
-            twice = next((name for name in names if names.count(name) > 1), None)
-            if twice is not None:
-                raise InputError(f"{path}: two columns are called {twice!r}")
+            names = column_names(path, file.schema_arrow.names)
             for batch in file.iter_batches():
-                yield from _rows(names, [_simple(column) for column in batch.columns])
+                named = {name: _simple(column) for name, column in zip(names, batch.columns) if name}
+                yield from _rows(list(named), list(named.values()))
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         what = " ".join(str(error).split())
         raise InputError(f"{path}: not a Parquet file that can be read ({what})") from error

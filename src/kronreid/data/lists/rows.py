@@ -1,12 +1,17 @@
-"""What every list gives: rows, and the records that were skipped because they are not usable."""
+"""What every list gives: rows, and the records that were skipped or left out."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from kronreid.data.records import Box
+from kronreid.data.values import shown
 from kronreid.errors import InputError
+
+#: No picture has so many pixels in a row.
+LARGEST = 10**9
 
 
 @dataclass(frozen=True)
@@ -22,6 +27,8 @@ class Row:
         time: When it was taken, as the list has it: `kronreid.data.values.moment` reads it.
         source: Where it comes from: a recording, a delivery.
         visibility: How much of the person is not hidden, 0 to 1, where MOT says so.
+        scope: Where the identity is valid: the folder of a MOT sequence or the COCO file that numbers its
+            tracks. None where the same identity means the same person in every list.
         attributes: All other columns, as the list has them: `kronreid.data.values.attributes` reads them.
     """
 
@@ -33,6 +40,7 @@ class Row:
     time: Any = None
     source: str | None = None
     visibility: float | None = None
+    scope: Path | None = None
     attributes: dict[str, Any] = field(default_factory=dict)
 
 
@@ -53,41 +61,89 @@ class Skipped:
 
 
 @dataclass(frozen=True)
+class LeftOut:
+    """A sound record that is not asked for: a box of a car, or one that its data set says to ignore.
+
+    Attributes:
+        reason: Which kind it is, as words that follow a count: ``of category car``.
+    """
+
+    reason: str
+
+
+Record: TypeAlias = Row | Skipped | LeftOut
+
+
+@dataclass(frozen=True)
 class ListContent:
-    """What a list holds.
+    """What a list holds. Each of its records is in one of the three.
 
     Attributes:
         rows: Its usable records.
-        skipped: The records that are not usable. One bad record never refuses the whole list.
+        skipped: The records that cannot be used. One bad record never refuses the whole list.
+        left_out: How many sound records are not asked for, by reason.
     """
 
     rows: list[Row]
     skipped: list[Skipped]
+    left_out: Counter[str]
 
 
-def collect(path: Path, records: Iterable[Row | Skipped]) -> ListContent:
-    """Divide the records of a list into usable ones and skipped ones.
+def collect(path: Path, records: Iterable[Record]) -> ListContent:
+    """Divide the records of a list into usable ones, skipped ones and those that are left out.
 
     Raises:
-        InputError: There are records, and none of them is usable; the message has the first one's reason.
+        InputError: No record is usable. The message has the first one's reason, or says what was left out.
     """
     rows: list[Row] = []
     skipped: list[Skipped] = []
+    left_out: Counter[str] = Counter()
     for record in records:
-        if isinstance(record, Row):
-            rows.append(record)
-        else:
+        if isinstance(record, LeftOut):
+            left_out[record.reason] += 1
+        elif isinstance(record, Skipped):
             skipped.append(record)
-    require_usable(path, rows, skipped)
-    return ListContent(rows, skipped)
+        elif "\0" in str(record.path):
+            skipped.append(Skipped(f"record {record.number}", f"path {shown(str(record.path))}: holds a NUL"))
+        else:
+            rows.append(record)
+    if not rows:
+        raise InputError(f"{path}: {_nothing(skipped, left_out)}")
+    return ListContent(rows, skipped, left_out)
 
 
-def require_usable(path: Path, usable: Sequence[object], skipped: Sequence[Skipped]) -> None:
-    """Check that something of a list is left.
+def _nothing(skipped: Sequence[Skipped], left_out: Counter[str]) -> str:
+    """Why a list has no usable record."""
+    if left_out:
+        first = f"; {len(skipped):,} records are skipped, first {skipped[0]}" if skipped else ""
+        return f"no boxes left to use; left out are {counted(left_out)}{first}"
+    if not skipped:
+        return "the list is empty"
+    more = f" ({len(skipped) - 1:,} more records are skipped; none is usable)" if len(skipped) > 1 else ""
+    return f"{skipped[0]}{more}"
+
+
+def counted(left_out: Counter[str]) -> str:
+    """Counts by reason, as ``12 of category car, 3 groups of people (iscrowd)``."""
+    return ", ".join(f"{count:,} {reason}" for reason, count in left_out.most_common())
+
+
+def some_of(problems: Sequence[object], count: int = 3) -> str:
+    """The first of many problems in one line."""
+    more = f"; and {len(problems) - count:,} more" if len(problems) > count else ""
+    return "; ".join(map(str, problems[:count])) + more
+
+
+def box_of(left: float, top: float, width: float, height: float) -> Box:
+    """A box in whole pixels from its numbers.
 
     Raises:
-        InputError: Records were skipped, and none is usable; the message has the first one's reason.
+        InputError: A number is not finite or too large, or the box is less than half a pixel wide or high.
     """
-    if skipped and not usable:
-        others = f" (and {len(skipped) - 1:,} more like it; none is usable)" if len(skipped) > 1 else ""
-        raise InputError(f"{path}: {skipped[0]}{others}")
+    numbers = (left, top, width, height)
+    if not all(-LARGEST < number < LARGEST for number in numbers):  # false for NaN, too
+        raise InputError(f"box {shown(list(numbers))}: four finite numbers expected")
+    box = (round(left), round(top), round(width), round(height))
+    if box[2] <= 0 or box[3] <= 0:
+        raise InputError(f"box {shown(list(numbers))}: covers no pixel")
+    return box

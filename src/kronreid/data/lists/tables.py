@@ -2,42 +2,132 @@
 
 import csv
 import json
-from collections.abc import Iterator, Mapping
+import logging
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
+from kronreid.data.lists.files import read_lines
 from kronreid.data.lists.rows import Row, Skipped
 from kronreid.data.records import Box
-from kronreid.data.values import SIDES, is_absent, label, picture_path, read_box, short
+from kronreid.data.values import SIDES, is_absent, label, picture_path, read_box, shown
 from kronreid.errors import InputError
 
+log = logging.getLogger(__name__)
+
 _FIELDS = {"path", "box", "camera", "time", "identity", "source", "attributes", "id", *SIDES}
+#: Columns whose names may be written with capitals and spaces.
+_KNOWN = {*_FIELDS, "split"}
+#: Other names of the column ``path``, as `_plain` writes them.
+_PATHS = {
+    "file",
+    "filename",
+    "filepath",
+    "image",
+    "imagefile",
+    "imagename",
+    "imagepath",
+    "img",
+    "imgpath",
+    "picture",
+}
+#: What may stand between the values of a row; the comma where the header does not tell.
+_DELIMITERS = ",;\t|"
+
+#: A row by its columns' names, or what is wrong with it.
+_Values: TypeAlias = Mapping[str, Any] | InputError
 
 
 def read_csv(path: Path) -> Iterator[Row | Skipped]:
-    """The rows of a CSV file."""
-    return _records(path, _csv(path))
+    """The rows of a CSV file. Values are separated by commas, semicolons, tabs or bars, as the header is."""
+    return _records(path, csv_values(path))
 
 
 def read_parquet(path: Path) -> Iterator[Row | Skipped]:
     """The rows of a Parquet file."""
-    from kronreid.data.lists.parquet import values_of  # which takes half a second to load pyarrow
+    from kronreid.data.lists.parquet import parquet_values  # which takes half a second to load pyarrow
 
-    return _records(path, values_of(path))
+    return _records(path, parquet_values(path))
 
 
-def _csv(path: Path) -> Iterator[Mapping[str, Any]]:
-    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+def csv_values(path: Path) -> Iterator[_Values]:
+    """The rows of a CSV file by the names of its columns; None names the values of a row that are too many.
+
+    Raises:
+        InputError: The file cannot be read, or its header has no column for the path.
+    """
+    lines = read_lines(path)
+    lines = lines[1:] if lines and lines[0].lower().startswith("sep=") else lines  # Excel's own first line
+    header = next((line for line in lines if line.strip()), "")
+    delimiter = max(_DELIMITERS, key=lambda sign: len((_KNOWN | _PATHS) & {*map(_plain, header.split(sign))}))
+    names: list[str | None] | None = None
+    for values in _csv_rows(lines, delimiter):
+        if isinstance(values, InputError):
+            yield values
+        elif names is None:
+            names = column_names(path, values)
+        else:
+            row: dict[Any, Any] = {name: value for name, value in zip(names, values) if name is not None}
+            if any(more := values[len(names) :]):
+                row[None] = more
+            yield row
+
+
+def _csv_rows(lines: Sequence[str], delimiter: str) -> Iterator[list[str] | InputError]:
+    """The rows that are not blank. A quote that is opened and not closed spoils its own line only."""
+    lines = [*lines, "\n"]  # a quote that is opened in the last line goes on, too
+    start = 0
+    while start < len(lines):
+        first = end = start
+        reader = csv.reader(map(lines.__getitem__, range(start, len(lines))), delimiter=delimiter)
         try:
-            yield from csv.DictReader(file)
+            while (values := next(reader, None)) is not None:
+                first, end = end, start + reader.line_num
+                if end - first > 1:  # a value of several lines; an error if its quote does not end well
+                    next(csv.reader(lines[first:end], delimiter=delimiter, strict=True))
+                if any(value.strip() for value in values):
+                    yield values
+                first = end
+            return
         except csv.Error as error:
-            raise InputError(f"{path}: not a CSV file that can be read ({error})") from None
+            yield InputError(f"not a row of CSV: {error}")
+            start = first + 1
 
 
-def _records(path: Path, values: Iterator[Mapping[str, Any] | InputError]) -> Iterator[Row | Skipped]:
+def column_names(path: Path, header: Sequence[str]) -> list[str | None]:
+    """The names of the columns: those of `_KNOWN` without capitals and spaces, None for a column without one.
+
+    Raises:
+        InputError: No column, or more than one, can be the path, or two columns have one of these names.
+    """
+    names: list[str | None] = []
+    for name in map(str.strip, header):
+        plain = name.lower()
+        known = plain in _KNOWN and (name == plain or plain not in header)
+        names.append((plain if known else name) or None)
+    if "path" not in names:
+        others = [number for number, name in enumerate(names) if name and _plain(name) in _PATHS]
+        if len(others) != 1:
+            found = ", ".join(shown(name) for name in names[:20] if name)
+            raise InputError(
+                f"{path}: the list needs a column named path; its columns are {found or 'unnamed'}"
+            )
+        log.info("%s: no column named path; the column %s is taken", path, names[others[0]])
+        names[others[0]] = "path"
+    if twice := [name for name in _KNOWN if names.count(name) > 1]:
+        raise InputError(f"{path}: two columns are named {twice[0]}")
+    return names
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\s_\"-]", "", name).lower()
+
+
+def _records(path: Path, rows: Iterator[_Values]) -> Iterator[Row | Skipped]:
     folder = path.absolute().parent
-    for number, row in enumerate(values, start=1):
+    for number, row in enumerate(rows, start=1):
         try:
             if isinstance(row, InputError):
                 raise row
@@ -51,8 +141,7 @@ def _row(number: int, folder: Path, row: Mapping[str, Any]) -> Row:
         raise InputError("no path; the list needs a column named path")
     if None in row:
         raise InputError("more values than columns")
-    # A column without a name is the index that pandas writes.
-    more = {name: value for name, value in row.items() if name.strip() and name not in _FIELDS}
+    more = {name: value for name, value in row.items() if name not in _FIELDS}
     time = row.get("time")
     return Row(
         number,
@@ -79,7 +168,7 @@ def _attributes(value: Any) -> dict[str, Any]:
         with suppress(ValueError, RecursionError):
             decoded = json.loads(value)
     if not isinstance(decoded, dict):
-        raise InputError(f"attributes {short(value)}: a JSON object expected, or a column for each")
+        raise InputError(f"attributes {shown(value)}: a JSON object expected, or a column for each")
     return decoded
 
 

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from kronreid.data.names import describe
 from kronreid.data.readers import cuhk03, folders, listed, market1501, msmt17
-from kronreid.data.readers.names import FOLDER_NAME, MARKET_NAME, describe
 from kronreid.data.records import ReIDDataset
 from kronreid.errors import InputError
 
-__all__ = ["FOLDER_NAME", "LAYOUTS", "MARKET_NAME", "WITH_SPLITS", "describe", "detect", "read"]
+__all__ = ["LAYOUTS", "WITH_SPLITS", "describe", "detect", "read"]
 
 LAYOUTS: dict[str, Callable[..., ReIDDataset]] = {
     "market1501": market1501.read_market1501,
@@ -50,7 +50,8 @@ def detect(root: str | Path) -> list[str]:
 
 
 def read(root: str | Path, layout: str | None = None, split: int = 0) -> ReIDDataset:
-    """Read a data set.
+    """Read a data set. Its training pictures may be missing where the layout has a folder for them, or a list
+    without any: evaluation does without.
 
     Args:
         root: Its folder, or for the layout ``list`` a CSV or Parquet file.

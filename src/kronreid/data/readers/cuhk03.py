@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from kronreid.data.extract import KINDS, MAT, NAME, SPLITS, Splits, picture_folder
+from kronreid.data.extract import KINDS, MAT, SPLITS, Splits, picture_folder
+from kronreid.data.names import CUHK03
 from kronreid.data.records import Picture, ReIDDataset
 from kronreid.errors import InputError
 
@@ -59,7 +60,7 @@ def read_classic(root: Path, kind: str, split: int = 0) -> ReIDDataset:
     if not 0 <= split < len(splits.test):
         raise InputError(f"--split {split}: {root / SPLITS} has splits 0 to {len(splits.test) - 1}")
     folder = picture_folder(root, kind)
-    names = [match for name in _names(folder) if (match := NAME.fullmatch(name))]
+    names = [match for name in _names(folder) if (match := CUHK03.pattern.fullmatch(name))]
     if len(names) != splits.pictures[kind]:
         raise InputError(
             f"{folder}: {len(names):,} pictures found, {splits.pictures[kind]:,} expected; "
@@ -102,7 +103,7 @@ def read_new_protocol(root: Path, kind: str) -> ReIDDataset:
         )
     person_of: dict[int, tuple[str, str]] = {}
     for row, (name, label, camera) in enumerate(zip(names, labels.tolist(), cameras.tolist()), start=1):
-        match = NAME.fullmatch(name)
+        match = CUHK03.pattern.fullmatch(name)
         if match is None:
             raise InputError(f"{path}: file {row} is {name!r}, a name like 1_001_1_01.png expected")
         person = (match["pair"], match["person"])

@@ -1,72 +1,141 @@
 """Plain folders: one per person."""
 
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
-from kronreid.data.images import SUFFIXES
-from kronreid.data.readers.names import FOLDER_NAME
-from kronreid.data.records import Picture, ReIDDataset, identities
+from kronreid.data.files import is_picture, pictures_below, some
+from kronreid.data.names import is_division, parse
+from kronreid.data.readers.parts import NOBODY, LeftOut, must_hold, say_left_out
+from kronreid.data.records import JUNK, Picture, ReIDDataset, identities
 from kronreid.errors import InputError
+
+log = logging.getLogger(__name__)
+
+PARTS = ("train", "query", "gallery")
+TRAIN, QUERY, GALLERY = PARTS
+
+NO_CAMERA_IN_NAME = "with names that tell no camera"
+NO_FOLDER = "in no person's folder"
+TOO_DEEP = "deeper than in a person's folder"
+DIVISION = "in folders that divide a data set"
+REASONS = (NO_CAMERA_IN_NAME, NO_FOLDER, TOO_DEEP, DIVISION, NOBODY)
 
 
 def read_folders(root: Path) -> ReIDDataset:
-    """Plain folders: ``root/<identity>/<camera>_<anything>.jpg``.
+    """Plain folders: ``root/<person>/<camera>_<anything>.jpg``, and other names that tell a camera.
 
-    Identities are numbered by the sorted order of their folders' names, from 1. Where ``root`` holds
-    ``train``, ``query`` and ``gallery`` folders, each is read so and the same name means the same person.
-    Without them the first half of the identities trains and the other half tests, the first picture of each
-    camera of a test identity being a query, as in Market-1501.
+    A picture is of the person whose folder it lies in directly, whatever its name says. The camera is read
+    from its name (see `kronreid.data.names`). Any folder names are people, ``0`` and ``0000`` too; the
+    folder ``-1`` is nobody: junk in the gallery, left out elsewhere. People are numbered by the sorted order
+    of their folders' names, from 1.
+
+    Where `root` holds the folders ``query`` and ``gallery``, these and ``train``, which may be missing or
+    empty, hold the folders of people, and the same name means the same person. Other folders there, such as
+    ``val``, are not read. Without them the first half of the people trains and the other half tests, the
+    first picture of each camera of a test person being a query, as in Market-1501; folders with names like
+    ``train``, ``val`` and ``test`` are no people then.
+
+    Pictures that are not used (elsewhere, deeper, without a camera) are counted and listed.
 
     Raises:
-        InputError: No identity folder with pictures, fewer than four identities to divide, or no
-            camera in the names.
+        InputError: No usable picture in a person's folder, or fewer than four people to divide.
     """
-    given = [root / part for part in ("train", "query", "gallery")]
-    if all(folder.is_dir() for folder in given):
-        people = sorted({name for folder in given for name in _folder_names(folder)})
-        number = {name: index for index, name in enumerate(people, start=1)}
-        train, query, gallery = (_identity_folders(folder, number) for folder in given)
-        return ReIDDataset("folders", "cross-camera", root, train, query, gallery)
     if not root.is_dir():
         raise InputError(f"{root}: no such folder")
-    people = sorted(_folder_names(root))
-    pictures = _identity_folders(root, {name: index for index, name in enumerate(people, start=1)})
+    if (root / QUERY).is_dir() and (root / GALLERY).is_dir():
+        return _divided(root)
+    return _undivided(root)
+
+
+def _divided(root: Path) -> ReIDDataset:
+    parts = {part: _find(root / part) for part in PARTS}
+    number = _numbers(parts)
+    pictures: dict[str, tuple[Picture, ...]] = {}
+    for part, found in parts.items():
+        pictures[part] = found.numbered(number, keep_junk=part == GALLERY)
+        if part != TRAIN:
+            must_hold(found.folder, pictures[part], found.left_out, _expected(found.folder))
+        say_left_out(found.folder, len(pictures[part]), found.left_out)
+    others = sorted(
+        entry
+        for entry in root.iterdir()
+        if entry.name not in PARTS and entry.name[0] != "." and (entry.is_dir() or is_picture(entry.name))
+    )
+    if others:
+        log.warning("%s: %s are read, and nothing else there (%s)", root, ", ".join(PARTS), some(others))
+    return ReIDDataset("folders", "cross-camera", root, *pictures.values())
+
+
+def _undivided(root: Path) -> ReIDDataset:
+    found = _find(root)
+    pictures = found.numbered(_numbers({"": found}), keep_junk=False)
+    divisions = sorted({path.relative_to(root).parts[0] for path in found.left_out[DIVISION]})
+    advice = f"; it has {', '.join(divisions)}, but not both query and gallery" if divisions else ""
+    must_hold(root, pictures, found.left_out, _expected(root) + advice)
+    say_left_out(root, len(pictures), found.left_out)
     known = identities(pictures)
     if len(known) < 4:
         raise InputError(
-            f"{root}: {len(known)} identity folders with pictures; at least 4 are needed to train and test"
+            f"{root}: folders with pictures of {len(known)} people; at least 4 are needed to train and "
+            f"test{advice}"
         )
     training = set(known[: (len(known) + 1) // 2])
     first: set[tuple[int, int]] = set()
-    query_list: list[Picture] = []
-    gallery_list: list[Picture] = []
+    query: list[Picture] = []
+    gallery: list[Picture] = []
     for picture in pictures:
         if picture.identity in training:
             continue
         key = (picture.identity, picture.camera)
-        (gallery_list if key in first else query_list).append(picture)
+        (gallery if key in first else query).append(picture)
         first.add(key)
     train = tuple(picture for picture in pictures if picture.identity in training)
-    return ReIDDataset("folders", "cross-camera", root, train, tuple(query_list), tuple(gallery_list))
+    return ReIDDataset("folders", "cross-camera", root, train, tuple(query), tuple(gallery))
 
 
-def _folder_names(root: Path) -> list[str]:
-    return [entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith(".")]
+def _expected(folder: Path) -> str:
+    return f"{folder}/<person>/<camera>_<anything>.jpg is expected"
 
 
-def _identity_folders(root: Path, number: dict[str, int]) -> tuple[Picture, ...]:
-    pictures = []
-    for name in sorted(number):
-        folder = root / name
-        files = sorted(folder.iterdir()) if folder.is_dir() else []
-        for path in files:
-            if path.suffix.lower() not in SUFFIXES or path.name.startswith("."):
-                continue
-            match = FOLDER_NAME.match(path.name)
-            if match is None:
-                raise InputError(f"{path}: the name must begin with the camera's number, like 1_anything.jpg")
-            pictures.append(Picture(path, number[name], int(match["camera"])))
-    if not pictures:
-        raise InputError(
-            f"{root}: no pictures in identity folders; expected {root}/<identity>/<camera>_<anything>.jpg"
-        )
-    return tuple(pictures)
+@dataclass
+class _Found:
+    """What lies below a folder of people: (picture, person, camera) each, and what is of no use."""
+
+    folder: Path
+    pictures: list[tuple[Path, str, int]]
+    left_out: LeftOut
+
+    def numbered(self, number: Mapping[str, int], keep_junk: bool) -> tuple[Picture, ...]:
+        """The pictures by numbers of people; junk is left out unless it is to be kept."""
+        kept = []
+        for path, person, camera in self.pictures:
+            if number[person] == JUNK and not keep_junk:
+                self.left_out[NOBODY].append(path)
+            else:
+                kept.append(Picture(path, number[person], camera))
+        return tuple(kept)
+
+
+def _numbers(parts: Mapping[str, _Found]) -> dict[str, int]:
+    people = {person for found in parts.values() for _, person, _ in found.pictures} - {str(JUNK)}
+    return {str(JUNK): JUNK, **{name: number for number, name in enumerate(sorted(people), start=1)}}
+
+
+def _find(folder: Path) -> _Found:
+    found = _Found(folder, [], {reason: [] for reason in REASONS})
+    for path in pictures_below(folder):
+        person, *deeper = path.relative_to(folder).parts
+        camera = parse(path.name, person).camera if len(deeper) == 1 else None
+        if not deeper:
+            found.left_out[NO_FOLDER].append(path)
+        elif is_division(person):
+            found.left_out[DIVISION].append(path)
+        elif len(deeper) > 1:
+            found.left_out[TOO_DEEP].append(path)
+        elif camera is None:
+            found.left_out[NO_CAMERA_IN_NAME].append(path)
+        else:
+            found.pictures.append((path, person, camera))
+    return found

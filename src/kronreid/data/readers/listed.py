@@ -3,10 +3,10 @@
 import logging
 from pathlib import Path
 
-from kronreid.data.lists import Row, read_rows
-from kronreid.data.readers.names import some
+from kronreid.data.lists import TABLE_SUFFIXES, Record, Row, Skipped, collect, read_rows, some_of
+from kronreid.data.lists.files import is_file
 from kronreid.data.records import NO_CAMERA, Picture, ReIDDataset, number_labels
-from kronreid.data.values import label
+from kronreid.data.values import label, shown
 from kronreid.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -16,7 +16,7 @@ PARTS = ("train", "query", "gallery")
 
 def is_list(path: Path) -> bool:
     """Is it the name of a list?"""
-    return path.suffix.lower() in (".csv", ".parquet") and not path.is_dir()
+    return path.suffix.lower() in TABLE_SUFFIXES and not path.is_dir()
 
 
 def read_listed(path: Path) -> ReIDDataset:
@@ -27,23 +27,22 @@ def read_listed(path: Path) -> ReIDDataset:
     others are numbered by their sorted order; −1 is junk. Cameras are numbered likewise; in a list without
     any, only the query picture itself is dropped in evaluation (``no-camera``).
 
+    A row without a split or an identity, and one whose file is missing, is skipped, and one warning says how
+    many there are.
+
     Raises:
-        InputError: A column or a file is missing, or a row says something else; the message names it.
+        InputError: No row is usable; the message says what is wrong with the first.
     """
-    if path.suffix.lower() not in (".csv", ".parquet"):
-        raise InputError(f"{path}: layout list is read from a .csv or .parquet file; name that as the root")
-    rows = read_rows(path).rows
-    if not rows:
-        raise InputError(f"{path}: the list is empty")
-    for row in rows:
-        split = _split(row)
-        if split not in PARTS:
-            raise InputError(f"{path}: row {row.number}: split {split!r}; {', '.join(PARTS)} expected")
-        if row.identity is None:
-            raise InputError(f"{path}: row {row.number}: no identity; −1 marks what shows nobody")
-    absent = sorted({row.path for row in rows if not row.path.is_file()})
-    if absent:
-        raise InputError(f"{path}: {len(absent):,} of its files are missing: {some(absent, 3)}")
+    if path.suffix.lower() not in TABLE_SUFFIXES:
+        raise InputError(
+            f"{path}: layout list is read from a {', '.join(TABLE_SUFFIXES)} file; name that as the root"
+        )
+    read = read_rows(path)
+    there: dict[Path, bool] = {}
+    content = collect(path, [*read.skipped, *(_checked(row, there) for row in read.rows)])
+    rows = content.rows
+    if content.skipped:
+        log.warning("%s: %d rows are skipped: %s", path, len(content.skipped), some_of(content.skipped))
     people = number_labels((row.identity for row in rows if row.identity is not None), lowest=1)
     cameras = number_labels((row.camera for row in rows if row.camera is not None), lowest=0)
 
@@ -58,8 +57,30 @@ def read_listed(path: Path) -> ReIDDataset:
     if both:
         log.warning("%s: %d people are both in train and in query or gallery", path, len(both))
     protocol = "cross-camera" if any(row.camera is not None for row in rows) else "no-camera"
-    return ReIDDataset("list", protocol, path, train, query, gallery)
+    return ReIDDataset("list", protocol, path, train, query, gallery, skipped=len(content.skipped))
+
+
+def _checked(row: Row, there: dict[Path, bool]) -> Record:
+    """The row, or what keeps it from being a picture of a data set."""
+    if row.path not in there:
+        there[row.path] = is_file(row.path)
+    try:
+        split = _split(row)
+    except InputError as error:
+        return Skipped(f"row {row.number}", str(error))
+    if not split:
+        reason = f"no split; {', '.join(PARTS)} expected"
+    elif split not in PARTS:
+        reason = f"split {shown(row.attributes['split'])}; {', '.join(PARTS)} expected"
+    elif row.identity is None:
+        reason = "no identity; −1 marks what shows nobody"
+    elif not there[row.path]:
+        reason = f"{row.path}: no such file"
+    else:
+        return row
+    return Skipped(f"row {row.number}", reason)
 
 
 def _split(row: Row) -> str:
-    return label(row.attributes.get("split"), "split") or ""
+    """The part of the data set, in lower case; empty where the row does not say."""
+    return (label(row.attributes.get("split"), "split") or "").lower()

@@ -3,7 +3,8 @@
 import re
 from pathlib import Path
 
-from kronreid.data.readers.names import homes
+from kronreid.data.names import MSMT17
+from kronreid.data.readers.parts import homes
 from kronreid.data.records import Picture, ReIDDataset
 from kronreid.errors import InputError
 
@@ -17,10 +18,8 @@ LISTS = {
 #: The folders of version 1, and of version 2, in which faces are masked.
 FOLDERS = {"train": ("train", "mask_train_v2"), "test": ("test", "mask_test_v2")}
 HOMES = ("MSMT17_V1", "MSMT17_V2", "MSMT17")
-#: 0000_000_01_0303morning_0015_0.jpg: identity, number, camera, day and time of day, frame, box.
-NAME = re.compile(r"(?P<identity>\d+)_\d+_(?P<camera>\d+)_")
 LINE = re.compile(r"(?P<path>\S.*\.\w+)\s+(?P<label>\d+)")
-EXAMPLE = "0000/0000_000_01_0303morning_0015_0.jpg 0"
+EXAMPLE = f"0000/{MSMT17.example} 0"
 
 
 def looks_like(root: Path) -> list[str]:
@@ -85,7 +84,7 @@ def _read_list(path: Path, folder: Path) -> list[tuple[Path, int, int, int]]:
         if not line.strip():
             continue
         row = LINE.fullmatch(line.strip())
-        name = NAME.match(row["path"].rpartition("/")[2]) if row else None
+        name = MSMT17.pattern.fullmatch(row["path"].rpartition("/")[2]) if row else None
         if row is None or name is None:
             raise InputError(f"{path}: line {number}: {line.strip()[:80]!r} found, {EXAMPLE!r} expected")
         rows.append((folder / row["path"], int(row["label"]), int(name["identity"]), int(name["camera"])))

@@ -1,0 +1,156 @@
+"""Finding files below a folder, through links."""
+
+import logging
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from kronreid.errors import InputError
+
+log = logging.getLogger(__name__)
+
+#: File endings that a folder of pictures is searched for.
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
+
+
+def walk(root: Path) -> Iterator[tuple[Path, list[str]]]:
+    """Every folder at or below `root`, each with the sorted names of its files.
+
+    Links to folders are followed, and each real folder is visited once: its own place below `root` comes
+    before any link to it, and a link to a folder above `root` is a loop. Hidden files and folders are left
+    out. At the end, one line of the log says what was not visited.
+
+    Args:
+        root: A folder.
+
+    Yields:
+        The folder, as a path below `root`, and the names of its files.
+    """
+    real_root = Path(os.path.realpath(root))
+    visited: set[str] = set()
+    again: list[Path] = []
+    broken: list[Path] = []
+    closed: list[Path] = []
+    places = [root]  # the last is visited next
+    links: list[Path] = []  # visited when there are no other places
+    while places or links:
+        place = places.pop() if places else links.pop(0)
+        real = os.path.realpath(place)
+        if real in visited or (Path(real) != real_root and real_root.is_relative_to(real)):
+            again.append(place)
+            continue
+        visited.add(real)
+        try:
+            found = _scan(place)
+        except OSError:
+            closed.append(place)
+            continue
+        places += reversed(found.folders)
+        links += found.links
+        broken += found.broken
+        yield place, found.files
+    reasons = (
+        (again, "lead to a folder that is read already, or above this one"),
+        (broken, "are links to nothing"),
+        (closed, "cannot be opened"),
+    )
+    said = [f"{len(paths):,} {reason} ({some(paths, below=root)})" for paths, reason in reasons if paths]
+    if said:
+        log.warning("%s: not everything below it was read: %s", root, "; ".join(said))
+
+
+@dataclass
+class _Scanned:
+    """What lies directly in a folder, sorted by name, hidden names left out."""
+
+    files: list[str] = field(default_factory=list)
+    folders: list[Path] = field(default_factory=list)
+    links: list[Path] = field(default_factory=list)
+    broken: list[Path] = field(default_factory=list)
+
+
+def _scan(place: Path) -> _Scanned:
+    found = _Scanned()
+    with os.scandir(place) as scanned:
+        entries = sorted((entry for entry in scanned if entry.name[0] != "."), key=lambda entry: entry.name)
+    for entry in entries:  # half a million files in seconds: a stat of links alone
+        if _is_folder(entry):
+            (found.links if entry.is_symlink() else found.folders).append(place / entry.name)
+        elif _leads_nowhere(entry) and not is_picture(entry.name):
+            found.broken.append(place / entry.name)  # a broken link of a picture is named by whoever opens it
+        else:
+            found.files.append(entry.name)
+    return found
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself, or to where one may not look
+        return False
+
+
+def _leads_nowhere(entry: os.DirEntry[str]) -> bool:
+    if not entry.is_symlink():
+        return False
+    try:
+        entry.stat()
+    except OSError:
+        return True
+    return False
+
+
+def is_picture(name: str) -> bool:
+    """Whether a file is a picture by the ending of its name."""
+    return name[name.rfind(".") :].lower() in SUFFIXES
+
+
+def pictures_below(folder: Path) -> list[Path]:
+    """Every picture file below `folder`, sorted by path; none where there is no such folder."""
+    if not folder.is_dir():
+        return []
+    return sorted(place / name for place, names in walk(folder) for name in names if is_picture(name))
+
+
+def find_pictures(folder: Path) -> list[Path]:
+    """Every picture file below `folder`, sorted by path; hidden files and folders are left out.
+
+    Raises:
+        InputError: There is no such folder, or no picture in it.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder")
+    paths = pictures_below(folder)
+    if not paths:
+        raise InputError(f"{folder}: no pictures in it (looked for {', '.join(sorted(SUFFIXES))})")
+    return paths
+
+
+def matching(pattern: Path) -> list[Path]:
+    """The files and folders that fit an absolute pattern such as ``/day1/*.jpg``, sorted by path.
+
+    ``**`` stands for any folders below a place, those behind links among them (see `walk`). A pattern that
+    ends in ``**`` gives the folder before it.
+    """
+    return sorted(_matching(Path(pattern.anchor), pattern.parts[1:]))
+
+
+def _matching(start: Path, parts: tuple[str, ...]) -> set[Path]:
+    if "**" not in parts:
+        # Two stars within a name are one, as in any shell.
+        return set(start.glob(re.sub(r"\*+", "*", str(Path(*parts))))) if parts else {start}
+    at = parts.index("**")
+    folders = [folder for folder in _matching(start, parts[:at]) if folder.is_dir()]
+    if at + 1 == len(parts):
+        return set(folders)
+    return {
+        path for folder in folders for place, _ in walk(folder) for path in _matching(place, parts[at + 1 :])
+    }
+
+
+def some(paths: Sequence[Path], count: int = 5, below: Path | None = None) -> str:
+    """The first of many paths for a message: their names, or where they lie `below` a folder."""
+    first = [path.relative_to(below).as_posix() if below else path.name for path in paths[:count]]
+    return ", ".join(first) + (", …" if len(paths) > count else "")

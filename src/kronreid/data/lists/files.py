@@ -1,0 +1,55 @@
+"""Files of lists and those that lists name: no name of a file may end in an exception."""
+
+import codecs
+import io
+import os
+from pathlib import Path
+
+from kronreid.errors import InputError
+
+#: Bytes that are looked at for the encoding.
+SEEN = 200
+
+
+def read_text(path: Path) -> str:
+    """The text of a file in UTF-8 or UTF-16, with or without a byte order mark.
+
+    Bytes that are not valid UTF-8 are kept as Python keeps those of file names (``surrogateescape``), so a
+    path in any encoding still names its file.
+
+    Raises:
+        InputError: The file cannot be read.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return content.decode("utf-16", "replace")
+    start = content[:SEEN]
+    for first, encoding in (
+        (1, "utf-16-le"),
+        (0, "utf-16-be"),
+    ):  # half of the bytes of letters and digits are 0
+        if 3 * start[first::2].count(0) > len(start) and not start[1 - first :: 2].count(0):
+            return content.decode(encoding, "replace")
+    return content.decode("utf-8-sig", "surrogateescape")
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines of `read_text`, each with its end.
+
+    Raises:
+        InputError: The file cannot be read.
+    """
+    return list(io.StringIO(read_text(path), newline=""))  # str.splitlines knows rarer ends of lines, too
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is such a file; unlike `Path.is_file`, without an error where a name is too long."""
+    return os.path.isfile(path)  # noqa: PTH113
+
+
+def is_folder(path: Path) -> bool:
+    """Whether there is such a folder; without an error, as above."""
+    return os.path.isdir(path)  # noqa: PTH112

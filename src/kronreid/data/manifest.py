@@ -1,0 +1,191 @@
+"""What the files in a folder of crops are: ``crops.csv`` in it, which is a list that a gallery reads, too."""
+
+import csv
+import hashlib
+import io
+import os
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from kronreid.data.files import find_pictures
+from kronreid.data.lists import Row
+from kronreid.data.lists.tables import csv_values
+from kronreid.data.names import DIVISIONS
+from kronreid.data.records import format_box
+from kronreid.errors import InputError
+
+NAME = "crops.csv"
+#: ``identity`` is the folder, ``person`` what the list says and ``scope`` where it is valid (see `Row`).
+COLUMNS = ("path", "identity", "camera", "time", "source", "frame", "frame_box", "person", "scope")
+#: Numbers with more digits are taken as names: those of pictures have 64 bits.
+LONGEST_NUMBER = 18
+#: Longer texts are replaced by their hash: CSV has a limit for a value.
+LONGEST_TEXT = 10_000
+
+
+class Manifest:
+    """The files of a folder of crops, its people's folders and its cameras' numbers.
+
+    A crop's name follows from what it is: ``<person>/<camera>_<frame>_<hash of the frame's path and the
+    box>.jpg``, and ``<camera>_<frame>_<hash>.jpg`` for nobody in particular. What the name cannot say, which
+    number a camera has and which folder a person, stands in the manifest and stays so in later runs.
+
+    Args:
+        out: The folder. Its manifest is read if there is one.
+
+    Raises:
+        InputError: The manifest is damaged, or there are pictures and no manifest that says what they are.
+    """
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+        self.rows: dict[str, tuple[str, ...]] = {}
+        self._cameras: dict[str, int] = {}
+        self._folders: dict[tuple[str, str], str] = {}
+        self._taken = {NAME, *DIVISIONS}
+        self._real: dict[Path, str] = {}
+        path = out / NAME
+        if path.is_file():
+            for values in csv_values(path):
+                self._read(path, values)
+        elif _has_pictures(out):
+            raise InputError(
+                f"{out}: has pictures but no {NAME} that says what they are; choose another folder for crops"
+            )
+
+    def _read(self, path: Path, values: Any) -> None:
+        """Take over a row of the manifest."""
+        row = {} if isinstance(values, InputError) else {name: values.get(name) or "" for name in COLUMNS}
+        folder, _, name = row.get("path", "").rpartition("/")
+        number = re.match(r"([0-9]+)_", name)
+        if number is None or not row["camera"]:
+            raise InputError(
+                f"{path}: row {len(self.rows) + 1} is damaged; mend it, or choose another folder"
+            )
+        self.rows[row["path"]] = tuple(row.values())
+        self._cameras.setdefault(row["camera"], int(number[1]))
+        if folder:
+            self._folders.setdefault((row["scope"], _same(row["person"])), folder)
+            self._taken.add(_folded(folder))
+
+    def name(self, rows: Sequence[Row]) -> list[str]:
+        """The names of the crops of `rows`, which have boxes: paths relative to the folder, with ``/``."""
+        self._number_cameras({_camera(row) for row in rows})
+        return [self._name(row) for row in rows]
+
+    def _number_cameras(self, cameras: Iterable[str]) -> None:
+        """Numbers for cameras that have none: their own, if they are whole numbers, else the next ones."""
+        new = sorted(
+            set(cameras) - self._cameras.keys(), key=lambda one: (not one.isdecimal(), len(one), one)
+        )
+        taken = set(self._cameras.values())
+        free = 1
+        for camera in new:
+            if camera.isdecimal() and len(camera) <= LONGEST_NUMBER and int(camera) not in taken:
+                number = int(camera)
+            else:
+                while free in taken:
+                    free += 1
+                number = free
+            self._cameras[camera] = number
+            taken.add(number)
+
+    def _name(self, row: Row) -> str:
+        camera = _camera(row)
+        person, scope = _text(row.identity or ""), _text(str(row.scope or ""))
+        folder = self._folder(person, scope) if person else ""
+        box = format_box(row.box)
+        what = hashlib.sha256(f"{self._real_path(row.path)}\0{box}".encode("utf-8", "surrogatepass"))
+        frame = row.attributes.get("frame")
+        stem = f"{frame:06d}" if isinstance(frame, int) else _plain(row.path.stem)
+        stem = f"_{stem}" if re.match("[cC][0-9]", stem) else stem  # 1_c2… is a name of Market-1501
+        name = f"{self._cameras[camera]}_{stem}_{what.hexdigest()[:12]}.jpg"
+        path = f"{folder}/{name}" if folder else name
+        values = (
+            *(path, folder, camera, _time(row.time), _text(row.source or "")),
+            *(_text(str(row.path.absolute())), box, person, scope),
+        )
+        self.rows.setdefault(path, values)
+        return path
+
+    def _folder(self, person: str, scope: str) -> str:
+        """A person's folder: ``MOT17-02-5`` for ``MOT17-02/5``, and ``-2`` after it if that is taken."""
+        known = self._folders.get((scope, _same(person)))
+        if known is None:
+            plain, number = _plain(person), 1
+            known = plain
+            while _folded(known) in self._taken:
+                number += 1
+                known = f"{plain}-{number}"
+            self._folders[scope, _same(person)] = known
+            self._taken.add(_folded(known))
+        return known
+
+    def _real_path(self, path: Path) -> str:
+        """A frame's path without links to folders, so that two ways to one frame lead to one crop."""
+        if path.parent not in self._real:
+            self._real[path.parent] = os.path.realpath(path.parent)
+        return f"{self._real[path.parent]}/{path.name}"
+
+    def save(self, without: Iterable[str] = ()) -> None:
+        """Write it, whole or not at all.
+
+        Args:
+            without: Files that are not there after all.
+
+        Raises:
+            InputError: It cannot be written.
+        """
+        for name in without:
+            self.rows.pop(name, None)
+        text = io.StringIO(newline="")
+        csv.writer(text).writerows([COLUMNS, *self.rows.values()])
+        new, path = self.out / f".{NAME}.new", self.out / NAME
+        try:
+            self.out.mkdir(parents=True, exist_ok=True)
+            new.write_text(text.getvalue(), encoding="utf-8", newline="")
+            new.replace(path)
+        except OSError as error:
+            raise InputError(f"{path}: cannot be written ({error.strerror or error})") from None
+
+
+def _has_pictures(folder: Path) -> bool:
+    try:
+        return folder.is_dir() and bool(find_pictures(folder))
+    except InputError:
+        return False
+
+
+def _camera(row: Row) -> str:
+    """A row's camera: what it says, else its source; 0 where it has neither."""
+    return _same(_text((row.camera if row.camera != "-1" else None) or row.source or "0"))
+
+
+def _plain(text: str) -> str:
+    """Text as the name of a file or folder: letters, digits, dots and dashes, and not too long."""
+    plain = re.sub(r"[^\w.-]+", "-", unicodedata.normalize("NFC", text)).strip(".-")
+    return plain.encode()[:100].decode(errors="ignore").strip(".-") or "-"
+
+
+def _folded(folder: str) -> str:
+    """A folder's name as a file system compares it that does not tell capitals, and a number as a number."""
+    return _same(unicodedata.normalize("NFC", folder).casefold())
+
+
+def _same(name: str) -> str:
+    """A person or a camera without the zeros before a number: 007 is 7."""
+    return str(int(name)) if name.isdecimal() and len(name) <= LONGEST_NUMBER else name
+
+
+def _text(text: str) -> str:
+    """Text that a CSV file in UTF-8 can hold, and that is read from it again as it is."""
+    plain = text.encode("utf-8", "surrogatepass").decode("utf-8", "backslashreplace").replace("\0", "\\0")
+    return plain if len(plain) < LONGEST_TEXT else hashlib.sha256(plain.encode()).hexdigest()
+
+
+def _time(time: Any) -> str:
+    return time.isoformat() if isinstance(time, datetime) else _text("" if time is None else str(time))

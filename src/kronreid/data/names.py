@@ -1,0 +1,173 @@
+"""What the name of a picture says: who it shows, and which camera took it.
+
+This is the only place that reads names; docs/datasets.md has the same table. A name is read by the first
+entry of `GRAMMAR` that fits all of it.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+#: A number in a name. 18 digits at most: it has to fit 64 bits.
+_NUMBER = r"[0-9]{1,18}"
+#: A name may have one ending, several (``a.jpg.jpg``) or none.
+_ENDINGS = r"(?:\.\w+)*"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of name.
+
+    Attributes:
+        name: What it is called; the layout for names that one data set has.
+        example: A name of this kind.
+        pattern: Fits whole names, with the groups ``identity`` (in all kinds but ``camera``) and ``camera``.
+    """
+
+    name: str
+    example: str
+    pattern: re.Pattern[str]
+
+
+def _kind(name: str, example: str, pattern: str) -> Kind:
+    return Kind(name, example, re.compile(pattern, re.ASCII | re.IGNORECASE | re.DOTALL))
+
+
+MARKET1501 = _kind(
+    "market1501",
+    "0002_c1s1_000451_03.jpg",
+    rf"(?P<identity>-1|[0-9]{{4}})_c(?P<camera>[0-9])s[0-9]_[0-9]{{6}}_[0-9]{{2}}{_ENDINGS}",
+)
+DUKEMTMC = _kind(
+    "dukemtmc",
+    "0005_c2_f0046985.jpg",
+    rf"(?P<identity>[0-9]{{4}})_c(?P<camera>[1-8])_f[0-9]{{7}}{_ENDINGS}",
+)
+MSMT17 = _kind(
+    "msmt17",
+    "0000_000_01_0303morning_0015_0.jpg",
+    rf"(?P<identity>[0-9]{{4}})_[0-9]{{3,}}_(?P<camera>[0-9]{{2}})_[0-9]{{4}}[A-Z]+_[0-9]+_[0-9]+(?:_ex)?{_ENDINGS}",
+)
+CUHK03 = _kind(
+    "cuhk03",
+    "1_001_2_06.png",
+    r"(?P<identity>(?P<pair>[0-9])_(?P<person>[0-9]{3}))_(?P<camera>[12])_(?P<column>[0-9]{2})\.png",
+)
+#: Own pictures, VeRi's 0002_c002_00030600_0.jpg, and Market-1501's form with other cameras.
+PERSON = _kind(
+    "person",
+    "0065_c10_f0123.jpg",
+    rf"(?P<identity>-1|{_NUMBER})_c(?P<camera>{_NUMBER})(?:[^0-9].*)?",
+)
+CAMERA = _kind("camera", "12_000451.jpg", rf"[A-Z]*(?P<camera>{_NUMBER})_.*")
+
+#: From the most specific kind to the least.
+GRAMMAR = (MARKET1501, DUKEMTMC, MSMT17, CUHK03, PERSON, CAMERA)
+
+#: Folders that divide a data set. They are no people, whatever lies in them.
+DIVISIONS = frozenset(
+    {
+        *("train", "train_all", "val", "test", "query", "gallery", "multi-query"),
+        *("bounding_box_train", "bounding_box_test", "gt_bbox", "images", "distractors_500k"),
+        *("mask_train_v2", "mask_test_v2", "images_labeled", "images_detected"),
+    }
+)
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a name says.
+
+    Attributes:
+        kind: The entry of `GRAMMAR` that it fits; None where none does.
+        identity: Who it shows, as `label` writes it; None where that is not said.
+        camera: The camera's number; None where that is not said.
+    """
+
+    kind: Kind | None = None
+    identity: str | None = None
+    camera: int | None = None
+
+
+def parse(name: str, person: str | None = None) -> Said:
+    """Read a file's name.
+
+    Args:
+        name: The name, with its ending.
+        person: The folder's name, for a picture in a person's folder. The picture is then of this person
+            whatever its own name says. A name that begins with another person's number is read as
+            ``<camera>_<anything>``, unless the number has four digits or more, as data sets write people:
+            in the folder ``anna``, ``12_c1s1_001051.jpg`` is of camera 12, and ``0046_c1s1_000451_03.jpg``
+            of camera 1.
+    """
+    for kind in GRAMMAR:
+        match = kind.pattern.fullmatch(name)
+        if match is None:
+            continue
+        text = match.groupdict().get("identity")
+        camera = int(match["camera"])
+        if person is None:
+            return Said(kind, None if text is None else label(text), camera)
+        if text is None or label(text) == label(person) or _names_a_person(text):
+            return Said(kind, label(person), camera)
+    return Said(None, None if person is None else label(person))
+
+
+def _names_a_person(text: str) -> bool:
+    """Whether a name's first number can be no camera's: −1, or written with four digits or more."""
+    return text == "-1" or (is_number(text) and len(text) >= 4)
+
+
+def label(person: str) -> str:
+    """A person's name as it is kept: a whole number without leading zeros, other text as it is."""
+    return str(int(person)) if is_number(person) else person
+
+
+def is_number(text: str) -> bool:
+    """Whether a person's name is a number: −1, or decimal digits that fit 64 bits."""
+    return re.fullmatch(rf"-1|{_NUMBER}", text) is not None
+
+
+def person_folder(path: Path, root: Path) -> str | None:
+    """The name of the person's folder that a picture lies in; None where it lies in none.
+
+    A person's folder lies in `root` or in a division of it: ``root/anna/``, ``root/train/anna/``.
+    """
+    folder = path.parent
+    above = folder.parent
+    if is_division(folder.name) or folder == root:
+        return None
+    if above == root or (above.parent == root and is_division(above.name)):
+        return folder.name
+    return None
+
+
+def is_division(name: str) -> bool:
+    """Whether a folder of this name divides a data set, and is nobody's."""
+    return name.lower() in DIVISIONS
+
+
+def describe(path: Path, root: Path | None = None) -> Said:
+    """What is known of a picture by its name and its folder.
+
+    A person's folder (see `person_folder`) says who it shows if the picture's name begins with a camera or
+    the folder's name is a number. Elsewhere the name says it, and then a folder whose name is a number.
+
+    Args:
+        path: The picture.
+        root: The folder that it was found in; None for a picture that was named by itself.
+
+    Returns:
+        The identity may be −1 (nobody) and 0.
+    """
+    folder = path.parent.name
+    person = person_folder(path, root) if root is not None else None
+    if person is None and is_number(folder):
+        alone = parse(path.name)
+        if alone.identity is not None and _names_a_person(path.name.partition("_")[0]):
+            return alone
+        person = folder
+    said = parse(path.name, person)
+    if person is not None and said.camera is None and not is_number(person):
+        return Said()
+    return said

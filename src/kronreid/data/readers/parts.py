@@ -1,0 +1,70 @@
+"""What readers share: a folder's pictures by their names, what is left out, and where a data set lies."""
+
+import logging
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+from kronreid.data.files import pictures_below, some
+from kronreid.data.names import DUKEMTMC, MARKET1501, MSMT17, PERSON, Kind, parse
+from kronreid.data.records import Picture
+from kronreid.errors import InputError
+
+log = logging.getLogger(__name__)
+
+#: Kinds of names that give a person's number and a camera.
+NUMBERED = (MARKET1501, DUKEMTMC, MSMT17, PERSON)
+
+#: Pictures that are left out, by the reason.
+LeftOut = dict[str, list[Path]]
+NO_NAME = "with names that do not parse"
+NOBODY = "of nobody (−1)"
+
+
+def read_names(folder: Path, kinds: Collection[Kind] = NUMBERED) -> tuple[list[Picture], LeftOut]:
+    """The pictures below a folder by their names alone, and those whose names are of other kinds."""
+    pictures, strange = [], []
+    for path in pictures_below(folder):
+        said = parse(path.name)
+        if said.kind in kinds and said.identity is not None and said.camera is not None:
+            pictures.append(Picture(path, int(said.identity), said.camera))
+        else:
+            strange.append(path)
+    return pictures, {NO_NAME: strange}
+
+
+def say_left_out(folder: Path, kept: int, left_out: LeftOut) -> None:
+    """One line of the log about the pictures of a folder that are not used, if there are any."""
+    if total := sum(map(len, left_out.values())):
+        log.warning(
+            "%s: not using %s of its %s pictures: %s",
+            *(folder, f"{total:,}", f"{kept + total:,}", _list(folder, left_out)),
+        )
+
+
+def must_hold(folder: Path, pictures: Sequence[Picture], left_out: LeftOut, expected: str) -> None:
+    """Complain about a folder in which no picture is usable.
+
+    Raises:
+        InputError: There is none; the message says what lies there instead, and `expected`.
+    """
+    if pictures:
+        return
+    total = sum(map(len, left_out.values()))
+    if not total:
+        raise InputError(f"{folder}: no pictures in it; {expected}")
+    raise InputError(f"{folder}: no usable picture among {total:,}: {_list(folder, left_out)}; {expected}")
+
+
+def _list(folder: Path, left_out: LeftOut) -> str:
+    found = [(reason, paths) for reason, paths in left_out.items() if paths]
+    return "; ".join(f"{len(paths):,} {reason} ({some(paths, below=folder)})" for reason, paths in found)
+
+
+def homes(root: Path, folders: Sequence[str], markers: Sequence[str]) -> list[Path]:
+    """`root` and its given `folders`, those that hold a file or folder named as one of `markers`.
+
+    Archives unpack to a folder of their own, so a data set's root is often one level below the folder that
+    somebody made for it.
+    """
+    places = [root, *(root / folder for folder in folders)]
+    return [place for place in places if any((place / marker).exists() for marker in markers)]

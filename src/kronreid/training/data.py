@@ -1,0 +1,63 @@
+"""A config's data set: which layout and protocol it has, and whether training can evaluate on it."""
+
+import logging
+import os
+from dataclasses import replace
+
+from kronreid.data.readers import detect, read
+from kronreid.data.records import ReIDDataset
+from kronreid.errors import InputError
+from kronreid.evaluation import dataset_task
+from kronreid.training.config import DataOptions
+
+log = logging.getLogger(__name__)
+
+
+def read_dataset(options: DataOptions) -> ReIDDataset:
+    """Read a config's data set, by the layout that it names, or else its usual one, or else what is found.
+
+    Returns:
+        The data set; its `protocol` is the one to evaluate by while training.
+
+    Raises:
+        InputError: There is no root, or it cannot be read.
+    """
+    if options.root is None:
+        raise InputError("--data: the data set's root is needed (or data.root in the config)")
+    root, layout = os.path.expandvars(options.root), options.layout
+    if layout is None and options.usual_layout in detect(root):
+        layout = options.usual_layout
+    dataset = read(root, layout, options.split)
+    dataset = replace(dataset, protocol=options.protocol_for(dataset.name) or dataset.protocol)
+    if layout is None and options.usual_layout:
+        log.info(
+            "%s: read as layout %s and evaluated by protocol %s; the config was written for %s",
+            root,
+            dataset.name,
+            dataset.protocol,
+            options.usual_layout,
+        )
+    return dataset
+
+
+def check_evaluation(dataset: ReIDDataset, pairs: bool) -> None:
+    """Complain now about what would stop the first evaluation, which may be hours away.
+
+    Args:
+        dataset: As it was read; its protocol is the one to evaluate by.
+        pairs: Whether a pair model trains, which re-scores the best of each query's list.
+
+    Raises:
+        InputError: The protocol is unknown or does not fit the model or the data set's labels.
+    """
+    try:
+        task, _ = dataset_task(dataset, dataset.protocol)
+    except InputError as error:
+        raise InputError(
+            f"evaluation while training: {error}; training.evaluate_every=0 turns it off"
+        ) from None
+    if pairs and (task.protocol.draws or task.protocol.average_queries):
+        raise InputError(
+            f"data.protocol: {task.protocol.name} has no one list whose best a pair model could re-score "
+            "while it trains; name another one, or set training.evaluate_every to 0"
+        )

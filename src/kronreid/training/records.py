@@ -1,0 +1,209 @@
+"""Which row of the papers a run is: recorded when it is trained, read again from its folder."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from kronreid.data.check import PUBLISHED, count
+from kronreid.data.files import walk
+from kronreid.data.records import ReIDDataset
+from kronreid.errors import InputError
+from kronreid.evaluation.protocols import PROTOCOLS
+from kronreid.papers import Measured, row_names
+from kronreid.training.callbacks import HISTORY, read_history
+from kronreid.training.config import Config, read_config
+
+log = logging.getLogger(__name__)
+
+RECORD = "run.json"
+
+#: Options that say where and how a run computes, not what it learns from what by which rule.
+INDIFFERENT = frozenset(
+    {
+        "data.root",
+        "data.usual_layout",
+        "data.usual_protocol",
+        "data.workers",
+        "data.keep",
+        "training.seed",
+        "training.devices",
+        "training.accelerator",
+        "training.evaluate_every",
+    }
+)
+#: Options that a record has no need to call changed: its description of the data says what was read.
+DESCRIBED = frozenset({"data.layout", "data.protocol"})
+
+
+def changes(row: Config, run: Config) -> dict[str, tuple[Any, Any]]:
+    """Options that matter and differ, by dotted name: the row's value and the run's, None without one.
+
+    Where a config does not say layout and protocol of its data, those that it was written for are compared.
+    """
+    mine, other = _options(run), _options(row)
+    names = sorted((mine.keys() | other.keys()) - INDIFFERENT)
+    return {name: (other.get(name), mine.get(name)) for name in names if other.get(name) != mine.get(name)}
+
+
+def record(config: Config, dataset: ReIDDataset, source: str | None) -> str:
+    """What ``run.json`` keeps of a run: its row, its changes to the row, and what its data set holds.
+
+    Args:
+        config: As it trains.
+        dataset: As it was read, with the protocol it is evaluated by.
+        source: The row or config file it was started from; None without one.
+    """
+    row = source if source in row_names() else None
+    changed = changes(read_config(row), config) if row else {}
+    counts = {part: count(getattr(dataset, part)) for part in ("train", "query", "gallery")}
+    values = {
+        "row": row,
+        "changed": {option: both for option, both in changed.items() if option not in DESCRIBED},
+        "data": {
+            "layout": dataset.name,
+            "folder": dataset.root.name,
+            "split": config.data.split,
+            "protocol": dataset.protocol,
+            "pictures": {part: each.pictures for part, each in counts.items()},
+            "identities": {part: each.identities for part, each in counts.items()},
+        },
+    }
+    return json.dumps(values, indent=2) + "\n"
+
+
+def read_runs(folders: Sequence[Path]) -> list[Measured]:
+    """Every run at or below some folders.
+
+    A run without a record, from before there were records, is a row if it is that row option by option.
+
+    Args:
+        folders: Where to look.
+
+    Raises:
+        InputError: A folder is missing or holds no run, or a run's files are damaged.
+    """
+    runs: dict[Path, Path] = {}  # by where they really are
+    for folder in folders:
+        if not folder.is_dir():
+            raise InputError(f"--runs {folder}: no such folder")
+        found = sorted(place for place, names in walk(folder) if "config.yaml" in names)
+        if not found:
+            raise InputError(f"--runs {folder}: holds no run; a run's folder has a config.yaml")
+        for run in found:
+            runs.setdefault(run.resolve(), run)
+    unrecorded = [run for run in runs.values() if not (run / RECORD).is_file()]
+    rows = list(_rows()) if unrecorded else []
+    return [read_run(run, rows) for run in runs.values()]
+
+
+def read_run(folder: Path, rows: Sequence[tuple[str, Config]] = ()) -> Measured:
+    """One run's folder; `rows` are looked through if it does not say which row it is.
+
+    Raises:
+        InputError: A file is missing or damaged.
+    """
+    config = read_config(folder / "config.yaml")
+    history = read_history(folder / HISTORY) if (folder / HISTORY).is_file() else []
+    done = int(history[-1]["iteration"]) if history else 0
+    evaluated = [line for line in history if "mAP" in line]
+    remaining = max(0, config.training.iterations - done)
+    layout: str | None
+    if (folder / RECORD).is_file():
+        try:
+            kept = json.loads((folder / RECORD).read_text())
+            data, name = kept["data"], kept["row"]
+            layout, protocol = data["layout"], data["protocol"]
+            changed = {key: (old, new) for key, (old, new) in kept["changed"].items()}
+            official = _official(layout, data["pictures"], data["identities"])
+            words = _data_words(data, official)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise InputError(f"{folder / RECORD}: damaged ({type(error).__name__}: {error})") from None
+    else:
+        name = next((row for row, each in rows if not changes(each, config)), None)
+        layout, changed, official = None, {}, False
+        protocol = _options(config)["data.protocol"] or ""
+        words = f"{Path(config.data.root or '').name or 'unknown'} (not counted)"
+    results = {protocol: {m: evaluated[-1][m] for m in ("rank1", "mAP")}} if evaluated else {}
+    results |= dict(_evaluations(folder, layout))
+    return Measured(str(folder), name, layout, words, official, changed, remaining, results)
+
+
+def _rows() -> Iterator[tuple[str, Config]]:
+    for name in tqdm(row_names(), desc="reading rows", unit=" rows", disable=None, leave=False):
+        yield name, read_config(name)
+
+
+def _evaluations(folder: Path, layout: str | None) -> Iterator[tuple[str, dict[str, float]]]:
+    """What `kronreid evaluate --json` wrote into a run's folder, by protocol; the newest file last.
+
+    Files that say that another data set was searched than that of this layout, or that another model or
+    k-reciprocal re-ranking helped, are no figures of the run and are passed over.
+    """
+    for path in sorted(folder.glob("*.json"), key=lambda path: path.stat().st_mtime):
+        try:
+            values = json.loads(path.read_text())
+        except ValueError as error:
+            raise InputError(f"{path}: no JSON ({error})") from None
+        if isinstance(values, dict) and {"protocol", "rank1", "mAP"} <= values.keys():
+            other = layout is not None and values.get("layout", layout) != layout
+            helped = [name for name in ("matcher", "matcher_weight", "k_reciprocal") if values.get(name)]
+            if other or helped:
+                why = f"layout {values['layout']}" if other else ", ".join(helped)
+                log.warning("%s: passed over, it is not of the run by itself (%s)", path, why)
+                continue
+            metrics = ("rank1", "rank5", "rank10", "mAP")
+            yield values["protocol"], {metric: values[metric] for metric in metrics if metric in values}
+
+
+def _official(layout: str, pictures: dict[str, int], people: dict[str, int]) -> bool:
+    """Whether the counts are those that are published for the layout, wherever something is."""
+    published = PUBLISHED.get(layout)
+    if published is None:
+        return False
+    pairs = [
+        (here[part], there)
+        for part in ("train", "query", "gallery")
+        for here, there in (
+            (pictures, published.parts[part].pictures),
+            (people, published.parts[part].identities),
+        )
+    ]
+    return all(there is None or here == there for here, there in pairs)
+
+
+def _data_words(data: dict[str, Any], official: bool) -> str:
+    split = (
+        f", split {data['split']}"
+        if data["layout"].startswith("cuhk03-") and "np" not in data["layout"]
+        else ""
+    )
+    if official:
+        return f"{data['layout']}{split}"
+    people, pictures = data["identities"], data["pictures"]
+    return (
+        f"{data['folder']}{split}: {pictures['train']:,} pictures of {people['train']:,} people; "
+        f"{pictures['query']:,} queries of {people['query']:,}"
+    )
+
+
+def _options(config: Config) -> dict[str, Any]:
+    data = config.data
+    layout = data.layout or data.usual_layout
+    own = layout if layout in PROTOCOLS else None  # named like their layouts: market1501, dukemtmc, msmt17
+    said = {"data.layout": layout, "data.protocol": data.protocol_for(layout) or own}
+    return dict(_flat(asdict(config))) | said
+
+
+def _flat(values: dict[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{before}{key}.")
+        else:
+            yield before + key, list(value) if isinstance(value, tuple) else value

@@ -1,0 +1,116 @@
+"""What the documents' examples name: pictures, data sets, models and galleries."""
+
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from unittest import mock
+
+import onnx
+import pytest
+from milvus_lite.adapter.grpc.server import start_server_in_thread
+from onnx import TensorProto, helper
+
+from kronreid.cli import main
+from kronreid.data.readers import read
+from kronreid.training import config as configs
+
+from .markdown import ROOT, blocks
+from .shell import shrunk
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Makes folders that hold what examples name.
+
+    Attributes:
+        folder: Where everything is kept.
+        names: Where each name of the examples leads to.
+    """
+
+    folder: Path
+    names: dict[str, Path]
+
+    def lay_out(self, document: Path, place: Path) -> Path:
+        """A folder with everything that a document names, but for what its own commands make."""
+        text = "\n".join(block.text for block in blocks(document))
+        for name, kept in self.names.items():
+            made = rf"--out {name}\b|index .*--gallery {name}\b|Gallery\(\"{name}\", embedder"
+            if re.search(made, text):
+                continue
+            (place / name).parent.mkdir(parents=True, exist_ok=True)
+            if kept.suffix == ".db" or name.startswith(("demo", "runs")):  # which are written to
+                shutil.copytree(kept, place / name, symlinks=True)
+            else:
+                (place / name).symlink_to(kept)
+        return place
+
+
+@pytest.fixture(scope="session")
+def examples(
+    tmp_path_factory: pytest.TempPathFactory, pedestrians: Path, save_tiny_models: Callable[[Path], None]
+) -> Examples:
+    """Generated pedestrians, tiny models that have learned nothing, and a gallery."""
+    folder = tmp_path_factory.mktemp("examples")
+    query = sorted((pedestrians / "query").iterdir())
+    crops = pedestrians / "bounding_box_test"
+    market = read(pedestrians, "market1501")
+    for picture in (*market.train, *market.query, *market.gallery):
+        if picture.identity > 0:
+            person = folder / "people" / f"{picture.identity}"
+            person.mkdir(parents=True, exist_ok=True)
+            (person / f"{picture.camera}_{picture.path.name}").symlink_to(picture.path)
+    save_tiny_models(folder / "runs")
+    shutil.copytree(folder / "runs" / "horeid", folder / "runs" / "horeid-without-dsr")
+    gap = ["train", "horeid/market1501/gap", "--data", str(pedestrians)]
+    with mock.patch.object(configs, "read_config", shrunk):
+        assert main([*gap, "--out", str(folder / "runs" / "gap")]) == 0
+    people = folder / "people.db"
+    assert main(["index", str(crops), "--model", str(folder / "runs/horeid"), "--gallery", str(people)]) == 0
+    write_network(folder / "osnet.onnx")
+    demo = folder / "demo"
+    demo.mkdir()
+    (demo / "data").symlink_to(pedestrians)
+    (demo / "runs").symlink_to(folder / "runs")
+    (demo / "query.jpg").symlink_to(query[0])
+    shutil.copytree(people, demo / "people.db")
+    names = {
+        "who.jpg": query[0],
+        "new.jpg": query[1],
+        "a.jpg": query[2],
+        "b.jpg": query[3],
+        "crops": crops,
+        "market1501": pedestrians,
+        "people": folder / "people",
+        "people.db": people,
+        "osnet.onnx": folder / "osnet.onnx",
+        "demo": demo,
+        **{f"runs/{run.name}": run for run in (folder / "runs").iterdir()},
+        "configs": ROOT / "configs",
+        "benchmarks": ROOT / "benchmarks",
+    }
+    return Examples(folder, names)
+
+
+def write_network(path: Path) -> None:
+    """Somebody else's network: the means of 8 × 8 squares of a picture of 64 × 32."""
+    nodes = [
+        helper.make_node("AveragePool", ["input"], ["pooled"], kernel_shape=[8, 8], strides=[8, 8]),
+        helper.make_node("Flatten", ["pooled"], ["features"]),
+    ]
+    shapes = {"input": ["N", 3, 64, 32], "features": ["N", 96]}
+    taken, given = (
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes.items()
+    )
+    graph = helper.make_graph(nodes, "network", [taken], [given])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), path)
+
+
+@pytest.fixture(scope="session")
+def milvus_lite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a server of Milvus's protocol on the loopback interface."""
+    server, database, port = start_server_in_thread(str(tmp_path_factory.mktemp("milvus") / "server"))
+    yield f"http://127.0.0.1:{port}"
+    server.stop(grace=0)
+    database.close()
