@@ -41,7 +41,8 @@ from ablation_report import EVALUATION, PEOPLE, POOLED, PRECISION, RERANKED, rea
 from kronreid.data.records import ReIDDataset
 from kronreid.errors import InputError
 from kronreid.evaluation import evaluate_dataset
-from kronreid.models.inference import Matcher, load
+from kronreid.models.inference import Matcher
+from kronreid.models.loading import load
 from kronreid.models.storage import WEIGHTS
 from kronreid.papers import row_names
 from kronreid.training.config import Config, read_config

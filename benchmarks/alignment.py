@@ -37,8 +37,9 @@ from kronreid.data.records import ReIDDataset
 from kronreid.evaluation import evaluate_scores
 from kronreid.models.baselines import Pooled
 from kronreid.models.horeid import Hierarchy
-from kronreid.models.inference import Embedder, Matcher, load
+from kronreid.models.inference import Embedder, Matcher
 from kronreid.models.kpm import KPM
+from kronreid.models.loading import load
 from kronreid.ops.blocks import PreparedMaps, prepare, score_block
 from kronreid.ops.comparisons import score_places, score_warped
 from robustness import (

@@ -23,7 +23,8 @@ from scipy.stats import kendalltau
 from kronreid.data.readers import read
 from kronreid.errors import InputError
 from kronreid.evaluation import evaluate_scores
-from kronreid.models.inference import Matcher, load
+from kronreid.models.inference import Matcher
+from kronreid.models.loading import load
 
 FORMS = {
     "fp32": (torch.float32, False),

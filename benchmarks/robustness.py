@@ -45,7 +45,8 @@ from kronreid.data.readers import read
 from kronreid.data.records import Picture, ReIDDataset
 from kronreid.errors import InputError
 from kronreid.evaluation import evaluate_dataset
-from kronreid.models.inference import Embedder, EncodedMaps, Matcher, load
+from kronreid.models.inference import Embedder, EncodedMaps, Matcher
+from kronreid.models.loading import load
 from kronreid.papers.render import number
 
 Change = Callable[[Image.Image, np.random.Generator], Image.Image]
@@ -138,6 +139,7 @@ class ChangedQueries:
 
     def __init__(self, tool: Embedder | Matcher, queries: Sequence[Picture], seed: int) -> None:
         self.tool, self.seed = tool, seed
+        self.dimension, self.fingerprint = tool.dimension, tool.fingerprint
         self.numbers = {key_of(picture): number for number, picture in enumerate(queries)}
         self.change = ORIGINAL
         self.vectors: dict[Any, np.ndarray] = {}

@@ -40,7 +40,8 @@ from kronreid.data.files import find_pictures
 from kronreid.data.pedestrians import draw
 from kronreid.data.transforms import InputOptions
 from kronreid.gallery import Gallery
-from kronreid.models.inference import Embedder, Matcher, load
+from kronreid.models.inference import Embedder, Matcher
+from kronreid.models.loading import load
 from kronreid.models.storage import build, save
 
 TOKEN = "only for this benchmark"

@@ -17,6 +17,7 @@ import kronreid.evaluation
 from kronreid import __version__
 from kronreid.cli import main, make_parser
 from kronreid.data.pedestrians import write_market1501
+from kronreid.data.readers import read
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +72,48 @@ def test_a_matcher_is_evaluated_alone(home: Path, tmp_path: Path) -> None:
     assert run("evaluate", home / "kpm", "--data", home / "data", "--html", html, "--png", png) == 0
     assert "mAP" in html.read_text()
     assert Image.open(png).width > 500
+
+
+def market(data: Path, place: Path) -> Path:
+    """Query and gallery alone, in Market-1501's folders."""
+    for part in ("query", "bounding_box_test"):
+        (place / part).symlink_to(data / part)
+    return place
+
+
+def folders(data: Path, place: Path) -> Path:
+    """The same, a folder per person."""
+    whole = read(data, "market1501")
+    for part in ("query", "gallery"):
+        for picture in getattr(whole, part):
+            if picture.identity > 0:
+                person = place / part / str(picture.identity)
+                person.mkdir(parents=True, exist_ok=True)
+                (person / f"{picture.camera}_{picture.path.name}").symlink_to(picture.path)
+    return place
+
+
+def listed(data: Path, place: Path) -> Path:
+    """The same as a list."""
+    whole = read(data, "market1501")
+    lines = ["path,identity,camera,split"]
+    for part in ("query", "gallery"):
+        lines += [f"{one.path},{one.identity},{one.camera},{part}" for one in getattr(whole, part)]
+    (place / "people.csv").write_text("\n".join(lines) + "\n")
+    return place / "people.csv"
+
+
+@pytest.mark.parametrize("lay_out", [market, folders, listed])
+def test_evaluate_needs_no_training_pictures(
+    home: Path, tmp_path: Path, lay_out: Callable[[Path, Path], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "data").mkdir()
+    root, file = lay_out(home / "data", tmp_path / "data"), tmp_path / "a.json"
+    assert run("evaluate", home / "kpm", "--data", root, "--json", file) == 0
+    assert json.loads(file.read_text())["queries"] == 8
+    assert run("data", "check", root) == 0
+    assert run("train", "horeid/market1501/gap", "--data", root, "--out", tmp_path / "run") == 2
+    assert f"{root}: has no pictures to train on" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("precision", ["bf16-matching", "bf16"])

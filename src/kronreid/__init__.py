@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from kronreid.errors import InputError
     from kronreid.evaluation import evaluate
     from kronreid.gallery import Gallery
-    from kronreid.models.inference import Embedder, Explanation, Matcher, load
+    from kronreid.models.inference import Embedder, Explanation, Matcher
+    from kronreid.models.loading import load
     from kronreid.training.train import train
 
 _HOME = {
@@ -31,7 +32,7 @@ _HOME = {
     "InputError": "kronreid.errors",
     "Matcher": "kronreid.models.inference",
     "evaluate": "kronreid.evaluation",
-    "load": "kronreid.models.inference",
+    "load": "kronreid.models.loading",
     "read": "kronreid.data.readers",
     "train": "kronreid.training.train",
 }

@@ -34,7 +34,8 @@ from kronreid.explain import (
     write_demo_report,
 )
 from kronreid.gallery import Gallery
-from kronreid.models.inference import Embedder, Matcher, load, wrap
+from kronreid.models.inference import Embedder, Matcher
+from kronreid.models.loading import load, wrap
 from kronreid.training.callbacks import HISTORY, read_history
 from kronreid.training.config import Config, build_model, make_config
 from kronreid.training.train import train

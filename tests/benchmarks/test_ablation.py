@@ -15,7 +15,7 @@ from ablation_report import PEOPLE
 from kronreid.data.readers import read
 from kronreid.errors import InputError
 from kronreid.evaluation import evaluate, evaluate_dataset
-from kronreid.models.inference import load
+from kronreid.models.loading import load
 from kronreid.papers.rows import merge
 from kronreid.training import records
 from kronreid.training.config import read_config

@@ -17,7 +17,7 @@ from kronreid.data.records import Picture, ReIDDataset
 from kronreid.data.transforms import InputOptions
 from kronreid.errors import InputError
 from kronreid.evaluation import evaluate_dataset
-from kronreid.models.inference import load
+from kronreid.models.loading import load
 from kronreid.models.storage import build, save
 from robustness import CHANGES, ORIGINAL, Figures, cover, cover_box, few, flip, shift, zoom
 

@@ -1,4 +1,4 @@
-"""Every block of README and docs runs as written, in order, in a folder that holds what the blocks name.
+"""Every block of the documents runs as written, in order, in a folder that holds what the blocks name.
 
 Bash runs the shell blocks and this process the Python; `tests/docs/shell.py` says what stands for what.
 Blocks that show what may be given, by brackets, dots or words in capitals, are parsed instead, by

@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from kronreid.cli import make_parser
 from kronreid.errors import InputError
 from kronreid.papers import row_names
 
-from .commands import PLACEHOLDER, code, commands, is_synopsis, lines, options, reading, ways
+from .commands import PLACEHOLDER, code, commands, is_synopsis, lines, options, parsers, reading, ways
 from .markdown import DOCUMENTS, ROOT, Piece, blocks, prose, spans
 from .shell import is_row
 
@@ -26,6 +27,7 @@ SYNOPSES = [
 ]
 CODE = [span for document in DOCUMENTS for span in spans(document)]
 KRONREID = re.compile(r"(\S*/)?kronreid [a-z]|torchrun ")
+SCRIPTS = sorted((ROOT / "benchmarks").glob("*.py"))
 SOURCES = sorted(path for path in (ROOT / "src").rglob("*") if path.suffix in (".py", ".js"))
 
 
@@ -40,9 +42,10 @@ def parse(command: str, fragments: bool = False) -> None:
 
 @cache
 def benchmark_options(script: Path) -> set[str]:
-    """The options that a script of benchmarks/ adds, and those that all of them share."""
-    text = script.read_text() + (ROOT / "benchmarks" / "common.py").read_text()
-    return set(re.findall(r'"(--[a-z-]+)"', text))
+    """The options that a script of benchmarks/ and the scripts it imports from add."""
+    text = script.read_text()
+    imported = {path for path in SCRIPTS if re.search(rf"^from {path.stem} import", text, re.MULTILINE)}
+    return set(re.findall(r'"(--[a-z-]+)"', text)).union(*map(benchmark_options, imported))
 
 
 @pytest.mark.parametrize("block", SYNOPSES, ids=str)
@@ -61,7 +64,7 @@ def test_commands_in_prose_are_taken(document: Path) -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_options_in_prose_are_some_commands(document: Path) -> None:
-    scripts = [script for script in (ROOT / "benchmarks").glob("*.py") if script.name in prose(document)]
+    scripts = [script for script in SCRIPTS if script.name in prose(document)]
     for span in spans(document):
         if re.match(r"--\w", span.text):
             words = shlex.split(span.text.replace("…", ""))
@@ -87,6 +90,14 @@ def test_scripts_in_prose_are_there_and_have_the_options(document: Path) -> None
         if found := re.match(r"(python )?(benchmarks/\w+\.py)", span.text):
             given = set(re.findall(r"--[a-z-]+", span.text))
             assert given <= benchmark_options(ROOT / found[2]), span
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
+def test_scripts_show_options_that_they_have(script: Path) -> None:
+    documentation = ast.get_docstring(ast.parse(script.read_text())) or ""
+    for command in lines(documentation):
+        if found := re.match(r"(\w+=\S+ )*python (benchmarks/\w+\.py)", command):
+            assert set(re.findall(r"--[a-z-]+", command)) <= benchmark_options(ROOT / found[2]), command
 
 
 def test_targets_and_extras_are_there() -> None:
@@ -201,7 +212,7 @@ def messages(source: Path) -> Iterator[tuple[int, str]]:
 
 
 def test_messages_name_commands_and_options_that_there_are() -> None:
-    known = {option for parser in commands().values() for option in options(parser)} | {"--help"}
+    known = {option for parser in parsers(make_parser()) for option in options(parser)} | {"--help"}
     words = r"(?:--[a-z-]+|[A-Z]+)"
     looked_at = 0
     for source in SOURCES:

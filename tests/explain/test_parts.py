@@ -14,7 +14,7 @@ from kronreid.errors import InputError
 from kronreid.explain import parts
 from kronreid.models.baselines import Pooled
 from kronreid.models.horeid import HOReID
-from kronreid.models.inference import wrap
+from kronreid.models.loading import wrap
 from kronreid.models.storage import build
 
 SIZE = InputOptions(height=64, width=32)

@@ -9,8 +9,9 @@ from torch import nn
 from kronreid.data.files import find_pictures
 from kronreid.data.images import open_rgb
 from kronreid.data.transforms import InputOptions, normalise, resize, to_tensor
-from kronreid.models.inference import Embedder, Matcher, load
+from kronreid.models.inference import Embedder, Matcher
 from kronreid.models.kpm import KPM
+from kronreid.models.loading import load
 from kronreid.models.storage import build, save
 
 SIZE = InputOptions(64, 32, mean=(0.4, 0.5, 0.6), std=(0.3, 0.2, 0.1))
@@ -39,8 +40,7 @@ def settle(model: nn.Module, images: torch.Tensor) -> None:
             for layer in model.classifier.modules():
                 if isinstance(layer, nn.Linear):
                     nn.init.normal_(layer.weight, 0, 0.1)
-            scales = model.encode(images)[1]
-            model(scales, *torch.triu_indices(len(images), len(images), 1))
+            model(model.encode(images), *torch.triu_indices(len(images), len(images), 1))
         else:
             model(images)
     model.eval()

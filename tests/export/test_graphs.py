@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from kronreid.export.graphs import EmbedderGraph, EncoderGraph, ScorerGraph
+from kronreid.export.graphs import EmbedderGraph, EncoderGraph, ScorerGraph, outputs
 from kronreid.models.backbone import BackboneOptions
 from kronreid.models.inference import Embedder, Matcher
 from kronreid.models.kpm import KPM
@@ -47,11 +47,10 @@ def test_encoder_and_scorer_graph(matcher: Matcher, paths: list[Path], options: 
     model = KPM(BackboneOptions("test_resnet", "none"), temperature=0.2, **options)
     settle(model, matcher.batch(list(pixels(matcher, paths))))
     tool = Matcher(model, SIZE)
-    encoder = EncoderGraph(model, SIZE)
-    encoded = dict(zip(encoder.names, encoder(pixels(tool, paths)), strict=True))
+    example = model.encode(tool.batch(list(pixels(tool, paths))))
+    encoded = dict(zip(outputs(example), EncoderGraph(model, SIZE)(pixels(tool, paths)), strict=True))
     np.testing.assert_allclose(encoded["pooled"].numpy(), tool.embed(paths), atol=1e-5)
-    height, width = model.backbone(tool.batch(list(pixels(tool, paths))))[-1].shape[2:]
-    scorer = ScorerGraph(model, (height, width))
+    scorer = ScorerGraph(model, example).eval()
     inputs = [
         encoded[name.removeprefix("query_")][2:5]
         if name.startswith("query_")

@@ -15,7 +15,8 @@ from kronreid.errors import InputError
 from kronreid.export import ExportReport, export_onnx
 from kronreid.export import onnx as exporting
 from kronreid.gallery import Gallery
-from kronreid.models.inference import Embedder, Matcher, load
+from kronreid.models.inference import Embedder, Matcher
+from kronreid.models.loading import load
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ import torch
 from kronreid.data.transforms import InputOptions
 from kronreid.errors import InputError
 from kronreid.gallery import Entry
-from kronreid.models.inference import load
+from kronreid.models.loading import load
 from kronreid.models.storage import build, save
 
 from .conftest import paint

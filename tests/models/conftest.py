@@ -12,7 +12,7 @@ from kronreid.data.images import open_rgb
 from kronreid.data.transforms import InputOptions, normalise, resize, to_tensor
 from kronreid.models.backbone import BackboneOptions
 from kronreid.models.horeid import HOReID
-from kronreid.models.kpm import KPM, ScaleMaps
+from kronreid.models.kpm import KPM
 
 INPUT = InputOptions(64, 32)
 
@@ -82,12 +82,7 @@ def make_kpm(images: Tensor, small, settle) -> Callable[..., KPM]:
         for attention in model.attention or []:
             nn.init.normal_(attention.layers[-1].weight, 0, 0.1)  # type: ignore[index,union-attr,arg-type]
 
-        def forward() -> None:
-            scales: list[ScaleMaps] = model.encode(images)[1]
-            first, second = torch.triu_indices(7, 7, 1)
-            model(scales, first, second)
-
-        settle(model, forward)
+        settle(model, lambda: model(model.encode(images), *torch.triu_indices(7, 7, 1)))
         return model
 
     return make

@@ -20,8 +20,9 @@ from kronreid.models.backbone import Backbone, BackboneOptions
 from kronreid.models.baselines import Concatenated
 from kronreid.models.folding import FoldedGlobalPooling, FoldedLocalPooling, fold, fold_batchnorm
 from kronreid.models.horeid import GlobalHierarchicalPooling, HOReID, LocalHierarchicalPooling
-from kronreid.models.inference import Embedder, load
+from kronreid.models.inference import Embedder
 from kronreid.models.kpm import KPM
+from kronreid.models.loading import load
 from kronreid.models.storage import build, save
 
 M = TypeVar("M", bound=nn.Module)
@@ -118,8 +119,9 @@ def test_horeid(images: Tensor, backbone: str, options: dict[str, Any]) -> None:
     folded = fold(model)
     with torch.no_grad():
         expected, result = model(images), folded(images)
-    # A random MobileNet magnifies rounding: the order of its pixels in memory alone changes up to 4e-5.
-    tolerance = 1e-5 if backbone == "resnet" else 2e-4
+    # Random networks magnify rounding, which differs between processors and numbers of threads: up to 2e-5 for
+    # the ResNet. The order of a MobileNet's pixels in memory alone changes up to 4e-5.
+    tolerance = 1e-4 if backbone == "resnet" else 2e-4
     assert distance(result.descriptor, expected.descriptor) < tolerance
     assert list(result.branches) == list(expected.branches)
     for name, branch in result.branches.items():
@@ -220,11 +222,10 @@ def test_kpm(images: Tensor) -> None:
     nn.init.normal_(kpm.classifier.weight, 0, 0.1)
     folded = fold(kpm)
     with torch.no_grad():
-        pooled, scales = kpm.encode(images)
-        folded_pooled, folded_scales = folded.encode(images)
-    assert distance(folded_pooled, pooled) < 1e-5
-    assert len(scales) == 3
-    for scale, folded_scale in zip(scales, folded_scales, strict=True):
+        pictures, folded_pictures = kpm.encode(images), folded.encode(images)
+    assert distance(folded_pictures.pooled, pictures.pooled) < 1e-5
+    assert len(pictures.scales) == 3
+    for scale, folded_scale in zip(pictures.scales, folded_pictures.scales, strict=True):
         assert scale.weight is not None
         assert folded_scale.weight is not None
         assert distance(folded_scale.maps, scale.maps) < 1e-5
@@ -232,8 +233,7 @@ def test_kpm(images: Tensor) -> None:
     assert norms(folded) == 0
     index = torch.tensor([0, 1, 2]), torch.tensor([3, 4, 5])
     with torch.no_grad():
-        logits = kpm(scales, *index)
-        folded_logits = folded(folded_scales, *index)
+        logits, folded_logits = kpm(pictures, *index), folded(folded_pictures, *index)
     assert logits.std() > 1e-3
     torch.testing.assert_close(folded_logits, logits, rtol=1e-3, atol=1e-3)
 

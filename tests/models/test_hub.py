@@ -11,7 +11,7 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 from kronreid.data.transforms import InputOptions
 from kronreid.errors import InputError
 from kronreid.models import hub
-from kronreid.models.inference import load
+from kronreid.models.loading import load
 from kronreid.models.storage import build, save
 
 

@@ -15,9 +15,9 @@ from kronreid.errors import InputError
 from kronreid.models.backbone import BackboneOptions
 from kronreid.models.baselines import Pooled
 from kronreid.models.horeid import HOReID
-from kronreid.models.inference import Embedder, EncodedMaps, Matcher, load, wrap
+from kronreid.models.inference import Embedder, EncodedMaps, Matcher
 from kronreid.models.kpm import KPM
-from kronreid.models.storage import build, save
+from kronreid.models.loading import wrap
 from kronreid.ops.blocks import PreparedMaps
 
 #: oneDNN chooses its convolutions by batch size, layout and number of threads; a network of random weights
@@ -137,9 +137,9 @@ def test_part_maps_refused(
 def pair_logits(model: KPM, images: Tensor) -> np.ndarray:
     """Logits of every pair by the model itself, one pair at a time; the second is warped onto the first."""
     with torch.no_grad():
-        _, scales = model.encode(images)
+        encoded = model.encode(images)
         everybody = torch.arange(len(images))
-        return torch.stack([model(scales, a.repeat(len(images)), everybody) for a in everybody]).numpy()
+        return torch.stack([model(encoded, a.repeat(len(images)), everybody) for a in everybody]).numpy()
 
 
 #: Every kind of comparison that a row of KPM's tables asks for.
@@ -283,7 +283,7 @@ def test_explain(any_matcher: Matcher, paths: list[Path], images: Tensor) -> Non
     back = any_matcher.explain(str(paths[4]), Image.open(paths[0]))
     assert back.probability == pytest.approx(1 / (1 + np.exp(-logits[4, 0])), abs=1e-4)
     with torch.no_grad():
-        _, scales = model.encode(images)
+        scales = model.encode(images).scales
     sizes = [(2, 1), (4, 2), (8, 4)][: len(model.channels)]
     assert [(scale.height, scale.width) for scale in why.scales] == sizes
     for scale, reverse, maps in zip(why.scales, back.scales, scales, strict=True):
@@ -292,7 +292,7 @@ def test_explain(any_matcher: Matcher, paths: list[Path], images: Tensor) -> Non
         np.testing.assert_allclose(scale.correspondence.sum(axis=1), 1, atol=1e-5)
         x, y = (maps.maps[number].flatten(1).double() for number in (0, 4))
         cosines = (x / x.norm(dim=0)).t() @ (y / y.norm(dim=0))
-        expected = torch.softmax(cosines / model.temperature, dim=1).numpy()
+        expected = torch.softmax(cosines / model.way.temperature, dim=1).numpy()
         np.testing.assert_allclose(scale.correspondence, expected, atol=1e-3)
         weight = maps.weight if maps.weight is not None else torch.full((7, places), 1 + 1 / places)
         for attention, number in ((scale.attention_a, 0), (scale.attention_b, 4)):
@@ -311,37 +311,7 @@ def test_explanation_shows_what_the_network_saw(matcher: Matcher, paths: list[Pa
         assert np.abs(image.astype(int) - resized).max() <= 3
 
 
-def test_load(tmp_path: Path, paths: list[Path], input_options: InputOptions) -> None:
-    backbone = {"name": "mobilenetv2_050", "weights": "none"}
-    for name, kind in (("pooled", Embedder), ("kpm", Matcher)):
-        arguments: dict[str, Any] = {"backbone": backbone}
-        model = build(name, arguments).eval()
-        save(tmp_path / name, name, arguments, input_options, model)
-        tool = load(tmp_path / name, device="cpu")
-        assert type(tool) is kind
-        assert tool.path == tmp_path / name
-        assert len(tool.fingerprint) == 64
-        assert load(str(tmp_path / name), device="cpu").fingerprint == tool.fingerprint
-        np.testing.assert_allclose(tool.embed(paths), wrap(model, input_options).embed(paths), atol=1e-5)
-
-
 def test_a_batch_holds_a_picture_at_least(embedder: Embedder, matcher: Matcher, paths: list[Path]) -> None:
     for call in (embedder.embed, matcher.embed, matcher.encode):
         with pytest.raises(InputError, match="batch_size: 0"):
             call(paths, batch_size=0)
-
-
-@pytest.mark.parametrize("device", ["gpu0", *([] if torch.cuda.is_available() else ["cuda"])])
-def test_a_device_that_is_not_there_is_named(
-    tmp_path: Path, input_options: InputOptions, device: str
-) -> None:
-    arguments = {"backbone": {"name": "test_resnet", "weights": "none"}, "channels": 8}
-    save(tmp_path, "pooled", arguments, input_options, build("pooled", arguments))
-    with pytest.raises(InputError, match=f"device {device}: cannot be used"):
-        load(tmp_path, device=device)
-
-
-def test_load_refused(tmp_path: Path) -> None:
-    for path in (tmp_path / "none", tmp_path):
-        with pytest.raises(InputError, match="^" + str(path)):
-            load(path)

@@ -19,7 +19,7 @@ from torch import nn
 from kronreid.data.images import open_rgb
 from kronreid.data.transforms import InputOptions, resize, to_tensor
 from kronreid.errors import InputError
-from kronreid.models.inference import load
+from kronreid.models.loading import load
 from kronreid.models.onnx import OnnxEmbedder, OnnxOptions
 
 HEIGHT, WIDTH, D = 48, 24, 6

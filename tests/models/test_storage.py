@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from kronreid.data.transforms import InputOptions
 from kronreid.errors import InputError
-from kronreid.models.kpm import KPM
+from kronreid.models.pairs import PairModel
 from kronreid.models.storage import CONFIG, WEIGHTS, build, load_folder, save
 
 BACKBONE = {"name": "mobilenetv2_050", "weights": "none", "last_stride": 1}
@@ -40,11 +40,9 @@ def folder(tmp_path: Path) -> Path:
 
 def output(model: nn.Module, images: Tensor) -> Tensor:
     with torch.no_grad():
-        if not isinstance(model, KPM):
+        if not isinstance(model, PairModel):
             return model(images).descriptor
-        _, scales = model.encode(images)
-        first, second = torch.tensor([0, 1]), torch.tensor([2, 3])
-        return model(scales, first, second)
+        return model(model.encode(images), torch.tensor([0, 1]), torch.tensor([2, 3]))
 
 
 @pytest.mark.parametrize("name", MODELS)

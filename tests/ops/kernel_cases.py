@@ -3,7 +3,6 @@
 import pytest
 import torch
 
-from kronreid.errors import InputError
 from kronreid.ops.blocks import match_block, prepare
 from kronreid.ops.matching_triton import column_sums
 
@@ -42,7 +41,7 @@ def test_bad_input() -> None:
         (x.half(), 0.05, "dtypes"),
         (x, 0.0, "temperature"),
     ):
-        with pytest.raises(InputError, match=message):
+        with pytest.raises(ValueError, match=message):
             column_sums(x, y, weight, index, index, temperature)
 
 

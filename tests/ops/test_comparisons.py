@@ -80,6 +80,7 @@ def test_blocks_equal_pairs(
         lists = torch.randint(candidates, (queries, 5), generator=torch.Generator().manual_seed(seed))
         for name, score in fast(head).items():
             torch.testing.assert_close(score(*prepared), expected[name], rtol=1e-4, atol=1e-4)
+            assert torch.equal(by_lists(score, *prepared, None), score(*prepared))
             torch.testing.assert_close(
                 by_lists(score, *prepared, lists), expected[name].gather(1, lists), rtol=1e-4, atol=1e-4
             )
@@ -92,7 +93,7 @@ def test_means_need_no_positions() -> None:
     for score in (score_means, partial(score_means, absolute=True)):
         torch.testing.assert_close(score(*small, head), score(prepare(x), prepare(y), head))
     for name in ("places", "confidences", "warped"):
-        with pytest.raises(InputError, match="positions"):
+        with pytest.raises(ValueError, match="positions"):
             fast(head)[name](*small)
 
 
@@ -144,22 +145,20 @@ def test_memory_does_not_grow_with_the_gallery(monkeypatch: pytest.MonkeyPatch) 
 def test_bad_input() -> None:
     x, y, head = pictures(2, 4, 6, 0), pictures(3, 4, 6, 1), head_of(4, 0)
     q, g = prepare(x), prepare(y)
-    huge = prepare(1e18 * x)
+    other, huge = prepare(pictures(3, 5, 6, 1)), prepare(1e18 * x)
     lists = torch.zeros(2, 1, dtype=torch.long)
     for score in fast(head).values():
-        with pytest.raises(InputError, match="empty"):
-            score(q[:0], g)
-        with pytest.raises(InputError, match="empty"):
-            score(q, g[:0])
-        with pytest.raises(InputError, match="differ"):
-            score(q, prepare(pictures(3, 5, 6, 1)))
+        for a, b, message in ((q[:0], g, "empty"), (q, g[:0], "empty"), (q, other, "differ")):
+            with pytest.raises(ValueError, match=message) as caught:
+                score(a, b)
+            assert caught.type is ValueError
         for wrong, message in ((lists[:, :0], "lists"), (lists[:1], "lists"), (lists + 3, "outside")):
             with pytest.raises(InputError, match=message):
                 by_lists(score, q, g, wrong)
     for name in ("means", "places", "warped"):
         with pytest.raises(InputError, match="not finite"):
             fast(1e5 * head)[name](huge, g)
-        with pytest.raises(InputError, match="head_weight"):
+        with pytest.raises(ValueError, match="head_weight"):
             fast(head_of(5, 0))[name](q, g)
     with pytest.raises(InputError, match="temperature"):
         score_confidences(q, g, 0, classify)

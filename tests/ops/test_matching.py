@@ -13,7 +13,7 @@ from kronreid.errors import InputError
 from kronreid.ops import matching
 from kronreid.ops.matching import (
     correspondence,
-    match_collapsed,
+    correspondence_of_all,
     match_pairs,
     match_reference,
     match_squares,
@@ -40,6 +40,12 @@ def make(pictures: int, channels: int, m: int, seed: int = 0, dtype: torch.dtype
     return torch.randn(pictures, channels, m, generator=torch.Generator().manual_seed(seed), dtype=dtype)
 
 
+def one_by_one(x: Tensor, y: Tensor, w: Tensor | None = None, temperature: float = 0.05) -> Tensor:
+    """`match_pairs` of the first x with the first y, the second with the second, and so on."""
+    index = torch.arange(len(x))
+    return match_pairs(x, y, index, index, w, temperature)
+
+
 @pytest.mark.parametrize("temperature", [0.05, 0.5])
 def test_reference_follows_the_equations(temperature: float) -> None:
     x, y = make(2, 5, 6), make(2, 5, 6, seed=1)
@@ -60,12 +66,21 @@ def test_reference_follows_the_equations(temperature: float) -> None:
     scale=st.sampled_from([1e-3, 1.0, 1e3]),
     seed=st.integers(0, 1000),
 )
-def test_collapsed_equals_reference(channels: int, m_x: int, m_y: int, scale: float, seed: int) -> None:
+def test_pairs_equal_reference(channels: int, m_x: int, m_y: int, scale: float, seed: int) -> None:
     x = make(3, channels, m_x, seed, torch.float32) * scale
     y = make(3, channels, m_y, seed + 1, torch.float32) * scale
     w = 1 + torch.rand(3, m_x, generator=torch.Generator().manual_seed(seed))
     expected = match_reference(x, y, w).delta
-    torch.testing.assert_close(match_collapsed(x, y, w), expected, rtol=1e-5, atol=2e-6 * scale)
+    torch.testing.assert_close(one_by_one(x, y, w), expected, rtol=1e-5, atol=2e-6 * scale)
+
+
+def test_all_with_all_equals_one_by_one() -> None:
+    x, y = make(3, 5, 6), make(2, 5, 6, seed=1)
+    found = correspondence_of_all(x.transpose(1, 2), y.transpose(1, 2), 0.1)
+    assert found.shape == (3, 6, 2, 6)
+    for q in range(3):
+        for g in range(2):
+            torch.testing.assert_close(found[q, :, g], correspondence(x[q : q + 1], y[g : g + 1], 0.1)[0])
 
 
 def test_pairs_equal_gathered_maps_with_gradients() -> None:
@@ -126,7 +141,7 @@ def test_chunks_do_not_change_the_result(
 def test_gradcheck(weighted: bool) -> None:
     x, y = make(2, 3, 4).requires_grad_(), make(2, 3, 5, seed=1).requires_grad_()
     w = (1 + torch.rand(2, 4, dtype=torch.float64)).requires_grad_() if weighted else None
-    assert torch.autograd.gradcheck(lambda *t: match_collapsed(t[0], t[1], t[2], 0.3), (x, y, w))
+    assert torch.autograd.gradcheck(lambda *t: one_by_one(t[0], t[1], t[2], 0.3), (x, y, w))
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -136,7 +151,7 @@ def test_autocast(dtype: torch.dtype) -> None:
     maps = (60 * x).to(dtype).requires_grad_()  # squares of these overflow float16
     expected = match_reference(maps.detach(), (60 * y).to(dtype)).delta
     with torch.autocast("cpu", dtype):
-        delta = match_collapsed(maps, (60 * y).to(dtype))
+        delta = one_by_one(maps, (60 * y).to(dtype))
         beta = correspondence(maps, (60 * y).to(dtype))
     assert delta.dtype == beta.dtype == torch.float32
     torch.testing.assert_close(beta.sum(2), torch.ones(3, 32))
@@ -151,55 +166,52 @@ def test_a_zero_position_is_uniform_and_finite() -> None:
     x[:, :, 2] = 0
     torch.testing.assert_close(correspondence(x, y)[0, 2], torch.full((6,), 1 / 6))
     x.requires_grad_()
-    match_collapsed(x, y).sum().backward()
+    one_by_one(x, y).sum().backward()
     assert x.grad is not None
     assert x.grad.isfinite().all()
 
 
 def test_equal_maps_with_sharp_matching_differ_by_nothing() -> None:
     x = torch.eye(8)[None]
-    assert match_collapsed(x, x, temperature=0.02).abs().max() < 1e-6
-    assert match_collapsed(x, x.flip(2), temperature=0.02).abs().max() < 1e-6  # the warp undoes the flip
+    assert one_by_one(x, x, temperature=0.02).abs().max() < 1e-6
+    assert one_by_one(x, x.flip(2), temperature=0.02).abs().max() < 1e-6  # the warp undoes the flip
 
 
 @pytest.mark.parametrize("temperature", [0.0, -1.0, math.nan, math.inf, 1e-45])
 def test_bad_temperature(temperature: float) -> None:
     x = make(1, 2, 3)
-    for function in (match_reference, match_collapsed, correspondence):
+    for function in (match_reference, one_by_one, correspondence):
         with pytest.raises(InputError, match="temperature"):
             function(x, x, temperature=temperature)
 
 
-@pytest.mark.parametrize("function", [match_reference, match_collapsed])
-def test_bad_maps(function) -> None:
+@pytest.mark.parametrize("function", [match_reference, one_by_one])
+def test_bad_maps(function: Callable[..., object]) -> None:
+    """Shapes that do not fit are our own mistake; NaN and infinity are a broken model's or picture's."""
     x = make(2, 4, 6)
-    broken = x.clone()
-    broken[0, 1, 2] = math.nan
-    infinite = x.clone()
-    infinite[1, 0, 0] = math.inf
-    cases = [
-        (x, make(2, 5, 6), None, "channels"),
-        (x[0, 0], x[0, 0], None, "expected"),
-        (x.long(), x.long(), None, "floating"),
-        (x[:, :, :0], x, None, "hold no values"),
-        (x, x, torch.ones(2, 5), "weight"),
-        (broken, x, None, "not finite"),
-        (x, broken, None, "not finite"),
-        (x, infinite, None, "not finite"),
-    ]
-    for a, b, w, message in cases:
-        with pytest.raises(InputError, match=message):
+    broken, infinite = x.clone(), x.clone()
+    broken[0, 1, 2], infinite[1, 0, 0] = math.nan, math.inf
+    for a, b, w, kind, message in (
+        (x, make(2, 5, 6), None, ValueError, "channels"),
+        (x[0, 0], x[0, 0], None, ValueError, "expected"),
+        (x.long(), x.long(), None, ValueError, "floating"),
+        (x[:, :, :0], x, None, ValueError, "expected"),
+        (x, x, torch.ones(2, 5), ValueError, "weight"),
+        (broken, x, None, InputError, "not finite"),
+        (x, broken, None, InputError, "not finite"),
+        (x, infinite, None, InputError, "not finite"),
+    ):
+        with pytest.raises(kind, match=message) as caught:
             function(a, b, w)
+        assert caught.type is kind
         if w is None:
-            with pytest.raises(InputError, match=message):
+            with pytest.raises(kind, match=message):
                 correspondence(a, b)
 
 
-def test_bad_pairs() -> None:
+@pytest.mark.parametrize("function", [match_pairs, match_squares])
+def test_bad_pairs(function: Callable[..., object]) -> None:
     x = make(3, 4, 6)
-    with pytest.raises(InputError, match="pairs"):
-        match_pairs(x, x, torch.tensor([0, 1]), torch.tensor([0]))
-    with pytest.raises(InputError, match="pairs"):
-        match_squares(x, x, torch.tensor([0, 1]), torch.tensor([0]))
-    with pytest.raises(InputError, match="pair by pair"):
-        match_collapsed(x, x[:2])
+    with pytest.raises(ValueError, match="pairs") as caught:
+        function(x, x, torch.tensor([0, 1]), torch.tensor([0]))
+    assert caught.type is ValueError

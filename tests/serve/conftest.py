@@ -15,7 +15,7 @@ from PIL import Image
 
 from kronreid.data.pedestrians import write_market1501
 from kronreid.gallery import Entry, Gallery
-from kronreid.models.inference import load
+from kronreid.models.loading import load
 from kronreid.serve.app import Application
 from kronreid.serve.metrics import Metrics
 from kronreid.serve.service import Service

@@ -31,18 +31,18 @@ def test_the_loss_is_of_pairs_within_the_batch(monkeypatch: pytest.MonkeyPatch, 
     labels = torch.tensor([4, 4, 7, 7, 9, 9])
     images = torch.rand(6, 3, 64, 32)
     asked: list[tuple[torch.Tensor, torch.Tensor]] = []
-    logits = module.model.logits
+    logits = module.model.way.logits
 
-    def watched(scales, first, second):  # type: ignore[no-untyped-def]
+    def watched(pictures, first, second):  # type: ignore[no-untyped-def]
         asked.append((first, second))
-        assert all(len(scale.maps) == 6 for scale in scales)
-        return logits(scales, first, second)
+        assert all(len(scale.maps) == 6 for scale in pictures.scales)
+        return logits(pictures, first, second)
 
-    monkeypatch.setattr(module.model, "logits", watched)
+    monkeypatch.setattr(module.model.way, "logits", watched)
     with torch.no_grad():
         losses = module.losses(images, labels)
         ((first, second),) = asked
-        found = logits(module.model.encode(images)[1], first, second)
+        found = logits(module.model.encode(images), first, second)
     assert len(found) == (3 if scale_losses else 1)
     assert len(first) == 6 + 6 * 2
     assert len(set(zip(first.tolist(), second.tolist()))) == len(first)

@@ -21,7 +21,7 @@ from kronreid.data.readers import read
 from kronreid.data.samplers import PKBatchSampler
 from kronreid.errors import InputError
 from kronreid.evaluation import evaluate_dataset
-from kronreid.models.inference import load, wrap
+from kronreid.models.loading import load, wrap
 from kronreid.training.callbacks import CHECKPOINT, HISTORY, mean_of_weights
 from kronreid.training.config import Config, make_config
 from kronreid.training.hard import HardIdentitySearch

@@ -124,7 +124,7 @@ def count_or_all(text: str) -> int | str:
 
 def load_model(path: str, option: str) -> "Embedder | Matcher":
     """An embedder or a matcher, or an error that names the option."""
-    from kronreid.models.inference import load
+    from kronreid.models.loading import load
 
     try:
         return load(path)

@@ -61,7 +61,8 @@ class Splits:
             return cls([int(count) for count in content["people"]], pictures, test)
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(
-                f"{path}: damaged ({type(error).__name__}: {error}); remove it and run kronreid data extract"
+                f"{path}: damaged ({type(error).__name__}: {error}); remove it and run "
+                f"kronreid data extract {path.parent}"
             ) from None
 
 

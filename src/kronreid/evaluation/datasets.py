@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -14,17 +14,14 @@ from kronreid.data.records import Picture, ReIDDataset
 from kronreid.errors import InputError
 from kronreid.evaluation import protocols as rules
 from kronreid.evaluation.evaluate import Result, measure, reciprocal_scores
-from kronreid.evaluation.pairs import Matches, PairScores, rescored
+from kronreid.evaluation.pairs import EncodedPictures, PairScores, rescored
 from kronreid.evaluation.processes import gather_rows, processes, share
 from kronreid.evaluation.scores import Scores, VectorScores
 
+if TYPE_CHECKING:
+    from kronreid.models.protocols import Embeds, Matches
+
 log = logging.getLogger(__name__)
-
-
-class Embeds(Protocol):
-    """What turns pictures into vectors: an embedder, or a matcher by its own pooled features."""
-
-    def embed(self, images: Any, batch_size: int = ..., progress: bool = ...) -> np.ndarray: ...
 
 
 def evaluate_dataset(
@@ -73,7 +70,7 @@ def evaluate_dataset(
     if matcher_weight is None:
         matcher_weight = 1.0 if matcher is None else 0.5
     if matcher is None and hasattr(embedder, "score_lists"):
-        matcher = cast(Matches, embedder)
+        matcher = cast("Matches", embedder)
     if embedder is None and matcher is None:
         raise InputError("embedder: give an embedder or a matcher")
     if not 0 <= matcher_weight <= 1:
@@ -84,23 +81,21 @@ def evaluate_dataset(
     if ranks is None:
         ranks = [rank for rank in (1, 5, 10) if rank <= task.gallery]
     scores: Scores
-    if matcher is not None and rerank_top == "all":
+    pictures = None if matcher is None else EncodedPictures(matcher, images, pictures_in_memory, batch_size)
+    if pictures is not None and rerank_top == "all":
         if k_reciprocal:
             raise InputError(
                 "k_reciprocal: it re-ranks a first stage, and rerank_top='all' leaves nothing of it"
             )
-        scores = PairScores(matcher, task, images, pictures_in_memory, batch_size, progress)
+        scores = PairScores(pictures, task, progress)
     else:
-        first_stage = cast(Embeds, matcher if embedder is None else embedder)
+        first_stage = cast("Embeds", matcher if embedder is None else embedder)
         vectors = _embed_shared(first_stage, images, batch_size, progress)
         scores = VectorScores(vectors, vectors[:0], task)
         if k_reciprocal:
             scores = reciprocal_scores(scores, task)
-        if matcher is not None:
-            top = cast(int, rerank_top)
-            scores = rescored(
-                scores, task, matcher, images, top, matcher_weight, batch_size, pictures_in_memory, progress
-            )
+        if pictures is not None:
+            scores = rescored(scores, task, pictures, cast(int, rerank_top), matcher_weight, progress)
     return measure(
         scores, task, ranks, seed, started, verification=verification, hardest=hardest, pictures=images
     )

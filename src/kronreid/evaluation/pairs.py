@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import OrderedDict
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -18,32 +18,25 @@ from kronreid.evaluation.protocols import Task
 from kronreid.evaluation.rerank import stable_top
 from kronreid.evaluation.scores import Scores
 
+if TYPE_CHECKING:
+    from kronreid.models.protocols import Matches
+
 ABOVE_ALL = 4.0  # first-stage scores of unit vectors stay below: cosine <= 1, minus a distance <= 0
 
 
-class Matches(Protocol):
-    """What scores pairs of pictures, see `kronreid.models.inference.Matcher`."""
-
-    def embed(self, images: Any, batch_size: int = ..., progress: bool = ...) -> np.ndarray: ...
-
-    def encode(self, images: Any, batch_size: int = ..., progress: bool = ...) -> Any:
-        """Encoded maps: they have a length and can be indexed by an int64 tensor."""
-        ...
-
-    def logits(self, query: Any, candidates: Any) -> Tensor:
-        """(Q, G) logits of every query against every candidate."""
-        ...
-
-    def score_lists(self, query: Any, candidates: Any, lists: Tensor) -> Tensor:
-        """(Q, K) logits of every query against its own K of the candidates."""
-        ...
-
-
 class EncodedPictures:
-    """Encoded maps of pictures, by ranges; the latest `most` pictures stay in memory."""
+    """What a pair model makes of pictures, by ranges; the latest `most` pictures stay in memory.
+
+    Args:
+        matcher: the pair model.
+        images: what it encodes; a task's rows count through them.
+        most: encoded pictures held at a time.
+        batch_size: pictures at a time through the network.
+    """
 
     def __init__(self, matcher: Matches, images: list[Any], most: int, batch_size: int) -> None:
-        self._matcher, self._images, self._most, self._batch = matcher, images, most, batch_size
+        self.matcher, self.most = matcher, most
+        self._images, self._batch = images, batch_size
         self._held: OrderedDict[tuple[int, ...], Any] = OrderedDict()
 
     def get(self, rows: np.ndarray) -> Any:
@@ -51,39 +44,28 @@ class EncodedPictures:
         if key in self._held:
             self._held.move_to_end(key)
             return self._held[key]
-        while self._held and sum(map(len, self._held)) + len(rows) > self._most:
+        while self._held and sum(map(len, self._held)) + len(rows) > self.most:
             self._held.popitem(last=False)
-        encoded = self._matcher.encode([self._images[row] for row in rows], batch_size=self._batch)
+        encoded = self.matcher.encode([self._images[row] for row in rows], batch_size=self._batch)
         self._held[key] = encoded
         return encoded
 
 
 class PairScores:
-    """Logits of all pairs, block by block.
+    """Logits of all pairs, block by block."""
 
-    Args:
-        matcher: the pair model.
-        task: rows count through `images`.
-        images: what the matcher encodes.
-        most: encoded pictures held at a time.
-        batch_size: pictures at a time through the network.
-    """
-
-    def __init__(
-        self, matcher: Matches, task: Task, images: list[Any], most: int, batch_size: int, progress: bool
-    ) -> None:
+    def __init__(self, pictures: EncodedPictures, task: Task, progress: bool) -> None:
         _check_single(task)
         self.device, self.tile, self.kind = torch.device("cpu"), 128, "logit"
-        self.query_block = max(1, min(task.queries, most // 2))
-        self._matcher, self._task = matcher, task
-        self._encoded = EncodedPictures(matcher, images, most, batch_size)
+        self.query_block = max(1, min(task.queries, pictures.most // 2))
+        self._pictures, self._task = pictures, task
         self._bar = _bar(task.queries * task.gallery, "match", progress)
 
     def fill(self, out: Tensor, queries: slice, gallery: slice) -> None:
-        asking = self._encoded.get(self._task.query_rows[queries])
-        candidates = self._encoded.get(self._task.gallery_rows[gallery])
+        asking = self._pictures.get(self._task.query_rows[queries])
+        candidates = self._pictures.get(self._task.gallery_rows[gallery])
         with torch.no_grad():
-            out.copy_(_finite(self._matcher.logits(asking, candidates)))
+            out.copy_(_finite(self._pictures.matcher.logits(asking, candidates)))
         self._bar.update(out.numel())
 
 
@@ -122,23 +104,9 @@ class Rescored:
 
 
 def rescored(
-    base: Scores,
-    task: Task,
-    matcher: Matches,
-    images: list[Any],
-    top: int,
-    weight: float,
-    batch_size: int,
-    most: int,
-    progress: bool,
+    base: Scores, task: Task, pictures: EncodedPictures, top: int, weight: float, progress: bool
 ) -> Rescored:
-    """First-stage scores with the best `top` candidates of every query re-scored by a pair model.
-
-    Args:
-        weight: see `fuse`.
-        most: encoded pictures held at a time.
-        (others as in `evaluate_dataset`)
-    """
+    """First-stage scores, with the best `top` candidates of every query re-scored; `weight` as in `fuse`."""
     _check_single(task)
     if task.protocol.draws:
         raise InputError(
@@ -147,7 +115,7 @@ def rescored(
         )
     low, high = share(task.queries, 16)  # every process re-scores its own queries
     lists, similarities = top_lists(base, task, min(top, task.gallery), low, high)
-    logits = _score_top(matcher, task, images, lists, low, batch_size, most, progress)
+    logits = _score_top(pictures, task, lists, low, progress)
     order = fuse(logits, similarities, weight)
     return Rescored(base, gather_rows(lists), gather_rows(logits), gather_rows(order))
 
@@ -219,14 +187,7 @@ def mask_dropped(rows: Tensor, task: Task, start: int, stop: int) -> None:
 
 
 def _score_top(
-    matcher: Matches,
-    task: Task,
-    images: list[Any],
-    lists: np.ndarray,
-    first: int,
-    batch_size: int,
-    most: int,
-    progress: bool,
+    pictures: EncodedPictures, task: Task, lists: np.ndarray, first: int, progress: bool
 ) -> np.ndarray:
     """(q, K) float32 logits of `lists`, whose row 0 is query `first`; minus infinity where lists end.
 
@@ -234,17 +195,16 @@ def _score_top(
     queries.
     """
     logits = np.full(lists.shape, -np.inf, np.float32)
-    encoded = EncodedPictures(matcher, images, most, batch_size)
-    query_step = max(1, min(len(lists), 3 * most // 4))
-    gallery_step = max(1, most - query_step)
+    query_step = max(1, min(len(lists), 3 * pictures.most // 4))
+    gallery_step = max(1, pictures.most - query_step)
     bar = _bar(int((lists >= 0).sum()), "match", progress)
     for start in range(0, len(lists), query_step):
         block = lists[start : start + query_step]
-        asking = encoded.get(task.query_rows[first + start : first + start + len(block)])
+        asking = pictures.get(task.query_rows[first + start : first + start + len(block)])
         wanted = np.unique(block[block >= 0])
         for low in range(0, len(wanted), gallery_step):
             columns = wanted[low : low + gallery_step]
-            candidates = encoded.get(task.gallery_rows[columns])
+            candidates = pictures.get(task.gallery_rows[columns])
             position = np.searchsorted(columns, block).clip(max=len(columns) - 1)
             inside = columns[position] == block
             counts = inside.sum(1)
@@ -253,7 +213,7 @@ def _score_top(
                 row, place = np.nonzero(inside[rows])
                 chosen = torch.from_numpy(position[rows][row, place].reshape(len(rows), count))
                 with torch.no_grad():
-                    found = matcher.score_lists(asking[torch.from_numpy(rows)], candidates, chosen)
+                    found = pictures.matcher.score_lists(asking[torch.from_numpy(rows)], candidates, chosen)
                 logits[start + rows[row], place] = _finite(found).reshape(-1).cpu().numpy()
                 bar.update(row.size)
     return logits

@@ -19,7 +19,8 @@ from kronreid.explain import figures, parts
 from kronreid.explain.figures import Orders, save_figure
 from kronreid.explain.parts import Insight, Point
 from kronreid.models.horeid import HOReID
-from kronreid.models.inference import Explanation, Matcher, load
+from kronreid.models.inference import Explanation, Matcher
+from kronreid.models.loading import load
 
 #: The maps that HOReID's Figure 6 shows.
 PAPER_CHANNELS = (2, 3, 5, 8, 10, 13, 24, 32, 39, 45, 53, 60)

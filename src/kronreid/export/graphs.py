@@ -9,8 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kronreid.data.transforms import InputOptions
-from kronreid.models.kpm import KPM, ConfidenceClassifier
-from kronreid.ops.matching import EPSILON
+from kronreid.models.pairs import Encoded, PairModel
 
 
 class _Normalise(nn.Module):
@@ -44,108 +43,48 @@ class EmbedderGraph(nn.Module):
 
 
 class EncoderGraph(nn.Module):
-    """uint8 pictures (N, 3, H, W) to all that their comparisons need, see `names`."""
+    """uint8 pictures (N, 3, H, W) to all that their comparisons need, see `outputs`."""
 
-    def __init__(self, model: KPM, options: InputOptions) -> None:
+    def __init__(self, model: PairModel, options: InputOptions) -> None:
         super().__init__()
         self.normalise = _Normalise(options)
         self.model = model
 
-    @property
-    def names(self) -> list[str]:
-        """The pooled vector (N, D), then per scale, coarsest first, maps (N, M, C) and, in a model with
-        attention, the places' weights (N, M)."""
-        names = ["pooled"]
-        for number in range(1, len(self.model.channels) + 1):
-            names.append(f"maps_{number}")
-            if self.model.attention is not None:
-                names.append(f"weight_{number}")
-        return names
-
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        pooled, scales = self.model.encode(self.normalise(images))
-        outputs = [pooled]
-        for scale in scales:
-            outputs.append(scale.maps.flatten(2).transpose(1, 2))
-            if scale.weight is not None:
-                outputs.append(scale.weight)
-        return tuple(outputs)
+        return tuple(outputs(self.model.encode(self.normalise(images))).values())
+
+
+def outputs(pictures: Encoded) -> dict[str, Tensor]:
+    """The encoder's outputs by name: the pooled vector (N, D), then per scale, coarsest first, maps (N, M, C)
+    and, in a model with attention, the places' weights (N, M)."""
+    found = {"pooled": pictures.pooled}
+    for number, scale in enumerate(pictures.scales, start=1):
+        found[f"maps_{number}"] = scale.maps.flatten(2).transpose(1, 2)
+        if scale.weight is not None:
+            found[f"weight_{number}"] = scale.weight
+    return found
 
 
 class ScorerGraph(nn.Module):
     """Logits (Q, G) of every query against every candidate, from what `EncoderGraph` made of them.
 
-    The inputs are `names`: the queries' maps and weights of every scale, then the candidates' maps; what
-    attention the candidates have does not count (Eq. 9 weighs the places of the first picture). The plain
-    form that it equals is `KPM.forward`, pair by pair.
+    The inputs are `names`: what the model's way takes of the queries, then of the candidates, whose attention
+    does not count (Eq. 9 weighs the places of the first picture). The plain form that it equals is
+    `PairModel.forward`, pair by pair.
 
     Args:
         model: The matcher.
-        size: Height and width of its coarsest maps.
+        example: Pictures that it encoded.
     """
 
-    def __init__(self, model: KPM, size: tuple[int, int]) -> None:
+    def __init__(self, model: PairModel, example: Encoded) -> None:
         super().__init__()
-        self.confidences = model.classifier if isinstance(model.classifier, ConfidenceClassifier) else None
-        self.constants: list[float] = []
-        if self.confidences is None:
-            head, self.constants = model.head()
-            for number, weight in enumerate(head):
-                self.register_buffer(f"head_{number}", weight.clone())
-        self.scales = len(model.channels)
-        self.attention = model.attention is not None
-        self.match, self.before = model.match, model.normalisation == "square-before"
-        self.temperature = model.temperature
-        self.size = size
-        self.magnitude, self.combine = model.magnitude, model.combine
-
-    @property
-    def names(self) -> list[str]:
-        """Of the inputs, in order."""
-        queries = []
-        for number in range(1, self.scales + 1):
-            queries.append(f"query_maps_{number}")
-            if self.attention:
-                queries.append(f"query_weight_{number}")
-        return [*queries, *(f"candidate_maps_{number}" for number in range(1, self.scales + 1))]
+        self.queries, self.candidates = model.way.inputs(list(outputs(example)))
+        self.names = [f"query_{name}" for name in self.queries]
+        self.names += [f"candidate_{name}" for name in self.candidates]
+        self.way, self.layers = model.way, nn.ModuleDict(model.way.layers)
+        self.sizes = [(scale.maps.shape[2], scale.maps.shape[3]) for scale in example.scales]
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        each = 2 if self.attention else 1
-        shares = []
-        for number, y in enumerate(inputs[each * self.scales :]):
-            x = inputs[each * number]
-            if self.confidences is not None:
-                beta = self._beta(x, y).transpose(1, 2)
-                return self.confidences(beta.flatten(0, 1), self.size).view(x.shape[0], y.shape[0])
-            weight = inputs[each * number + 1] if self.attention else torch.ones_like(x[:, :, 0])
-            if self.match and self.before:
-                delta = self._squares(x, weight, y)
-            elif self.match:
-                delta = self._delta(x, weight, y)
-            elif self.before:
-                delta = (x[:, None] - y[None]).square().mean(2)
-            else:
-                delta = x.mean(1)[:, None] - y.mean(1)[None]
-            shares.append(self.magnitude(delta) @ getattr(self, f"head_{number}") + self.constants[number])
-        return self.combine(shares)
-
-    def _beta(self, x: Tensor, y: Tensor) -> Tensor:
-        """β of Eq. 5, (Q, M, G, M), of maps (Q, M, C) and (G, M, C)."""
-        (queries, places, channels), candidates = x.shape, y.shape[0]  # len() would be a fixed number
-        x_unit = F.normalize(x, dim=2, eps=EPSILON).view(queries * places, channels)
-        y_unit = F.normalize(y, dim=2, eps=EPSILON).view(candidates * places, channels)
-        cosines = (x_unit @ y_unit.t()).view(queries, places, candidates, places)
-        return (cosines / self.temperature).softmax(dim=3)
-
-    def _delta(self, x: Tensor, weight: Tensor, y: Tensor) -> Tensor:
-        """δ̃ of Eq. 10, (Q, G, C), by the collapsed warp: (X w − Y βᵀ w) / M (docs/performance.md)."""
-        beta = self._beta(x, y)
-        v = (weight[:, None] @ beta.flatten(2)).view(x.shape[0], y.shape[0], -1)
-        warped = (v.transpose(0, 1) @ y).transpose(0, 1)
-        return ((weight[:, None] @ x) - warped) / x.shape[1]
-
-    def _squares(self, x: Tensor, weight: Tensor, y: Tensor) -> Tensor:
-        """mean_i w_i (x_i − Σ_j β_ij y_j)², (Q, G, C)."""
-        looks = self._beta(x, y).permute(2, 0, 1, 3).flatten(1, 2)
-        difference = x - (looks @ y).view(y.shape[0], *x.shape)
-        return (weight[..., None] * difference.square()).mean(2).transpose(0, 1)
+        queries = dict(zip(self.queries, inputs))
+        return self.way.exported(queries, dict(zip(self.candidates, inputs[len(queries) :])), self.sizes)

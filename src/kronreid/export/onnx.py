@@ -20,13 +20,14 @@ from tqdm import tqdm
 from kronreid import __version__
 from kronreid.data.pedestrians import draw
 from kronreid.data.transforms import InputOptions
-from kronreid.errors import InputError
-from kronreid.export.graphs import EmbedderGraph, EncoderGraph, ScorerGraph
+from kronreid.errors import InputError, one_line
+from kronreid.export.graphs import EmbedderGraph, EncoderGraph, ScorerGraph, outputs
+from kronreid.models import MODELS
 from kronreid.models.folding import fold
-from kronreid.models.inference import Embedder, Matcher, wrap
-from kronreid.models.kpm import KPM
+from kronreid.models.inference import Embedder, Matcher
+from kronreid.models.loading import wrap
 from kronreid.models.onnx import SEAL, WRITER, OnnxEmbedder, load_onnx, seal
-from kronreid.models.storage import MODELS
+from kronreid.models.pairs import PairModel
 from kronreid.ops.sketch import CountSketch
 
 #: The set of operators: the oldest that the exporter writes without converting, which most runtimes have.
@@ -100,15 +101,14 @@ def export_onnx(tool: Embedder | Matcher, file: str | Path, progress: bool = Fal
     reference = wrap(model, tool.input)
     if any(isinstance(module, CountSketch) for module in model.modules()):
         model = fold(model)  # no FFT operator: not every runtime has one
-    files = [file]
-    if isinstance(model, KPM):
-        files.append(file.with_name(f"{file.stem}.scorer.onnx"))
+    plans = _plans(model, tool.input)
+    files = [file, file.with_name(f"{file.stem}.scorer.onnx")][: len(plans)]
     with (
         tempfile.TemporaryDirectory(dir=file.parent, prefix=".export-") as folder,
         tqdm(total=len(files) + 1, desc="exporting", disable=None if progress else True) as bar,
     ):
         written = [Path(folder) / one.name for one in files]
-        for plan, new in zip(_plans(model, tool.input), written):
+        for plan, new in zip(plans, written):
             proto = _describe(_trace(plan), plan, tool)
             _check(proto)
             new.write_bytes(proto.SerializeToString())
@@ -148,22 +148,22 @@ def _plans(model: nn.Module, size: InputOptions) -> list[_Plan]:
     """The graphs of a folded model."""
     images = {"images": torch.zeros(2, 3, size.height, size.width, dtype=torch.uint8)}
     axes = {"images": "pictures"}
-    if not isinstance(model, KPM):
+    if not isinstance(model, PairModel):
         return [_Plan("embedder", EmbedderGraph(model, size), images, axes, ["vectors"])]
     encoder = EncoderGraph(model, size)
     with torch.no_grad():
-        encoded = dict(zip(encoder.names, encoder(images["images"])))
-        height, width = model.backbone(encoder.normalise(images["images"]))[-1].shape[2:]
-    scorer = ScorerGraph(model, (height, width))
-    maps = {name: encoded[name.partition("_")[2]] for name in scorer.names}
-    # Two numbers of pictures, or the exporter would take queries and candidates to be as many.
-    maps = {
-        name: torch.cat([tensor, tensor[:1]]) if name.startswith("candidate") else tensor
-        for name, tensor in maps.items()
-    }
-    sides = {name: "candidates" if name.startswith("candidate") else "queries" for name in scorer.names}
+        example = model.encode(encoder.normalise(images["images"]))
+    scorer = ScorerGraph(model, example)
+    encoded = outputs(example)
+    maps, sides = {}, {}
+    for name in scorer.names:
+        side, _, output = name.partition("_")
+        tensor = encoded[output]
+        # Two numbers of pictures, or the exporter would take queries and candidates to be as many.
+        maps[name] = torch.cat([tensor, tensor[:1]]) if side == "candidate" else tensor
+        sides[name] = "candidates" if side == "candidate" else "queries"
     return [
-        _Plan("encoder", encoder, images, axes, encoder.names),
+        _Plan("encoder", encoder, images, axes, list(encoded)),
         _Plan("scorer", scorer, maps, sides, ["logits"]),
     ]
 
@@ -193,8 +193,7 @@ def _trace(plan: _Plan) -> Any:
             while cause.__cause__ is not None:
                 cause = cause.__cause__
             raise InputError(
-                f"the {plan.kind} cannot be exported to ONNX: {type(cause).__name__}: "
-                f"{' '.join(str(cause).split())[:300]}"
+                f"the {plan.kind} cannot be exported to ONNX: {type(cause).__name__}: {one_line(cause)[:300]}"
             ) from error
     assert written is not None
     return written.model_proto

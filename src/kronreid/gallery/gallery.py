@@ -15,13 +15,13 @@ from kronreid.data.images import ImageLike, as_list, open_rgb
 from kronreid.errors import InputError
 from kronreid.gallery.entries import UNKNOWN_TIME, Entry, checked, format_box, known, known_label
 from kronreid.gallery.filters import Scalar, Selection, Time, format_time
-from kronreid.gallery.indexing import AddReport, Embeds, add_entries, described, identified
-from kronreid.gallery.rescoring import Scores
+from kronreid.gallery.indexing import AddReport, add_entries, described, identified
 from kronreid.gallery.search import SearchResult, search
 from kronreid.gallery.store import MOST, Store
 
 if TYPE_CHECKING:
     from kronreid.gallery.cache import MapCache
+    from kronreid.models.protocols import Embeds, Matches
 
 _PROPERTY = "kronreid."
 #: Fewer new rows a server compares one by one.
@@ -102,8 +102,8 @@ class Gallery:
     def __init__(
         self,
         uri: str | PathLike[str],
-        embedder: Embeds | None = None,
-        matcher: Scores | None = None,
+        embedder: "Embeds | None" = None,
+        matcher: "Matches | None" = None,
         *,
         token: str = "",
         collection: str = "people",
@@ -134,7 +134,7 @@ class Gallery:
             self._store.close()
             raise
 
-    def _create(self, embedder: Embeds) -> None:
+    def _create(self, embedder: "Embeds") -> None:
         properties = {
             "fingerprint": embedder.fingerprint,
             "dimension": embedder.dimension,
@@ -153,7 +153,7 @@ class Gallery:
             ) from None
         self.model = properties.get(_PROPERTY + "model", "")
 
-    def attach(self, embedder: Embeds) -> None:
+    def attach(self, embedder: "Embeds") -> None:
         """Give the gallery its embedder.
 
         Raises:
@@ -446,7 +446,7 @@ class Gallery:
                 report.changed.append(entry.path)
         return report
 
-    def _embedder(self) -> Embeds:
+    def _embedder(self) -> "Embeds":
         if self.embedder is None:
             raise InputError(
                 f"{self.uri}: opened without a model; give the one that made it to add or search"

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from itertools import groupby
 from os import PathLike
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -29,22 +29,14 @@ from kronreid.gallery.entries import Entry, checked, known
 from kronreid.gallery.lists import LIST_SUFFIXES, read_list
 from kronreid.gallery.store import Store
 
+if TYPE_CHECKING:
+    from kronreid.models.protocols import Embeds
+
 log = logging.getLogger(__name__)
 
 #: Larger pictures are halved until they are below this, so that a batch of photographs fits in memory; what
 #: is left is still several times the input of any network here.
 ENOUGH_PIXELS = 4_000_000
-
-
-class Embeds(Protocol):
-    """What a gallery asks of an embedder; `kronreid.load` gives one."""
-
-    dimension: int
-    fingerprint: str
-
-    def embed(self, images: Any, batch_size: int = 64, progress: bool = False) -> np.ndarray:
-        """(N, dimension) float32, L2-normalised."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -211,7 +203,7 @@ def metadata_from_name(path: Path, root: Path | None = None, zero_is_person: boo
 
 def add_entries(
     store: Store,
-    embedder: Embeds,
+    embedder: "Embeds",
     entries: Sequence[Entry],
     batch_size: int = 64,
     workers: int = 4,

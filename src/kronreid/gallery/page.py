@@ -4,7 +4,7 @@ import base64
 import io
 from collections.abc import Callable, Sequence
 from importlib.resources import files
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, StrictUndefined
 from PIL import Image
@@ -15,23 +15,18 @@ from kronreid.gallery.filters import format_time
 from kronreid.gallery.indexing import picture_of
 from kronreid.gallery.search import Hit, SearchResult
 
+if TYPE_CHECKING:
+    from kronreid.models.protocols import Matches
+
 #: Height of the small pictures, twice what is shown: sharp on fine screens.
 THUMBNAIL_HEIGHT = 340
 QUALITY = 85
 
 
-class Explains(Protocol):
-    """What the page asks of a matcher."""
-
-    def explain(self, a: Any, b: Any) -> Any:
-        """Why two pictures match."""
-        ...
-
-
 def search_page(
     result: SearchResult,
     query: ImageLike | Sequence[ImageLike],
-    matcher: Explains | None = None,
+    matcher: "Matches | None" = None,
     figure: Callable[[Any], Image.Image] | None = None,
     maps: int = 20,
 ) -> str:

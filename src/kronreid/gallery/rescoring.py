@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from PIL import Image
@@ -15,18 +15,11 @@ from kronreid.gallery.indexing import picture_of
 if TYPE_CHECKING:
     from kronreid.gallery.cache import MapCache
     from kronreid.models.inference import EncodedMaps, Matcher
-
-
-class Scores(Protocol):
-    """What a gallery asks of a matcher; `kronreid.load` gives one."""
-
-    def score(self, query: Any, candidates: Any, progress: bool = False) -> np.ndarray:
-        """Probability of the same person, (Q, G) float32."""
-        ...
+    from kronreid.models.protocols import Matches
 
 
 def probabilities_of(
-    matcher: Scores,
+    matcher: "Matches",
     query: Sequence[Image.Image],
     candidates: Sequence[Entry],
     cache: "MapCache | None",

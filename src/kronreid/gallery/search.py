@@ -12,12 +12,13 @@ from kronreid.errors import InputError
 from kronreid.evaluation.pairs import fuse
 from kronreid.gallery.entries import Entry, format_box
 from kronreid.gallery.filters import Selection, format_time
-from kronreid.gallery.indexing import Embeds, unit
-from kronreid.gallery.rescoring import Scores, probabilities_of
+from kronreid.gallery.indexing import unit
+from kronreid.gallery.rescoring import probabilities_of
 from kronreid.gallery.store import MOST, Store
 
 if TYPE_CHECKING:
     from kronreid.gallery.cache import MapCache
+    from kronreid.models.protocols import Embeds, Matches
 
 
 @dataclass(frozen=True)
@@ -95,8 +96,8 @@ class SearchResult:
 
 def search(
     store: Store,
-    embedder: Embeds,
-    matcher: Scores | None,
+    embedder: "Embeds",
+    matcher: "Matches | None",
     query: Sequence[Image.Image],
     top: int,
     rerank_top: int,

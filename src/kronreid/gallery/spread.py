@@ -102,7 +102,7 @@ class Worker:
     """An actor: a model, a connection to the server, and shares of the pictures one after the other."""
 
     def __init__(self, place: dict[str, str], model: str, batch_size: int) -> None:
-        from kronreid.models.inference import load
+        from kronreid.models.loading import load
 
         self.batch_size = batch_size
         self.problem = ""

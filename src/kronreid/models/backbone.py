@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -133,8 +132,3 @@ def initialise(*modules: nn.Module) -> None:
         elif isinstance(module, nn.Linear):
             nn.init.normal_(module.weight, std=0.001)
             nn.init.zeros_(module.bias)
-
-
-def flatten(maps: Tensor) -> Tensor:
-    """(N, C, H, W) to (N, C, H·W)."""
-    return torch.flatten(maps, 2)

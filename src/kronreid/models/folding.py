@@ -23,13 +23,11 @@ from timm.layers import BatchNormAct2d, Conv2dSame  # isort: skip
 
 from kronreid.models.horeid import (
     GlobalHierarchicalPooling,
-    Hierarchy,
     HOReID,
     LocalHierarchicalPooling,
     sampling_maps,
     where_to_look,
 )
-from kronreid.models.kpm import KPM
 from kronreid.ops.sketch import (
     CountSketch,
     fold_convolution,
@@ -60,19 +58,16 @@ def fold(model: M) -> M:
         >>> folded(images).descriptor
     """
     model = copy.deepcopy(model).eval()
-    if isinstance(backbone := getattr(model, "backbone", None), nn.Module):
-        fold_batchnorm(backbone)
-    if isinstance(model, Hierarchy):
-        for block in model.blocks:
-            fold_batchnorm(block)
+    parts = [getattr(model, "backbone", None)]
+    for layers in ("blocks", "attention"):
+        parts += getattr(model, layers, None) or []
+    for part in filter(None, parts):
+        fold_batchnorm(part)
     if isinstance(model, HOReID):
         if model.ghp is not None:
             model.ghp = FoldedGlobalPooling(model.ghp)  # type: ignore[assignment]
         if model.lhp is not None:
             model.lhp = FoldedLocalPooling(model.lhp)  # type: ignore[assignment]
-    if isinstance(model, KPM) and model.attention is not None:
-        for attention in model.attention:
-            fold_batchnorm(attention)
     return model
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
-from kronreid.errors import InputError
-from kronreid.models.storage import CONFIG, WEIGHTS, one_line
+from kronreid.errors import InputError, one_line
+from kronreid.models.storage import CONFIG, WEIGHTS
 
 _ID = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
 

@@ -1,4 +1,4 @@
-"""Models as people use them: `load` one, then `embed`, `score` or `explain` pictures."""
+"""Models as people use them: they `embed`, `score` or `explain` pictures. `kronreid.load` opens one."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import numpy as np
 import torch
@@ -18,35 +18,7 @@ from tqdm import tqdm
 from kronreid.data.images import ImageLike, as_list, open_rgb
 from kronreid.data.transforms import InputOptions, normalise, resize, to_tensor
 from kronreid.errors import InputError
-from kronreid.models.folding import fold
-from kronreid.models.hub import download, is_hub_id
-from kronreid.models.kpm import KPM
-from kronreid.models.scoring import logits_of_all, logits_of_lists, prepare_scales
-from kronreid.models.storage import load_folder, one_line
-from kronreid.ops.blocks import PreparedMaps
-from kronreid.ops.matching import correspondence
-
-if TYPE_CHECKING:
-    from kronreid.models.onnx import OnnxOptions
-
-
-@dataclass
-class EncodedMaps:
-    """N pictures as a matcher sees them, made ready once for any number of comparisons.
-
-    Attributes:
-        pooled: Pooled backbone features (N, D), L2-normalised.
-        scales: The maps of each scale.
-    """
-
-    pooled: Tensor
-    scales: list[PreparedMaps]
-
-    def __len__(self) -> int:
-        return len(self.pooled)
-
-    def __getitem__(self, index: "slice | Tensor") -> "EncodedMaps":
-        return EncodedMaps(self.pooled[index], [scale[index] for scale in self.scales])
+from kronreid.models.pairs import EncodedMaps, PairModel
 
 
 @dataclass
@@ -134,22 +106,6 @@ class _Network:
                     yield self.batch(pixels)
                     bar.update(len(pixels))
 
-    def _precision(self):
-        return torch.autocast(self.device.type, torch.bfloat16) if self.autocast else nullcontext()
-
-
-class Embedder(_Network):
-    """Turns pictures into vectors.
-
-    Attributes:
-        dimension: Length of a vector.
-        fingerprint: A hash of the model's files: vectors of different fingerprints do not compare.
-        height: Input height in pixels.
-        width: Input width in pixels.
-        autocast: Compute in bfloat16: faster, but cosines change, in the third digit with a sturdy network,
-            in the second with a MobileNet, twice as much folded as with ``load(..., folded=False)``.
-    """
-
     @torch.no_grad()
     def embed(
         self, images: ImageLike | Sequence[ImageLike], batch_size: int = 64, progress: bool = False
@@ -180,9 +136,28 @@ class Embedder(_Network):
             done += len(batch)
         return vectors
 
-    @torch.no_grad()
     def descriptors(self, batch: Tensor) -> Tensor:
         """The network alone: a normalised batch (N, 3, H, W) to vectors (N, dimension), L2-normalised."""
+        raise NotImplementedError
+
+    def _precision(self):
+        return torch.autocast(self.device.type, torch.bfloat16) if self.autocast else nullcontext()
+
+
+class Embedder(_Network):
+    """Turns pictures into vectors.
+
+    Attributes:
+        dimension: Length of a vector.
+        fingerprint: A hash of the model's files: vectors of different fingerprints do not compare.
+        height: Input height in pixels.
+        width: Input width in pixels.
+        autocast: Compute in bfloat16: faster, but cosines change, in the third digit with a sturdy network,
+            in the second with a MobileNet, twice as much folded as with ``load(..., folded=False)``.
+    """
+
+    @torch.no_grad()
+    def descriptors(self, batch: Tensor) -> Tensor:
         with self._precision():
             return F.normalize(self.model(batch).descriptor.float())
 
@@ -209,9 +184,9 @@ class Matcher(_Network):
             changes (docs/performance.md). Maps of different precisions do not compare.
     """
 
-    model: KPM
+    model: PairModel
 
-    def __init__(self, model: KPM, input_options: InputOptions, fingerprint: str = "") -> None:
+    def __init__(self, model: PairModel, input_options: InputOptions, fingerprint: str = "") -> None:
         super().__init__(model, input_options, fingerprint)
         self.matching = torch.float32
 
@@ -227,28 +202,17 @@ class Matcher(_Network):
         images = as_list(images)
         if not images:
             raise InputError("images: there are none to encode")
-        pooled, scales = [], []
+        parts = []
         for batch in self._batches(images, batch_size, progress):
             with self._precision():
-                features, maps = self.model.encode(batch)
-            pooled.append(features.float())
-            scales.append(prepare_scales(self.model, maps, self.matching))
-        return EncodedMaps(torch.cat(pooled), [PreparedMaps.cat(list(parts)) for parts in zip(*scales)])
+                pictures = self.model.encode(batch)
+            parts.append(self.model.way.prepare(pictures, self.matching))
+        return EncodedMaps.cat(parts)
 
     @torch.no_grad()
-    def embed(
-        self, images: ImageLike | Sequence[ImageLike], batch_size: int = 64, progress: bool = False
-    ) -> np.ndarray:
-        """Pooled backbone features, for a first ranking without another model.
-
-        The arguments, the result and the errors are those of `Embedder.embed`.
-        """
-        vectors = []
-        for batch in self._batches(as_list(images), batch_size, progress):
-            with self._precision():
-                maps = self.model.backbone(batch)[-1].float()
-            vectors.append(F.normalize(maps.mean((2, 3))).cpu().numpy())
-        return np.concatenate(vectors) if vectors else np.empty((0, self.dimension), np.float32)
+    def descriptors(self, batch: Tensor) -> Tensor:
+        with self._precision():
+            return self.model.vectors(batch)
 
     def logits(self, query: EncodedMaps, candidates: EncodedMaps) -> Tensor:
         """Logits (Q, G) of every query against every candidate, which is warped onto it.
@@ -256,7 +220,7 @@ class Matcher(_Network):
         Raises:
             InputError: See `score`.
         """
-        return logits_of_all(self.model, query.scales, candidates.scales)
+        return self.model.score(query, candidates)
 
     def score_lists(self, query: EncodedMaps, candidates: EncodedMaps, lists: Tensor) -> Tensor:
         """Logits (Q, K) of each query against its own candidates, whose numbers are `lists` (Q, K) int64.
@@ -264,7 +228,7 @@ class Matcher(_Network):
         Raises:
             InputError: See `score`; or `lists` is empty or names a candidate that is not there.
         """
-        return logits_of_lists(self.model, query.scales, candidates.scales, lists)
+        return self.model.score(query, candidates, lists)
 
     @torch.no_grad()
     def score(
@@ -305,71 +269,19 @@ class Matcher(_Network):
             Image.fromarray(self.pixels(image).permute(1, 2, 0).contiguous().numpy()) for image in (a, b)
         ]
         batch = next(self._batches(pictures, 2, progress=False))
-        _, maps = self.model.encode(batch)
+        encoded = self.model.encode(batch)
         first, second = torch.tensor([[0], [1]], device=self.device)
-        probability = float(self.model(maps, first, second).sigmoid())
+        probability = float(self.model(encoded, first, second).sigmoid())
         if not math.isfinite(probability):
             raise InputError("model: its answer is not finite; its weights are unusable")
         scales = []
-        for scale in maps:
+        for scale in encoded.scales:
             height, width = scale.maps.shape[2:]
             places = height * width
             weight = (
                 scale.weight if scale.weight is not None else scale.maps.new_full((2, places), 1 + 1 / places)
             )
             attention = (weight - 1).view(2, height, width).cpu().numpy()
-            beta = correspondence(scale.maps[:1], scale.maps[1:], self.model.temperature)[0].cpu().numpy()
+            beta = self.model.way.correspondence(scale.maps[:1], scale.maps[1:])[0].cpu().numpy()
             scales.append(ScaleExplanation(beta, attention[0], attention[1], height, width))
         return Explanation(probability, scales, np.asarray(pictures[0]), np.asarray(pictures[1]))
-
-
-def wrap(model: nn.Module, input_options: InputOptions, fingerprint: str = "") -> Embedder | Matcher:
-    """A network with the face that fits it."""
-    if isinstance(model, KPM):
-        return Matcher(model, input_options, fingerprint)
-    return Embedder(model, input_options, fingerprint)
-
-
-def load(
-    path: str | Path, device: str | None = None, folded: bool = True, onnx: "OnnxOptions | None" = None
-) -> Embedder | Matcher:
-    """Open a trained model.
-
-    Args:
-        path: A model or run folder (`config.json` and `model.safetensors`), an ``.onnx`` file, or the id of
-            a model folder on the Hugging Face hub: ``org/name`` or ``org/name@revision``.
-        device: Where it computes; None takes a GPU if there is one.
-        folded: Give the network its inference form (`kronreid.models.folding`): the same answers, sooner.
-            Switch it off to look at, train or save the network itself, the attribute `model`.
-        onnx: What the graph of someone else's ``.onnx`` file does not say; None reads ``model.onnx.json``
-            beside it, and takes ImageNet's mean and std in RGB where there is none.
-
-    Raises:
-        InputError: There is no such model, or it is incomplete or damaged; the message names the file. Or
-            there is no such device.
-
-    Example:
-        >>> embedder = kronreid.load("runs/horeid")
-        >>> embedder = kronreid.load("osnet.onnx", onnx=OnnxOptions(colours="bgr"))
-    """
-    folder = Path(path)
-    if folder.suffix.lower() == ".onnx" and not folder.is_dir():
-        from kronreid.models.onnx import load_onnx  # built upon Embedder
-
-        return load_onnx(folder, onnx, device)
-    if onnx is not None:
-        raise InputError(f"{path}: is no .onnx file: it knows its own mean, std and outputs")
-    if not folder.is_dir():
-        if folder.exists() or not is_hub_id(str(path)):
-            raise InputError(f"{path}: no such model folder, and no .onnx file or hub id (org/name)")
-        folder = download(str(path))
-    model, input_options, fingerprint = load_folder(folder)
-    if folded:
-        model = fold(model)
-    try:
-        model = model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    except (AssertionError, RuntimeError) as error:  # no such kind of device, or none of it here
-        raise InputError(f"device {device}: cannot be used ({one_line(error)})") from None
-    tool = wrap(model, input_options, fingerprint)
-    tool.path = folder.resolve()
-    return tool

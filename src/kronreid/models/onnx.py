@@ -20,10 +20,9 @@ import torch
 from torch import Tensor, nn
 
 from kronreid.data.transforms import InputOptions, normalise
-from kronreid.errors import InputError
+from kronreid.errors import InputError, one_line
 from kronreid.models.embedding import Embedding
 from kronreid.models.inference import Embedder
-from kronreid.models.storage import one_line
 from kronreid.options import checked
 
 _log = logging.getLogger(__name__)

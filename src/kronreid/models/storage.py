@@ -12,19 +12,9 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from kronreid.data.transforms import InputOptions
-from kronreid.errors import InputError
-from kronreid.models.baselines import Concatenated, Pooled
-from kronreid.models.horeid import HOReID
-from kronreid.models.kpm import KPM
+from kronreid.errors import InputError, one_line
+from kronreid.models import MODELS
 from kronreid.options import checked
-
-#: A model's `name` in a config, and its class. Its options are the constructor's arguments.
-MODELS: dict[str, type[nn.Module]] = {
-    "horeid": HOReID,
-    "pooled": Pooled,
-    "kpm": KPM,
-    "concatenated": Concatenated,
-}
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
@@ -43,11 +33,6 @@ def build(name: str, arguments: dict[str, Any], source: str = "model") -> nn.Mod
     if name not in MODELS:
         raise InputError(f"{source}: model {name!r} is unknown; one of {', '.join(MODELS)}")
     return checked(MODELS[name], arguments, f"{source}: model {name}")
-
-
-def one_line(error: Exception) -> str:
-    """The gist of a many-line parser message."""
-    return " ".join(str(error).split())
 
 
 def save(

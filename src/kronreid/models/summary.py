@@ -8,7 +8,6 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from kronreid.data.transforms import InputOptions
-from kronreid.models.kpm import KPM
 from kronreid.ops.sketch import CountSketch
 
 
@@ -56,14 +55,14 @@ class _OnePicture(nn.Module):
         self.model = model
 
     def forward(self, images: Tensor) -> None:
-        self.model.encode(images) if isinstance(self.model, KPM) else self.model(images)
+        getattr(self.model, "encode", self.model)(images)
 
 
 def summarise(model: nn.Module, input_options: InputOptions) -> Summary:
     """Count a model's parameters and multiply-adds.
 
-    For KPM a picture's share is counted: backbone, hourglass and attention; what one pair costs depends on
-    the form of the matching (see docs/performance.md).
+    For a pair model a picture's share is counted: backbone, hourglass and attention; what one pair costs
+    depends on the form of the matching (see docs/performance.md).
     """
     model = model.eval()
     device = next(model.parameters()).device

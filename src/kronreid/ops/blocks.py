@@ -82,7 +82,8 @@ def prepare(
         positions: keep the positions; without them only means can be compared, in a fraction of the memory.
 
     Raises:
-        InputError: for non-finite maps or weights, or another dtype.
+        ValueError: maps or weights do not fit.
+        InputError: they hold NaN or infinity, or it is another dtype.
     """
     if dtype not in (torch.float32, torch.bfloat16):
         raise InputError(f"prepare: dtype {dtype} is not supported; use torch.float32 or torch.bfloat16")
@@ -115,31 +116,21 @@ class _Workspace:
         return buffer[:size].view(shape)
 
 
-def check_sets(queries: PreparedMaps, candidates: PreparedMaps) -> None:
-    """InputError where one of the two is empty or they do not fit each other."""
+def check_sets(queries: PreparedMaps, candidates: PreparedMaps, positions: bool = True) -> None:
+    """ValueError where one of the two is empty, they do not fit each other, or positions are missing."""
+    kinds = [(*maps.unit.shape[1:], maps.unit.dtype) for maps in (queries, candidates)]
     if len(queries) == 0 or len(candidates) == 0:
-        raise InputError("matching needs at least one query and one candidate; the list is empty")
-    if queries.unit.shape[1:] != candidates.unit.shape[1:] or queries.unit.dtype != candidates.unit.dtype:
-        raise InputError(
-            f"maps: queries (M, C) = {tuple(queries.unit.shape[1:])} {queries.unit.dtype} and candidates "
-            f"{tuple(candidates.unit.shape[1:])} {candidates.unit.dtype} differ; prepare both with one model "
-            "in one precision"
-        )
-
-
-def _check_matching(queries: PreparedMaps, candidates: PreparedMaps, temperature: float) -> None:
-    check_temperature(temperature)
-    check_sets(queries, candidates)
-    if queries.unit.shape[1] == 0:
-        raise InputError("maps: they were prepared without their positions, which matching needs")
+        raise ValueError(f"{len(queries)} queries, {len(candidates)} candidates: neither may be empty")
+    if kinds[0] != kinds[1]:
+        raise ValueError(f"maps: queries (M, C, dtype) {kinds[0]} and candidates {kinds[1]} differ")
+    if positions and queries.unit.shape[1] == 0:
+        raise ValueError("maps: they were prepared without their positions")
 
 
 def check_head(head_weight: Tensor, queries: PreparedMaps) -> Tensor:
     """The weights (C,) of a linear head on the queries' device, in float32."""
     if head_weight.shape != queries.unit.shape[2:]:
-        raise InputError(
-            f"head_weight: {tuple(head_weight.shape)} does not fit {queries.unit.shape[2]} channels"
-        )
+        raise ValueError(f"head_weight: {tuple(head_weight.shape)} is not ({queries.unit.shape[2]},)")
     return head_weight.to(queries.norms)
 
 
@@ -201,6 +192,8 @@ def _delta_tiles(
     queries: PreparedMaps, candidates: PreparedMaps, temperature: float, work: _Workspace
 ) -> Iterator[tuple[slice, slice, Tensor]]:
     """Yield (queries' slice, candidates' slice, delta (G_tile, Q_tile, C)); the tensor is reused."""
+    check_temperature(temperature)
+    check_sets(queries, candidates)
     (q_total, m, c), g_total = queries.unit.shape, len(candidates)
     q_size, g_size, q_chunk = _tile_sizes(q_total, m, c, queries.unit.device.type)
     for g in range(0, g_total, g_size):
@@ -226,7 +219,6 @@ def _delta_tiles(
 @torch.no_grad()
 def match_block(queries: PreparedMaps, candidates: PreparedMaps, temperature: float = 0.05) -> Tensor:
     """delta (Q, G, C) float32 of every query with every candidate (Eq. 10, divided by M)."""
-    _check_matching(queries, candidates, temperature)
     result = queries.norms.new_empty(len(queries), len(candidates), queries.unit.shape[2])
     work = _Workspace(queries.unit.device)
     for q, g, delta in _delta_tiles(queries, candidates, temperature, work):
@@ -247,7 +239,6 @@ def score_block(
     BatchNorm in eval mode and the linear layer after it are one weight per channel and a constant; the
     constant is the caller's to add. With `absolute`, |delta_c| takes the square's place.
     """
-    _check_matching(queries, candidates, temperature)
     head_weight = check_head(head_weight, queries)
     result = queries.norms.new_empty(len(queries), len(candidates))
     work = _Workspace(queries.unit.device)
@@ -261,39 +252,6 @@ def _magnitudes(delta: Tensor, absolute: bool) -> Tensor:
     return delta.abs_() if absolute else delta.square_()
 
 
-def _list_tiles(
-    queries: PreparedMaps, candidates: PreparedMaps, lists: Tensor, temperature: float
-) -> Iterator[tuple[int, slice, Tensor]]:
-    """Yield (query, slice of its list, delta (K_tile, 1, C)) for queries with a list of candidates each."""
-    _check_matching(queries, candidates, temperature)
-    lists = check_lists(queries, candidates, lists)
-    _, m, c = queries.unit.shape
-    work = _Workspace(queries.unit.device)
-    _, size, _ = _tile_sizes(1, m, c, queries.unit.device.type)
-    for q in range(len(queries)):
-        for start in range(0, lists.shape[1], size):
-            part = slice(start, min(start + size, lists.shape[1]))
-            index = lists[q, part]
-            unit = work.get("gathered", (len(index), m, c), candidates.unit.dtype)
-            torch.index_select(candidates.unit, 0, index, out=unit)
-            chosen = PreparedMaps(
-                unit, candidates.norms[index], candidates.weight[index], candidates.weighted_mean[index]
-            )
-            for _, inner, delta in _delta_tiles(queries[q : q + 1], chosen, temperature, work):
-                yield q, slice(start + inner.start, start + inner.stop), delta
-
-
-@torch.no_grad()
-def match_lists(
-    queries: PreparedMaps, candidates: PreparedMaps, lists: Tensor, temperature: float = 0.05
-) -> Tensor:
-    """delta (Q, K, C) of query q with the candidates lists[q]; lists (Q, K) int64."""
-    result = queries.norms.new_empty(*lists.shape, queries.unit.shape[2])
-    for q, part, delta in _list_tiles(queries, candidates, lists, temperature):
-        result[q, part] = delta[:, 0]
-    return result
-
-
 @torch.no_grad()
 def score_lists(
     queries: PreparedMaps,
@@ -304,9 +262,21 @@ def score_lists(
     absolute: bool = False,
 ) -> Tensor:
     """As `score_block`, (Q, K) float32, of query q with the candidates lists[q]; lists (Q, K) int64."""
-    head_weight = check_head(head_weight, queries)
+    check_sets(queries, candidates)
+    head_weight, lists = check_head(head_weight, queries), check_lists(queries, candidates, lists)
+    _, m, c = queries.unit.shape
     result = queries.norms.new_empty(lists.shape)
-    for q, part, delta in _list_tiles(queries, candidates, lists, temperature):
-        result[q, part] = _magnitudes(delta, absolute)[:, 0] @ head_weight
+    work = _Workspace(queries.unit.device)
+    _, size, _ = _tile_sizes(1, m, c, queries.unit.device.type)
+    for q in range(len(queries)):
+        for start in range(0, lists.shape[1], size):
+            index = lists[q, start : start + size]
+            unit = work.get("gathered", (len(index), m, c), candidates.unit.dtype)
+            torch.index_select(candidates.unit, 0, index, out=unit)
+            chosen = PreparedMaps(
+                unit, candidates.norms[index], candidates.weight[index], candidates.weighted_mean[index]
+            )
+            for _, g, delta in _delta_tiles(queries[q : q + 1], chosen, temperature, work):
+                result[q, start + g.start : start + g.stop] = _magnitudes(delta, absolute)[:, 0] @ head_weight
     check_finite(result)
     return result

@@ -7,6 +7,9 @@ Each is a share of the logit, as `score_block` gives it. Nothing here grows with
 - `score_places`: differences place by place, squared *before* pooling (Table 1).
 - `score_confidences`: the matching confidences of Eq. 7 themselves, read by a small network ("w/o warp").
 - `score_warped`: differences place by place after the warp, squared before pooling (not in the paper).
+
+All raise ValueError where the sets are empty, do not fit, or were prepared without positions that are needed,
+and InputError where the result is not finite or the temperature is not positive.
 """
 
 from __future__ import annotations
@@ -16,7 +19,6 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from kronreid.errors import InputError
 from kronreid.ops.blocks import PreparedMaps, check_head, check_lists, check_sets
 from kronreid.ops.matching import check_finite, check_temperature
 
@@ -36,11 +38,8 @@ def score_means(
 
     (p - q)^2 multiplied out is one matrix product. Absolute values are distances in the 1-norm, one of the
     channels with a positive and one of those with a negative weight, since a |d| = |a d| for a > 0.
-
-    Raises:
-        InputError: the sets are empty, do not fit or are not finite.
     """
-    check_sets(queries, candidates)
+    check_sets(queries, candidates, positions=False)
     a = check_head(head_weight, queries)
     # What all means have in common cancels anyway; without it less is rounded away.
     common = queries.weighted_mean.mean(0)
@@ -73,15 +72,10 @@ def score_places(queries: PreparedMaps, candidates: PreparedMaps, head_weight: T
 
     Multiplied out it is one matrix product of vectors of M C numbers, taken piece by piece of the positions.
     Always in float32, whatever the maps are kept in: small differences of large sums must survive.
-
-    Raises:
-        InputError: the sets are empty, do not fit, are not finite, or were prepared without positions.
     """
     check_sets(queries, candidates)
     a = check_head(head_weight, queries)
     _, m, c = queries.unit.shape
-    if m == 0:
-        raise InputError("maps: they were prepared without their positions, which are compared one by one")
     elements = _TILE_ELEMENTS.get(queries.unit.device.type, _TILE_ELEMENTS["cuda"])
     piece = max(1, elements // (c * _ROWS))
     result = torch.zeros(len(queries), len(candidates), device=queries.unit.device)
@@ -111,9 +105,6 @@ def score_confidences(
     Args:
         temperature: tau_KPM > 0.
         classify: beta of some pairs (P, M, M) float32 to (P,).
-
-    Raises:
-        InputError: as in `score_places`, or a temperature <= 0.
     """
     m = queries.unit.shape[1]
     result = torch.empty(len(queries), len(candidates), device=queries.unit.device)
@@ -132,9 +123,6 @@ def score_warped(
     """sum_c head_weight_c mean_i w_i (x_ic - sum_j beta_ij y_jc)^2 (Q, G) float32, candidates warped.
 
     Always squared in float32, whatever the maps are kept in, as in `score_places`.
-
-    Raises:
-        InputError: as in `score_places`, or a temperature <= 0.
     """
     a = check_head(head_weight, queries)
     result = torch.empty(len(queries), len(candidates), device=queries.unit.device)
@@ -164,8 +152,6 @@ def _matched(
     check_temperature(temperature)
     check_sets(queries, candidates)
     count, m, c = queries.unit.shape
-    if m == 0:
-        raise InputError("maps: they were prepared without their positions, which matching needs")
     elements = _TILE_ELEMENTS.get(queries.unit.device.type, _TILE_ELEMENTS["cuda"])
     pairs = max(1, elements // (m * max(m, numbers)))
     q_size = min(count, pairs, max(1, _ROWS // m))
@@ -179,9 +165,11 @@ def _matched(
             yield slice(i, i + q_size), slice(j, j + g_size), beta
 
 
-def by_lists(score: Block, queries: PreparedMaps, candidates: PreparedMaps, lists: Tensor) -> Tensor:
-    """(Q, K) float32: `score` of query q with the candidates lists[q] alone; lists (Q, K) int64."""
-    check_sets(queries, candidates)
+def by_lists(score: Block, queries: PreparedMaps, candidates: PreparedMaps, lists: Tensor | None) -> Tensor:
+    """(Q, K) float32: `score` of query q with the candidates lists[q], int64 (Q, K); None: with all."""
+    if lists is None:
+        return score(queries, candidates)
+    check_sets(queries, candidates, positions=False)
     lists = check_lists(queries, candidates, lists)
     elements = _TILE_ELEMENTS.get(queries.unit.device.type, _TILE_ELEMENTS["cuda"])
     size = max(1, elements // max(candidates.unit[0].numel(), candidates.weighted_mean.shape[1]))

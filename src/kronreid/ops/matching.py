@@ -7,8 +7,8 @@ or slips, settled by its authors' code: the inner products are cosines (both map
 channels for them), while the raw map is warped; and the temperature divides the inner product (Eq. 5), not
 the softmax (Eq. 7 as printed). delta is divided by M so that scales of different sizes compare.
 
-`match_reference` is the paper's form. `match_pairs` and `match_collapsed` are the same function without the
-warped map, because the warp collapses:
+`match_reference` is the paper's form. `match_pairs` is the same function without the warped map, because the
+warp collapses:
 
     sum_i w_i (x_i - sum_j beta_ij y_j)  =  X w - Y v    with  v = beta^T w.
 
@@ -46,13 +46,11 @@ class MatchResult(NamedTuple):
 
 
 def as_positions(maps: Tensor, name: str) -> Tensor:
-    """(N, C, H, W) or (N, C, M) -> (N, C, M) in float32 (float64 stays); InputError for other shapes."""
-    if maps.dim() not in (3, 4) or not maps.is_floating_point():
-        raise InputError(
+    """(N, C, H, W) or (N, C, M) -> (N, C, M) in float32 (float64 stays); ValueError for other shapes."""
+    if maps.dim() not in (3, 4) or not maps.is_floating_point() or 0 in maps.shape[1:]:
+        raise ValueError(
             f"{name}: expected floating maps (N, C, H, W) or (N, C, M), got {tuple(maps.shape)} {maps.dtype}"
         )
-    if min(maps.shape[1:]) == 0:
-        raise InputError(f"{name}: maps of shape {tuple(maps.shape)} hold no values")
     positions = maps.flatten(2)
     return positions if positions.dtype == torch.float64 else positions.float()
 
@@ -63,7 +61,7 @@ def as_weight(weight: Tensor | None, positions: Tensor, name: str) -> Tensor:
     if weight is None:
         return positions.new_ones(count, m)
     if weight.numel() != count * m or len(weight) != count:
-        raise InputError(f"{name}: {tuple(weight.shape)} does not fit {count} maps of {m} positions")
+        raise ValueError(f"{name}: {tuple(weight.shape)} does not fit {count} maps of {m} positions")
     return weight.reshape(count, m).to(positions.dtype)
 
 
@@ -77,26 +75,15 @@ def _check_pair(x: Tensor, y: Tensor, temperature: float) -> tuple[Tensor, Tenso
     check_temperature(temperature)
     x, y = as_positions(x, "x"), as_positions(y, "y")
     if x.shape[1] != y.shape[1] or x.dtype != y.dtype:
-        raise InputError(
+        raise ValueError(
             f"maps of {x.shape[1]} channels ({x.dtype}) do not fit maps of {y.shape[1]} ({y.dtype})"
         )
     return x, y
 
 
-def _check_pairs(
-    maps_x: Tensor,
-    maps_y: Tensor,
-    pairs_x: Tensor,
-    pairs_y: Tensor,
-    weight_x: Tensor | None,
-    temperature: float,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Maps x and y and the weights of x, for pairs given by index."""
-    x, y = _check_pair(maps_x, maps_y, temperature)
-    weight = as_weight(weight_x, x, "weight_x")
+def _check_indices(pairs_x: Tensor, pairs_y: Tensor) -> None:
     if pairs_x.dim() != 1 or pairs_x.shape != pairs_y.shape:
-        raise InputError(f"pairs_x {tuple(pairs_x.shape)}, pairs_y {tuple(pairs_y.shape)}: must both be (P,)")
-    return x, y, weight
+        raise ValueError(f"pairs_x {tuple(pairs_x.shape)}, pairs_y {tuple(pairs_y.shape)}: must both be (P,)")
 
 
 def check_finite(result: Tensor) -> None:
@@ -122,6 +109,14 @@ def correspondence(x: Tensor, y: Tensor, temperature: float = 0.05) -> Tensor:
     return beta
 
 
+def correspondence_of_all(x: Tensor, y: Tensor, temperature: float) -> Tensor:
+    """beta (Q, M, G, M) of every map (Q, M, C) with every map (G, M, C), as a graph that can be exported."""
+    (queries, m, channels), candidates = x.shape, y.shape[0]  # len() would be a fixed number in the graph
+    x_unit = F.normalize(x, dim=2, eps=EPSILON).reshape(queries * m, channels)
+    y_unit = F.normalize(y, dim=2, eps=EPSILON).reshape(candidates * m, channels)
+    return ((x_unit @ y_unit.t()).view(queries, m, candidates, m) / temperature).softmax(dim=3)
+
+
 def match_reference(
     x: Tensor, y: Tensor, weight_x: Tensor | None = None, temperature: float = 0.05
 ) -> MatchResult:
@@ -133,7 +128,8 @@ def match_reference(
         temperature: tau_KPM > 0.
 
     Raises:
-        InputError: for maps that do not fit each other or are not finite, or a temperature <= 0.
+        ValueError: the maps or weights do not fit each other.
+        InputError: they hold NaN or infinity, or the temperature is not positive.
     """
     beta = correspondence(x, y, temperature)
     x, y = _check_pair(x, y, temperature)
@@ -143,20 +139,6 @@ def match_reference(
         delta = (weight[:, None] * (x - warped)).mean(dim=2)
     check_finite(delta)
     return MatchResult(delta, beta, warped)
-
-
-def match_collapsed(
-    x: Tensor, y: Tensor, weight_x: Tensor | None = None, temperature: float = 0.05
-) -> Tensor:
-    """delta (N, C) of `match_reference`, without the warped map: (X w - Y beta^T w) / M.
-
-    Under autocast the inner products are in the autocast dtype, the rest in float32. When pictures take part
-    in several pairs, `match_pairs` needs fewer copies of their maps. The errors are its.
-    """
-    if len(x) != len(y):
-        raise InputError(f"{len(x)} maps x cannot be matched pair by pair with {len(y)} maps y")
-    index = torch.arange(len(x), device=x.device)
-    return match_pairs(x, y, index, index, weight_x, temperature)
 
 
 def match_pairs(
@@ -169,8 +151,9 @@ def match_pairs(
 ) -> Tensor:
     """delta (P, C) of the pairs (maps_x[pairs_x[p]], maps_y[pairs_y[p]]), for training.
 
-    Equal to `match_collapsed(maps_x[pairs_x], maps_y[pairs_y], weight_x[pairs_x])`, but each picture is
-    normalised once, and gathered maps live only as long as the chunk of pairs that needs them.
+    Equal to the delta of `match_reference(maps_x[pairs_x], maps_y[pairs_y], weight_x[pairs_x])`, as
+    (X w - Y beta^T w) / M. Each picture is normalised once, and gathered maps live only as long as the chunk
+    of pairs that needs them. Under autocast the inner products are in its dtype, the rest in float32.
 
     Args:
         maps_x, maps_y: (B_x, C, H, W) and (B_y, C, H, W), or flattened; may be the same tensor.
@@ -179,10 +162,12 @@ def match_pairs(
         temperature: tau_KPM > 0.
 
     Raises:
-        InputError: for maps, weights or indices that do not fit each other, maps or weights that are not
-            finite, or a temperature <= 0.
+        ValueError: maps, weights or indices do not fit each other.
+        InputError: maps or weights hold NaN or infinity, or the temperature is not positive.
     """
-    x, y, weight = _check_pairs(maps_x, maps_y, pairs_x, pairs_y, weight_x, temperature)
+    x, y = _check_pair(maps_x, maps_y, temperature)
+    weight = as_weight(weight_x, x, "weight_x")
+    _check_indices(pairs_x, pairs_y)
     kind = x.device.type
     product_dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
     with torch.autocast(kind, enabled=False):
@@ -272,7 +257,9 @@ def match_squares(
 
     The arguments and the errors are those of `match_pairs`.
     """
-    x, y, weight = _check_pairs(maps_x, maps_y, pairs_x, pairs_y, weight_x, temperature)
+    x, y = _check_pair(maps_x, maps_y, temperature)
+    weight = as_weight(weight_x, x, "weight_x")
+    _check_indices(pairs_x, pairs_y)
 
     def squares(i: Tensor, j: Tensor) -> Tensor:
         x_i, y_j = x.index_select(0, i), y.index_select(0, j)  # their backward passes add up quickly

@@ -19,7 +19,6 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from kronreid.errors import InputError
 from kronreid.ops.matching import check_temperature
 
 _WHOLE_ROWS_LIMIT = 512  # columns whose products with 64 rows still fit in a program's registers
@@ -129,12 +128,13 @@ def column_sums(
         (P, M_y) float32.
 
     Raises:
-        InputError: channels or dtypes differ, or the temperature is not positive.
+        ValueError: channels or dtypes differ.
+        InputError: the temperature is not positive.
     """
     check_temperature(temperature)
     c, m_y = x_unit.shape[2], y_unit.shape[1]
     if y_unit.shape[2] != c or x_unit.dtype != y_unit.dtype:
-        raise InputError(f"channels and dtypes differ: {c} {x_unit.dtype}, {y_unit.shape[2]} {y_unit.dtype}")
+        raise ValueError(f"channels and dtypes differ: {c} {x_unit.dtype}, {y_unit.shape[2]} {y_unit.dtype}")
     x_unit, y_unit, weight = x_unit.contiguous(), y_unit.contiguous(), weight.float().contiguous()
     result = weight.new_empty(len(pairs_x), m_y)
     for start in range(0, len(pairs_x), _PAIRS_PER_LAUNCH):

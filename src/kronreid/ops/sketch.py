@@ -25,8 +25,6 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from kronreid.errors import InputError
-
 
 class CountSketch(nn.Module):
     """Psi: R^C -> R^D with fixed random bins h and signs s, (Psi x)_d = sum of s_c x_c over h_c = d.
@@ -45,7 +43,7 @@ class CountSketch(nn.Module):
     def __init__(self, channels: int, dimension: int, seed: int) -> None:
         super().__init__()
         if channels < 1 or dimension < 2:
-            raise InputError(f"count sketch: {channels} channels to {dimension}; need C >= 1 and D >= 2")
+            raise ValueError(f"count sketch: {channels} channels to {dimension}; need C >= 1 and D >= 2")
         generator = torch.Generator().manual_seed(seed)
         self.channels = channels
         self.dimension = dimension
@@ -55,7 +53,7 @@ class CountSketch(nn.Module):
     def forward(self, x: Tensor, dim: int = -1) -> Tensor:
         """(..., C, ...) -> (..., D, ...) along `dim`; float32, or float64 for float64."""
         if x.shape[dim] != self.channels:
-            raise InputError(f"count sketch of {self.channels} channels cannot take {x.shape[dim]}")
+            raise ValueError(f"count sketch of {self.channels} channels cannot take {x.shape[dim]}")
         x = _full_precision(x)
         shape = list(x.shape)
         shape[dim] = self.dimension
@@ -75,10 +73,10 @@ def high_order_product(sketches: Sequence[Tensor]) -> Tensor:
     """Eq. 10: the circular convolution of sketches (..., D) each -> (..., D), in float32 or float64.
 
     Raises:
-        InputError: no sketches, or of several dimensions.
+        ValueError: no sketches, or of several dimensions.
     """
     if len({sketch.shape[-1] for sketch in sketches}) != 1:
-        raise InputError("high-order product: needs one or more sketches, all of one dimension")
+        raise ValueError("high-order product: needs one or more sketches, all of one dimension")
     with torch.autocast(sketches[0].device.type, enabled=False):
         spectrum = torch.fft.rfft(_full_precision(sketches[0]))
         for sketch in sketches[1:]:
@@ -103,10 +101,10 @@ def high_order_pooling(maps: Sequence[Tensor], sketches: Sequence[CountSketch]) 
         (N, D) float32 (float64 for float64), not normalised. It can be differentiated once.
 
     Raises:
-        InputError: no maps, another number of them than of sketches, or other channels or dimensions.
+        ValueError: no maps, another number of them than of sketches, or other channels or dimensions.
     """
     if len(maps) != len(sketches) or len({sketch.dimension for sketch in sketches}) != 1:
-        raise InputError(f"high-order pooling: {len(maps)} maps need as many sketches, all of one dimension")
+        raise ValueError(f"high-order pooling: {len(maps)} maps need as many sketches, all of one dimension")
     with torch.autocast(maps[0].device.type, enabled=False):
         return cast(Tensor, _Pooling.apply(list(sketches), *maps))
 
@@ -197,10 +195,10 @@ def fold_convolution(
         weight (2F, C_in) and bias (2F,) or None, in the given weight's dtype, computed in float64.
 
     Raises:
-        InputError: the kernel is larger than 1x1, or it has other outputs than the sketch has channels.
+        ValueError: the kernel is larger than 1x1, or it has other outputs than the sketch has channels.
     """
     if len(weight) != sketch.channels or weight[0].numel() != weight.shape[1]:
-        raise InputError(
+        raise ValueError(
             f"a convolution {tuple(weight.shape)} does not fold with a sketch of {sketch.channels}"
         )
     matrix = spectral_matrix(sketch).t()

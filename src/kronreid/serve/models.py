@@ -15,8 +15,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 from kronreid.data.images import ImageLike, as_list
-from kronreid.gallery.indexing import Embeds
 from kronreid.models.inference import EncodedMaps, Matcher
+from kronreid.models.protocols import Embeds
 
 T = TypeVar("T")
 

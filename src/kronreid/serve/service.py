@@ -21,8 +21,8 @@ from kronreid.gallery import Entry, Gallery, SearchResult, Selection
 from kronreid.gallery.cache import MapCache
 from kronreid.gallery.entries import format_box, known, path_to_text
 from kronreid.gallery.filters import format_time
-from kronreid.gallery.indexing import Embeds
 from kronreid.models.inference import Matcher
+from kronreid.models.protocols import Embeds
 from kronreid.serve import schemas
 from kronreid.serve.marks import Mark, Marks, now
 from kronreid.serve.models import ModelThread, SharedEmbedder, SharedMatcher

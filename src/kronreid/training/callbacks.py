@@ -13,7 +13,7 @@ from torch import Tensor
 
 from kronreid.data.records import ReIDDataset
 from kronreid.evaluation import evaluate_dataset
-from kronreid.models.inference import wrap
+from kronreid.models.loading import wrap
 from kronreid.models.storage import save
 from kronreid.training.config import Config
 from kronreid.training.modules import ReIDTraining

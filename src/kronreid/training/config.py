@@ -16,8 +16,9 @@ import yaml
 from pydantic import Field
 
 from kronreid.data.transforms import AugmentOptions, InputOptions
-from kronreid.errors import InputError
-from kronreid.models.storage import MODELS, build, one_line
+from kronreid.errors import InputError, one_line
+from kronreid.models import MODELS
+from kronreid.models.storage import build
 from kronreid.options import Count, Positive, Share, Weight, checked
 from kronreid.papers.rows import merge, row_options
 

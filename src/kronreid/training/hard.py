@@ -9,7 +9,7 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from kronreid.data.samplers import NearestIdentities, TrainingPictures
-from kronreid.models.inference import wrap
+from kronreid.models.loading import wrap
 from kronreid.training.config import Config
 from kronreid.training.modules import ReIDTraining
 

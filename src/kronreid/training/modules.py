@@ -1,4 +1,4 @@
-"""One Lightning module per way of training: vectors for embedding models, pairs for KPM."""
+"""One Lightning module per way of training: vectors for embedding models, pairs for pair models."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from kronreid.losses import (
     triplet_loss,
     verification_loss,
 )
-from kronreid.models.kpm import KPM
+from kronreid.models.pairs import PairModel
 from kronreid.training.config import Config, OptimiserOptions
 
 
@@ -161,25 +161,25 @@ class EmbeddingTraining(ReIDTraining):
 class PairTraining(ReIDTraining):
     """KPM's training (Sec. 4.2, 4.3): binary cross-entropy on pairs formed inside the batch."""
 
-    model: KPM
+    model: PairModel
 
     def vectors(self, images: Tensor) -> dict[str, Tensor]:
         """The pooled features that make the first ranking."""
-        return {"pooled": self.model.encode(images)[0]}
+        return {"pooled": self.model.vectors(images)}
 
     def losses(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """The verification loss of this process's pairs, and the pooled features' losses if asked for."""
         options, batch = self.config.loss, self.config.batch
-        pooled, scales = self.model.encode(images)
+        pictures = self.model.encode(images)
         seed = hash((self.config.training.seed, self.trainer.global_step, self.global_rank)) % 2**63
         generator = torch.Generator().manual_seed(seed)
         first, second, same = in_batch_pairs(
-            labels, batch.negatives, generator, pooled.detach(), batch.hard_negatives
+            labels, batch.negatives, generator, pictures.pooled.detach(), batch.hard_negatives
         )
-        logits = self.model.logits(scales, first, second)  # one, or one per scale
+        logits = self.model.way.logits(pictures, first, second)  # one, or one per scale
         losses = {"verification": torch.stack([verification_loss(one, same) for one in logits]).sum()}
         if options.pooled:
-            for name, loss in self.vector_losses({"pooled": pooled}, labels).items():
+            for name, loss in self.vector_losses({"pooled": pictures.pooled}, labels).items():
                 losses[name] = options.pooled * loss
         return losses
 

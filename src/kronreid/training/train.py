@@ -22,9 +22,8 @@ from kronreid.data.samplers import (
     TrainingPictures,
 )
 from kronreid.data.transforms import TrainTransform
-from kronreid.errors import InputError
-from kronreid.models.kpm import KPM
-from kronreid.models.storage import one_line
+from kronreid.errors import InputError, one_line
+from kronreid.models.pairs import PairModel
 from kronreid.training.callbacks import CHECKPOINT, RunFolder, mean_of_weights
 from kronreid.training.config import Config, build_model, to_yaml
 from kronreid.training.data import check_evaluation, read_dataset
@@ -87,7 +86,7 @@ class TrainingData(lightning.LightningDataModule):
 def lightning_module(config: Config, identities: int, source: str = "config") -> ReIDTraining:
     """The config's network in the way of training that fits it; `source` names the config in messages."""
     model = build_model(config, source)
-    way = PairTraining if isinstance(model, KPM) else EmbeddingTraining
+    way = PairTraining if isinstance(model, PairModel) else EmbeddingTraining
     return way(model, config, identities)
 
 

@@ -1,0 +1,179 @@
+"""The ways that make one difference per channel and scale, of which BN and a linear layer make a logit.
+
+KPM warps the second picture onto the first (Eq. 8, 10). Its Tables 1 and 5 compare that with pooled maps,
+with the places as they lie, and with absolute values. Equation numbers are the paper's.
+"""
+
+from abc import abstractmethod
+from functools import partial
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from kronreid.errors import InputError
+from kronreid.models.pairs import Encoded, EncodedMaps, Named, ScaleMaps, Way, mean_confidence
+from kronreid.ops.blocks import PreparedMaps, score_block, score_lists
+from kronreid.ops.comparisons import by_lists, score_means, score_places, score_warped
+from kronreid.ops.matching import correspondence_of_all, match_pairs, match_squares
+
+
+class Differences(Way):
+    """What these ways share. A subclass says what δ is, and how each form computes it."""
+
+    #: BN sees |δ| instead of δ².
+    absolute: ClassVar[bool] = False
+
+    def __init__(self, channels: list[int], temperature: float, scale_losses: bool) -> None:
+        super().__init__(channels, temperature, scale_losses)
+        # Squared differences span orders of magnitude between backbones and scales: with a tiny epsilon it is
+        # always their variance that BN divides by.
+        self.norms = nn.ModuleList(nn.BatchNorm1d(count, eps=1e-9) for count in channels)
+        self.linears = [nn.Linear(count, 1) for count in (channels if scale_losses else [sum(channels)])]
+        classifier = nn.ModuleList(self.linears) if scale_losses else self.linears[0]
+        self.layers = {"norms": self.norms, "classifier": classifier}
+
+    @abstractmethod
+    def difference(self, scale: ScaleMaps, first: Tensor, second: Tensor) -> Tensor:
+        """δ (P, C) of pairs at one scale, for training."""
+
+    @abstractmethod
+    def share(self, x: PreparedMaps, y: PreparedMaps, head: Tensor, lists: Tensor | None) -> Tensor:
+        """Σ_c head_c · magnitude(δ)_c at one scale, (Q, G) or by `lists` (Q, K), for scoring."""
+
+    @abstractmethod
+    def difference_of_all(self, x: Tensor, weight: Tensor, y: Tensor) -> Tensor:
+        """δ (Q, G, C) of maps (Q, M, C) with weights (Q, M) and maps (G, M, C), for export."""
+
+    def magnitude(self, delta: Tensor) -> Tensor:
+        """What BN sees of a difference."""
+        return delta.abs() if self.absolute else delta.square()
+
+    def logits(self, pictures: Encoded, first: Tensor, second: Tensor) -> list[Tensor]:
+        differences = [self.difference(scale, first, second) for scale in pictures.scales]
+        with torch.autocast(differences[0].device.type, enabled=False):
+            scales = [norm(self.magnitude(delta.float())) for norm, delta in zip(self.norms, differences)]
+            inputs = scales if self.scale_losses else [torch.cat(scales, dim=1)]
+            return [linear(one).squeeze(1) for linear, one in zip(self.linears, inputs)]
+
+    def head(self) -> list[tuple[Tensor, Tensor]]:
+        """BN and linear layer of a trained model as one.
+
+        Returns:
+            a (C,) and b () of each scale: Σ_c a_c · magnitude(δ)_c + b is its share of the one logit, or with
+            `scale_losses` its own logit.
+        """
+        pieces = torch.cat([linear.weight[0] for linear in self.linears]).split(self.channels)
+        norms: list[Any] = list(self.norms)
+        biases = [*(linear.bias[0] for linear in self.linears), *[0.0] * len(norms)]
+        folded = []
+        for norm, piece, bias in zip(norms, pieces, biases):
+            scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+            folded.append((piece * scale, (piece * (norm.bias - norm.running_mean * scale)).sum() + bias))
+        return folded
+
+    def combine(self, shares: list[Tensor]) -> Tensor:
+        """The scales' shares, as `head` gives them, to the logit of a pair: of any one shape."""
+        return mean_confidence(shares) if self.scale_losses else sum(shares[1:], start=shares[0])
+
+    def score(self, queries: EncodedMaps, candidates: EncodedMaps, lists: Tensor | None = None) -> Tensor:
+        shares = []
+        for x, y, (a, b) in zip(queries.scales, candidates.scales, self.head()):
+            if not torch.isfinite(a).all():
+                raise InputError("model: its weights hold NaN or infinity; they are unusable")
+            shares.append(self.share(x, y, a, lists) + b.to(x.norms.device))
+        return self.combine(shares)
+
+    def exported(self, queries: Named, candidates: Named, sizes: list[tuple[int, int]]) -> Tensor:
+        shares = []
+        for number, (a, b) in enumerate(self.head(), start=1):
+            x, y = queries[f"maps_{number}"], candidates[f"maps_{number}"]
+            weight = queries.get(f"weight_{number}")
+            weight = torch.ones_like(x[:, :, 0]) if weight is None else weight
+            shares.append(self.magnitude(self.difference_of_all(x, weight, y)) @ a + b)
+        return self.combine(shares)
+
+
+class Means(Differences):
+    """x̄ − ȳ of average-pooled maps, squared: the baseline (Fig. 5)."""
+
+    keeps_places = False
+
+    def difference(self, scale: ScaleMaps, first: Tensor, second: Tensor) -> Tensor:
+        return subtract(scale.maps.float().mean((2, 3)), first, second)
+
+    def share(self, x: PreparedMaps, y: PreparedMaps, head: Tensor, lists: Tensor | None) -> Tensor:
+        return by_lists(partial(score_means, head_weight=head, absolute=self.absolute), x, y, lists)
+
+    def difference_of_all(self, x: Tensor, weight: Tensor, y: Tensor) -> Tensor:
+        return x.mean(1)[:, None] - y.mean(1)[None]
+
+
+class AbsoluteMeans(Means):
+    """|x̄ − ȳ| (Table 1)."""
+
+    absolute = True
+
+
+class Squares(Differences):
+    """The mean of (x_i − y_i)² over the places as they lie: squared *before* pooling (Table 1)."""
+
+    def magnitude(self, delta: Tensor) -> Tensor:
+        return delta
+
+    def difference(self, scale: ScaleMaps, first: Tensor, second: Tensor) -> Tensor:
+        return subtract(scale.maps.float(), first, second).square().mean((2, 3))
+
+    def share(self, x: PreparedMaps, y: PreparedMaps, head: Tensor, lists: Tensor | None) -> Tensor:
+        return by_lists(partial(score_places, head_weight=head), x, y, lists)
+
+    def difference_of_all(self, x: Tensor, weight: Tensor, y: Tensor) -> Tensor:
+        return (x[:, None] - y[None]).square().mean(2)
+
+
+class Warp(Differences):
+    """δ̃ of Eq. 10, squared: KPM. No form makes the warped map: (X w − Y βᵀ w) / M (docs/performance.md)."""
+
+    attends = True
+
+    def difference(self, scale: ScaleMaps, first: Tensor, second: Tensor) -> Tensor:
+        return match_pairs(scale.maps, scale.maps, first, second, scale.weight, self.temperature)
+
+    def share(self, x: PreparedMaps, y: PreparedMaps, head: Tensor, lists: Tensor | None) -> Tensor:
+        if lists is None:
+            return score_block(x, y, head, self.temperature, self.absolute)
+        return score_lists(x, y, lists, head, self.temperature, self.absolute)
+
+    def difference_of_all(self, x: Tensor, weight: Tensor, y: Tensor) -> Tensor:
+        beta = correspondence_of_all(x, y, self.temperature)
+        v = (weight[:, None] @ beta.flatten(2)).view(x.shape[0], y.shape[0], -1)
+        warped = (v.transpose(0, 1) @ y).transpose(0, 1)
+        return ((weight[:, None] @ x) - warped) / x.shape[1]
+
+
+class AbsoluteWarp(Warp):
+    """|δ̃| (Table 1)."""
+
+    absolute = True
+
+
+class WarpedSquares(Squares):
+    """The mean of w_i (x_i − Σ_j β_ij y_j)²: squared before pooling, after the warp. Not in the paper."""
+
+    attends = True
+
+    def difference(self, scale: ScaleMaps, first: Tensor, second: Tensor) -> Tensor:
+        return match_squares(scale.maps, scale.maps, first, second, scale.weight, self.temperature)
+
+    def share(self, x: PreparedMaps, y: PreparedMaps, head: Tensor, lists: Tensor | None) -> Tensor:
+        return by_lists(partial(score_warped, head_weight=head, temperature=self.temperature), x, y, lists)
+
+    def difference_of_all(self, x: Tensor, weight: Tensor, y: Tensor) -> Tensor:
+        looks = correspondence_of_all(x, y, self.temperature).permute(2, 0, 1, 3).flatten(1, 2)
+        difference = x - (looks @ y).view(y.shape[0], *x.shape)
+        return (weight[..., None] * difference.square()).mean(2).transpose(0, 1)
+
+
+def subtract(values: Tensor, first: Tensor, second: Tensor) -> Tensor:
+    """values[first] − values[second] along the first dimension; the backward pass adds rows up quickly."""
+    return values.index_select(0, first) - values.index_select(0, second)
