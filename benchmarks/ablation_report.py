@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+from matplotlib.axes import Axes
 
-from common import COLOURS, MARKERS
 from kronreid.data.files import walk
 from kronreid.errors import InputError
+from kronreid.explain.charts import panels, plain
+from kronreid.explain.style import save_png, style
 from kronreid.papers.render import number
 from kronreid.training.callbacks import HISTORY, read_history
 from kronreid.training.config import Config, read_config
@@ -307,59 +307,41 @@ def learning_curve(runs: Sequence[Trained]) -> Curve | None:
     return Curve(len(runs), np.array(common), values.mean(0), values.min(0), values.max(0))
 
 
-_DASHES = ("-", "--", "-.", ":")
-
-
 def draw(rows: dict[str, list[Trained]], file: Path) -> None:
     """mAP against pictures seen, embedding models beside pair models; bands reach over the seeds."""
     names = short_names(list(rows))
-    panels: dict[str, dict[str, Curve]] = {}
+    charts: dict[str, dict[str, Curve]] = {}
     for row, runs in rows.items():
         pair = runs[0].config.name == "kpm"
         if curve := learning_curve(runs):
             title = "Pair models, their best 75 re-scored" if pair else "Embedding models"
-            panels.setdefault(title, {})[names[row]] = curve
-    if not panels:
+            charts.setdefault(title, {})[names[row]] = curve
+    if not charts:
         raise InputError("--png: no run was evaluated while training (training.evaluate_every): no curves")
-    figure = Figure(figsize=(6.8 * len(panels), 5.2), dpi=150, layout="constrained")
-    canvas = FigureCanvasAgg(figure)
-    for axes, title in zip(figure.subplots(1, len(panels), squeeze=False)[0], sorted(panels)):
-        curves = panels[title]
-        for index, name in enumerate(sorted(curves, key=lambda name: -curves[name].mean[-1])):
-            curve, colour = curves[name], COLOURS[index % len(COLOURS)]
-            label = f"{name}  {curve.mean[-1]:.1f}" + (f"  ({curve.seeds} seeds)" if curve.seeds > 1 else "")
-            axes.plot(
-                curve.pictures,
-                curve.mean,
-                color=colour,
-                linestyle=_DASHES[index % len(_DASHES)],
-                marker=MARKERS[index % len(MARKERS)],
-                markersize=4.5,
-                linewidth=1.7,
-                label=label.replace("$", r"\$"),
-            )
-            axes.fill_between(
-                curve.pictures, curve.least, curve.greatest, color=colour, alpha=0.18, linewidth=0
-            )
-        greatest = max(curve.greatest.max() for curve in curves.values())
-        least = min(curve.least.min() for curve in curves.values())
-        axes.set_ylim(max(least, greatest - 35) - 1.5, greatest + 1.5)
-        axes.set_title(title, loc="left", fontsize=11, fontweight="bold")
-        axes.set_xlabel("pictures seen")
-        axes.set_xlim(left=0)
-        axes.xaxis.set_major_formatter("{x:,.0f}")
-        axes.set_ylabel("mAP, %")
-        axes.grid(axis="y", color="#d0d5db", linewidth=0.7)
-        axes.set_axisbelow(True)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(
-            frameon=False,
-            fontsize=9,
-            loc="lower right",
-            title="mAP at the end; bands: range over seeds",
-            title_fontsize=9,
-        )
-    canvas.print_figure(file, format="png")
+    with style():
+        figure, panes = panels(3.6 * len(charts), 2.9, len(charts))
+        for axes, title in zip(panes, sorted(charts)):
+            draw_curves(axes, charts[title])
+            axes.set_title(title)
+        save_png(figure, file)
+
+
+def draw_curves(axes: Axes, curves: dict[str, Curve]) -> None:
+    """Rows' curves in one pane, the best at the end first."""
+    for name in sorted(curves, key=lambda name: -curves[name].mean[-1]):
+        curve = curves[name]
+        label = f"{name}  {curve.mean[-1]:.1f}" + (f"  ({curve.seeds} seeds)" if curve.seeds > 1 else "")
+        (line,) = axes.plot(curve.pictures, curve.mean, label=label)
+        colour = line.get_color()
+        axes.fill_between(curve.pictures, curve.least, curve.greatest, color=colour, alpha=0.18, linewidth=0)
+    greatest = max(curve.greatest.max() for curve in curves.values())
+    least = min(curve.least.min() for curve in curves.values())
+    axes.set_ylim(max(least, greatest - 35) - 1.5, greatest + 1.5)
+    axes.set_xlim(left=0)
+    axes.set(xlabel="pictures seen", ylabel="mAP, %")
+    plain(axes)
+    title = "mAP at the end; bands: range over seeds"
+    axes.legend(loc="lower right", fontsize=5, title=title, title_fontsize=5)
 
 
 def report(

@@ -27,14 +27,13 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from torch import Tensor
 from tqdm import tqdm
 
-from common import COLOURS, MARKERS
 from kronreid.data.records import ReIDDataset
 from kronreid.evaluation import evaluate_scores
+from kronreid.explain.charts import name_rows, panels
+from kronreid.explain.style import save_png, style
 from kronreid.models.baselines import Pooled
 from kronreid.models.horeid import Hierarchy
 from kronreid.models.inference import Embedder, Matcher
@@ -53,7 +52,6 @@ from robustness import (
     make_parser,
     mean,
     run,
-    set_changes,
     wrapped,
 )
 
@@ -140,25 +138,19 @@ def draw(table: Table, file: Path) -> None:
     """A chart: a panel per model, the ways beside each other under every change of the queries."""
     first = next(iter(WAYS))
     models = [line.removesuffix(f", {first}") for line in table if line.endswith(f", {first}")]
-    figure = Figure(figsize=(2.5 + 2.8 * len(models), 3.8), dpi=150, layout="constrained")
-    canvas = FigureCanvasAgg(figure)
-    panels = figure.subplots(1, len(models), sharex=True, sharey=True, squeeze=False)[0]
-    for axes, model in zip(panels, models):
-        for way, colour, marker, offset in zip(WAYS, COLOURS, MARKERS, np.linspace(-0.24, 0.24, len(WAYS))):
-            figures = table[f"{model}, {way}"]
-            axes.plot(
-                [100 * found.mAP for found in figures.values()],
-                np.arange(len(figures)) + offset,
-                color=colour,
-                marker=marker,
-                linestyle="none",
-                label=way if axes is panels[0] else None,
-            )
-        axes.set_title(model.replace("$", r"\$"), fontsize=11)
-        axes.set_xlabel("mAP, %")
-        set_changes(axes, list(figures))
-    figure.legend(loc="outside upper center", ncols=len(WAYS), frameon=False, fontsize=10)
-    canvas.print_figure(file, format="png")
+    with style():
+        figure, panes = panels(1.3 + 1.5 * len(models), 2.4, len(models), sharex=True, sharey=True)
+        for axes, model in zip(panes, models):
+            for way, offset in zip(WAYS, np.linspace(-0.24, 0.24, len(WAYS))):
+                figures = table[f"{model}, {way}"]
+                values = [100 * found.mAP for found in figures.values()]
+                label = way if axes is panes[0] else None
+                axes.plot(values, np.arange(len(figures)) + offset, linestyle="none", label=label)
+            axes.set_title(model)
+            axes.set_xlabel("mAP, %")
+            name_rows(axes, list(figures))
+        figure.legend(loc="outside upper center", ncols=len(WAYS))
+        save_png(figure, file)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,4 +1,4 @@
-"""What measurements share: the clock, the embedder under test, the printed figures, the lines of charts."""
+"""What measurements share: the clock, the embedder under test and the printed figures."""
 
 from __future__ import annotations
 
@@ -17,10 +17,6 @@ from kronreid.models.horeid import HOReID
 from kronreid.models.inference import Embedder
 
 BATCH = 64
-
-#: Of a chart's lines; nine of one and eight of the other, so that no two of many lines look alike.
-COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#222222", "#8C564B", "#6A3D9A"]
-MARKERS = "osD^vPX*"
 
 
 def seconds(function: Callable[[], object]) -> float:

@@ -32,19 +32,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from PIL import Image, ImageOps
 from torch import Tensor
 from tqdm import tqdm
 
-from common import COLOURS, MARKERS
 from kronreid.data.images import open_rgb
 from kronreid.data.readers import read
 from kronreid.data.records import Picture, ReIDDataset
 from kronreid.errors import InputError
 from kronreid.evaluation import evaluate_dataset
+from kronreid.explain.charts import name_rows, panels
+from kronreid.explain.style import MUTED, save_png, style
 from kronreid.models.inference import Embedder, EncodedMaps, Matcher
 from kronreid.models.loading import load
 from kronreid.papers.render import number
@@ -316,44 +314,23 @@ def flat(table: Table) -> dict[str, float]:
 def draw(table: Table, file: Path) -> None:
     """A chart: mAP on the left, what was lost on the right with twice its standard error."""
     changes = list(next(iter(table.values())))
-    figure = Figure(
-        figsize=(11, 1.6 + 0.075 * len(changes) * (3 + len(table))), dpi=150, layout="constrained"
-    )
-    canvas = FigureCanvasAgg(figure)
-    left, right = figure.subplots(1, 2, sharey=True)
-    offsets = np.linspace(-0.28, 0.28, len(table)) if len(table) > 1 else [0.0]
-    for index, (line, figures) in enumerate(table.items()):
-        style: dict[str, Any] = {
-            "color": COLOURS[index % len(COLOURS)],
-            "marker": MARKERS[index % len(MARKERS)],
-            "linestyle": "none",
-            "markersize": 5,
-        }
-        places = np.arange(len(changes)) + offsets[index]
-        left.plot(
-            [100 * figures[name].mAP for name in changes], places, label=line.replace("$", r"\$"), **style
-        )
-        drops = np.array([figures[name].drop(figures[ORIGINAL]) for name in changes[1:]]).reshape(-1, 2)
-        right.errorbar(100 * drops[:, 0], places[1:], xerr=200 * drops[:, 1], elinewidth=1, **style)
-    left.set_xlabel("mAP, %")
-    right.set_xlabel("mAP lost, points (± 2 standard errors over the queries)")
-    right.axvline(0, color="#888888", linewidth=0.8)
-    for axes in (left, right):
-        set_changes(axes, changes)
-    figure.legend(loc="outside upper left", ncols=5, frameon=False, fontsize=10)
-    canvas.print_figure(file, format="png")
-
-
-def set_changes(axes: Axes, changes: Sequence[str]) -> None:
-    """Make a panel one of changes, from the top down, in bands."""
-    axes.set_yticks(range(len(changes)), changes)
-    axes.grid(axis="x", color="#d0d5db", linewidth=0.7)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.tick_params(axis="y", length=0)
-    for place in range(0, len(changes), 2):
-        axes.axhspan(place - 0.5, place + 0.5, color="#f4f6f8", zorder=0)
-    axes.set_ylim(len(changes) - 0.5, -0.5)
+    with style():
+        figure, (left, right) = panels(7.2, 1.2 + 0.05 * len(changes) * (3 + len(table)), 2, sharey=True)
+        offsets = np.linspace(-0.28, 0.28, len(table)) if len(table) > 1 else [0.0]
+        for offset, (line, figures) in zip(offsets, table.items()):
+            places = np.arange(len(changes)) + offset
+            values = [100 * figures[name].mAP for name in changes]
+            left.plot(values, places, linestyle="none", label=line)
+            drops = np.array([figures[name].drop(figures[ORIGINAL]) for name in changes[1:]]).reshape(-1, 2)
+            lost, error = 100 * drops.T
+            right.errorbar(lost, places[1:], xerr=2 * error, linestyle="none", elinewidth=0.7)
+        left.set_xlabel("mAP, %")
+        right.set_xlabel("mAP lost, points (± 2 standard errors over the queries)")
+        right.axvline(0, color=MUTED, marker="", linestyle="-", linewidth=0.5)
+        for axes in (left, right):
+            name_rows(axes, changes)
+        figure.legend(loc="outside upper left", ncols=5)
+        save_png(figure, file)
 
 
 def few(queries: Sequence[Picture], count: int | None) -> tuple[Picture, ...]:

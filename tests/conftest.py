@@ -1,8 +1,12 @@
 """What the tests of several rooms share: a few generated pedestrians, and where real pictures may lie."""
 
 import os
-from collections.abc import Callable
+import signal
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import pytest
 import torch
@@ -36,6 +40,36 @@ def pedestrians(tmp_path_factory: pytest.TempPathFactory) -> Path:
         progress=False,
     )
     return root
+
+
+Running: TypeAlias = Callable[..., AbstractContextManager[subprocess.Popen]]
+
+
+@pytest.fixture(scope="session")
+def running() -> Running:
+    """Starts a child process for a ``with`` statement, as `subprocess.Popen` does.
+
+    The child and all its own children are gone afterwards, whether the test passes or fails. It can be
+    interrupted with SIGINT, also where the tests themselves ignore that, as a shell's background jobs do.
+    """
+
+    @contextmanager
+    def start(command: Sequence[Any], **options: Any) -> Iterator[subprocess.Popen]:
+        before = signal.getsignal(signal.SIGINT)
+        try:
+            if before == signal.SIG_IGN:  # which a child would inherit
+                signal.signal(signal.SIGINT, signal.default_int_handler)
+            process = subprocess.Popen(command, start_new_session=True, **options)
+        finally:
+            signal.signal(signal.SIGINT, before)
+        with process:
+            try:
+                yield process
+            finally:
+                with suppress(ProcessLookupError):  # there is none left
+                    os.killpg(process.pid, signal.SIGKILL)
+
+    return start
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,9 @@
 
 import argparse
 import json
+import os
+import stat
+import struct
 import subprocess
 import sys
 from collections.abc import Callable
@@ -136,6 +139,45 @@ def test_evaluate_in_bfloat16(
     networks = precision == "bf16"
     assert used == {"Embedder": (networks, None), "Matcher": (networks, torch.bfloat16)}
     assert 0 <= json.loads(file.read_text())["mAP"] <= 1
+
+
+def test_what_commands_write_can_be_read_by_whom_the_umask_lets(home: Path, tmp_path: Path) -> None:
+    out, (a, b, *_) = tmp_path / "out", pictures(home)
+    (tmp_path / "frames.csv").write_text(f"path,identity,camera,x,y,w,h\n{a},1,1,0,0,30,60\n")
+    before = os.umask(0o027)
+    try:
+        out.mkdir()
+        assert run("summary", home / "horeid", "--json", out / "summary.json") == 0
+        assert run("match", a, b, "--matcher", home / "kpm", "--png", out / "why.png") == 0
+        assert run("crop", tmp_path / "frames.csv", "--out", out / "crops") == 0
+    finally:
+        os.umask(before)
+    modes = {path: (path.is_dir(), stat.S_IMODE(path.stat().st_mode)) for path in [out, *out.rglob("*")]}
+    assert len(modes) == 6
+    assert set(modes.values()) == {(True, 0o750), (False, 0o640)}
+
+
+def test_odd_metadata_stop_no_command(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A picture that lies on its side, with a resolution of −1/0 beside its orientation."""
+    tags = struct.pack("<HHLL", 0x0112, 3, 1, 6) + struct.pack("<HHLL", 0x011A, 10, 1, 38)
+    block = b"Exif\0\0II*\0\x08\0\0\0\2\0" + tags + bytes(4) + struct.pack("<ll", -1, 0)
+    upright = Image.open(pictures(home)[0])
+    odd, plain = tmp_path / "0001_c1s1_000001_00.png", tmp_path / "plain.png"
+    upright.transpose(Image.Transpose.ROTATE_90).save(odd, exif=block)
+    upright.save(plain)
+    assert run("match", odd, plain, "--matcher", home / "kpm") == 0
+    uri, hits = tmp_path / "people.db", tmp_path / "hits.json"
+    assert run("index", odd, "--model", home / "horeid", "--gallery", uri) == 0
+    assert "1 added" in capsys.readouterr().out
+    assert run("search", odd, "--gallery", uri, "--json", hits) == 0
+    assert json.loads(hits.read_text())["hits"][0]["similarity"] == pytest.approx(1)
+    assert run("search", plain, "--gallery", uri, "--json", hits) == 0
+    assert json.loads(hits.read_text())["hits"][0]["similarity"] == pytest.approx(1)
+    frames = tmp_path / "frames.csv"
+    frames.write_text(f"path,identity,camera,x,y,w,h\n{odd},1,1,0,0,{upright.width},{upright.height}\n")
+    assert run("crop", frames, "--out", tmp_path / "crops") == 0
+    (crop,) = (tmp_path / "crops").rglob("*.jpg")
+    assert Image.open(crop).size == upright.size
 
 
 def test_index_search_and_gallery(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -30,7 +30,7 @@ from kronreid.explain import (
     RankedList,
     attention_figure,
     correspondence_figure,
-    part_maps_figure,
+    part_figure,
     write_demo_report,
 )
 from kronreid.gallery import Gallery
@@ -236,6 +236,8 @@ def explain_pair(a: Picture, b: Picture, embedder: Embedder, matcher: Matcher) -
     """Correspondences, attention and part maps of one pair."""
     why = matcher.explain(a.path, b.path)
     maps = embedder.part_maps(a.path)
+    pixels = embedder.pixels(a.path).permute(1, 2, 0).numpy()
+    channels = range(0, len(maps), max(1, len(maps) // 8))[:8]
     return [
         Plate(
             correspondence_figure(why, scale=1),
@@ -243,12 +245,12 @@ def explain_pair(a: Picture, b: Picture, embedder: Embedder, matcher: Matcher) -
             "Lines lead from places of the first picture to where KPM looks in the second; faint is unsure.",
         ),
         Plate(
-            attention_figure(why), "Where KPM pays attention", "Bright places count more in the comparison."
+            attention_figure([why]),
+            "Where KPM pays attention",
+            "Bright places count more in the comparison.",
         ),
         Plate(
-            part_maps_figure(
-                embedder.pixels(a.path).permute(1, 2, 0).numpy(), maps[:: max(1, len(maps) // 8)][:8]
-            ),
+            part_figure([("", pixels[None], maps[None])], channels),
             "HOReID's parts",
             "Where its sampler takes some of the part descriptors from.",
         ),

@@ -79,7 +79,7 @@ def test_the_command_compares_every_model(
     assert len(printed) - 3 == len(alignment.SHIFTS) == 5
     assert all(0 <= figures[f"run, {way}, {shift}: mAP"] <= 1 for way in WAYS for shift in alignment.SHIFTS)
     with Image.open(tmp_path / "a.png") as png:
-        assert png.width == round(150 * (2.5 + 2.8))
+        assert png.width == round(200 * (1.3 + 1.5))
     assert len(read(pedestrians).query) > 3  # so the trial was one
 
 

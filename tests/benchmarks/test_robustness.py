@@ -273,7 +273,7 @@ def test_the_command_writes_table_figures_and_chart(
     lost = f"{-100 * figures['gap, flipped: drop']:+.1f}".replace("-", "−")
     assert f"| flipped | {100 * figures['gap, flipped: mAP']:.1f} ({lost}) |" in printed
     with Image.open(tmp_path / "r.png") as png:
-        assert png.width == 1650
+        assert png.width == 1440
 
 
 def test_bad_input_is_said(

@@ -1,12 +1,11 @@
 """CUHK03: extraction from the original file and both ways to divide it."""
 
 import json
-import os
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import h5py
@@ -64,18 +63,18 @@ def test_extraction_writes_every_picture_upright_under_the_new_protocols_name(
     assert splits.pictures[kind] == len(wanted)
 
 
-def test_extraction_goes_on_where_it_was_killed(tmp_path: Path) -> None:
+def test_extraction_goes_on_where_it_was_killed(
+    tmp_path: Path, running: Callable[..., AbstractContextManager[subprocess.Popen]]
+) -> None:
     mat = cuhk03_mat(tmp_path / "cuhk-03.mat", people=(40, 10, 1, 1, 1))
     code = "import sys; from pathlib import Path; from kronreid.data.extract import extract\n"
     code += "extract(Path(sys.argv[1]), Path(sys.argv[2]), progress=False)"
     out = tmp_path / "out"
     seen = 0
     for more in (1, 40, 90):
-        process = subprocess.Popen([sys.executable, "-c", code, str(mat), str(out)])
-        while process.poll() is None and len(list(out.glob("*/[1-9]*.png"))) < seen + more:
-            time.sleep(0.002)
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
+        with running([sys.executable, "-c", code, str(mat), str(out)]) as process:
+            while process.poll() is None and len(list(out.glob("*/[1-9]*.png"))) < seen + more:
+                time.sleep(0.002)
         assert not (out / SPLITS).exists(), "killed before the end"
         pictures = list(out.glob("*/[1-9]*.png"))
         for path in pictures:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kronreid.data.files import find_pictures, is_picture, matching, pictures_below, some, walk
+from kronreid.data.files import find_pictures, is_picture, matching, passed_over, pictures_below, some, walk
 from kronreid.errors import InputError
 
 from .miniatures import tree
@@ -36,7 +36,7 @@ def test_find_pictures(tmp_path: Path, said: Callable[[], list[str]]) -> None:
     tree(tmp_path, *names, "folder.jpg/")
     expected = ("a.jpeg", "b/1.jpg", "b/2.PNG", "c/d/e.webp")
     assert find_pictures(tmp_path) == [tmp_path / name for name in expected]
-    assert said() == []
+    assert said() == [f"{tmp_path}: 2 files are no pictures by their names: .txt (1), no ending (1)"]
 
 
 def test_find_pictures_refuses(tmp_path: Path) -> None:
@@ -152,3 +152,17 @@ def test_names_in_messages() -> None:
     assert some(paths, below=Path("/a")) == "b/c.jpg, d.jpg"
     assert some(paths, 1) == "c.jpg, …"
     assert [is_picture(name) for name in ("a.JPG", "a.jpg.txt", "a")] == [True, False, False]
+
+
+def test_files_that_are_passed_over_are_counted(tmp_path: Path, said: Callable[[], list[str]]) -> None:
+    names = ["a.jpg", ".hidden.txt", "b.TXT", "c.txt", "film.mp4", "README", "d.tar.gz"]
+    counted = "5 files are no pictures by their names: .txt (2), .gz (1), .mp4 (1), no ending (1)"
+    assert passed_over(names) == counted
+    assert passed_over(["a.txt"]) == "1 file is no picture by its name: .txt (1)"
+    assert passed_over(["a.jpg", ".hidden"]) == passed_over([]) == ""
+    many = [f"{number}.{ending}" for ending in "abcdefg" for number in range(600)]
+    assert passed_over(many).startswith("4,200 files are no pictures by their names: .a (600), ")
+    assert passed_over(many).endswith("and 2 other endings")
+    tree(tmp_path, *names)
+    assert find_pictures(tmp_path) == [tmp_path / "a.jpg"]
+    assert said() == [f"{tmp_path}: {counted}"]

@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -11,15 +12,16 @@ from .fakes import results_of_every_kind
 
 
 @pytest.fixture(scope="module")
-def together(tmp_path_factory):
+def together(tmp_path_factory, running):
     """What each of two processes found."""
     place = tmp_path_factory.mktemp("processes")
     script = Path(__file__).with_name("process.py")
     commands = [[sys.executable, script, str(r), "2", place / "store", place / f"{r}.npz"] for r in range(2)]
-    running = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for command in commands]
-    for process in running:
-        _, errors = process.communicate(timeout=280)
-        assert process.returncode == 0, errors
+    with ExitStack() as stack:
+        started = [running(command, stderr=subprocess.PIPE, text=True) for command in commands]
+        for process in [stack.enter_context(one) for one in started]:
+            _, errors = process.communicate(timeout=280)
+            assert process.returncode == 0, errors
     return [dict(np.load(place / f"{rank}.npz")) for rank in range(2)]
 
 

@@ -46,9 +46,6 @@ class ColourMatcher:
         distance = np.linalg.norm(np.array(means[0])[:, None] - np.array(means[1])[None], axis=2)
         return np.exp(-distance / 50).astype(np.float32)
 
-    def explain(self, a, b):
-        return open_rgb(a), open_rgb(b)
-
 
 def paint(path: Path, person: int, seed: int = 0, size: tuple[int, int] = (16, 32)) -> Path:
     """A picture in the colours of `person`, with noise of its own."""

@@ -67,11 +67,17 @@ class MilvusServer:
             stderr=subprocess.DEVNULL,
             start_new_session=True,  # it is two processes, which end together
         )
+        try:
+            self._wait_for(self._process)
+        except BaseException:
+            self.stop()
+            raise
+
+    def _wait_for(self, process: subprocess.Popen) -> None:
         until = time.monotonic() + 120
         while not self._healthy():
-            gone = self._process.poll() is not None or "panic" in self._complaint()
+            gone = process.poll() is not None or "panic" in self._complaint()
             if gone or time.monotonic() > until:
-                self.stop()
                 raise NoServer(f"the Milvus server does not start: {self._complaint()}")
             time.sleep(0.2)
 

@@ -56,6 +56,9 @@ def run(place: Place, folder: Path, stop_after: int = -1, delay: float = 0.0) ->
                 process.kill()
             number += 1
     except EOFError:
+        process.join(60)
+    finally:
+        process.kill()
         process.join()
     assert process.exitcode is not None
     return safe, complaint or process.exitcode

@@ -1,15 +1,12 @@
-import io
 import logging
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image
 
-from kronreid.data.images import MAX_PIXELS
 from kronreid.errors import InputError
 from kronreid.gallery.entries import Entry
-from kronreid.gallery.indexing import ENOUGH_PIXELS, crop, decode, entries_of, identified, metadata_from_name
+from kronreid.gallery.indexing import ENOUGH_PIXELS, crop, entries_of, identified, metadata_from_name
 
 from .conftest import paint
 
@@ -20,12 +17,6 @@ def tree(root: Path, *names: str) -> Path:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).touch()
     return root
-
-
-def as_bytes(image: Image.Image, kind: str, **options) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
-    return buffer.getvalue()
 
 
 @pytest.mark.parametrize(
@@ -123,44 +114,6 @@ def test_identifiers_are_of_content_and_box():
     a, b, c = identified([Entry(Path("/a")), Entry(Path("/b")), Entry(Path("/a"), box=(0, 0, 4, 4))], b"x")
     assert a.id == b.id != c.id
     assert identified([a], b"y")[0].id != a.id
-
-
-@pytest.mark.parametrize(
-    ("mode", "kind"),
-    [("CMYK", "JPEG"), ("L", "JPEG"), ("1", "PNG"), ("P", "GIF"), ("RGBA", "PNG"), ("I;16", "PNG")],
-)
-def test_every_mode_becomes_rgb(mode, kind):
-    grey = Image.fromarray(np.full((32, 16), 200, np.uint8))
-    if mode == "I;16":
-        image = Image.fromarray(np.full((32, 16), 200 * 256, np.uint16))
-    else:
-        image = grey.convert("RGB").convert(mode) if mode != "P" else grey.quantize()
-    decoded = decode(as_bytes(image, kind), Path("/x"))
-    assert decoded.mode == "RGB"
-    assert decoded.size == (16, 32)
-    if mode != "1":
-        assert np.abs(np.asarray(decoded).astype(int) - 200).max() <= 4
-
-
-def test_an_animation_is_its_first_frame():
-    frames = [Image.new("RGB", (16, 32), colour) for colour in ("red", "blue")]
-    content = as_bytes(frames[0], "GIF", save_all=True, append_images=frames[1:])
-    assert decode(content, Path("/x")).getpixel((0, 0)) == (255, 0, 0)
-
-
-@pytest.mark.parametrize("damage", ["half", "text", "noise", "huge"])
-def test_what_is_no_picture_is_named(damage, crops):
-    whole = as_bytes(
-        Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 32, 3), np.uint8)), "JPEG"
-    )
-    content = {
-        "half": whole[: len(whole) // 2],
-        "text": b"not a picture",
-        "noise": whole[:200] + bytes(range(256)) * 4,
-        "huge": b"P6 %d 8000 255\n" % (MAX_PIXELS // 8000 + 1),  # a header is enough: it is not decoded
-    }[damage]
-    with pytest.raises(InputError, match=r"bad\.jpg"):
-        decode(content, Path("/x/bad.jpg"))
 
 
 def test_boxes_are_cut_at_the_edge_and_refused_outside():

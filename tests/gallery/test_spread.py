@@ -31,9 +31,11 @@ def cluster() -> Iterator[str]:
 
     node = {"num_cpus": 1, "object_store_memory": 80_000_000, "include_dashboard": False}
     cluster = Cluster(initialize_head=True, head_node_args=node)
-    cluster.add_node(num_cpus=1, object_store_memory=80_000_000)
-    yield cluster.address
-    cluster.shutdown()
+    try:
+        cluster.add_node(num_cpus=1, object_store_memory=80_000_000)
+        yield cluster.address
+    finally:
+        cluster.shutdown()
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +91,7 @@ def test_two_workers_fill_a_gallery_once_though_one_is_killed(server, cluster, m
                 os.kill(at_work[0], signal.SIGKILL)
 
     with server.open(load(model), collection="spread") as gallery:
-        killing = threading.Thread(target=kill_one)
+        killing = threading.Thread(target=kill_one, daemon=True)
         killing.start()
         add_spread(gallery, model, many, cluster, batch_size=1, source="monday")
         killing.join()

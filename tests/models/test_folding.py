@@ -119,8 +119,8 @@ def test_horeid(images: Tensor, backbone: str, options: dict[str, Any]) -> None:
     folded = fold(model)
     with torch.no_grad():
         expected, result = model(images), folded(images)
-    # Random networks magnify rounding, which differs between processors and numbers of threads: up to 2e-5 for
-    # the ResNet. The order of a MobileNet's pixels in memory alone changes up to 4e-5.
+    # Random networks magnify rounding, which differs between processors and numbers of threads: up to 2e-5
+    # for the ResNet. The order of a MobileNet's pixels in memory alone changes up to 4e-5.
     tolerance = 1e-4 if backbone == "resnet" else 2e-4
     assert distance(result.descriptor, expected.descriptor) < tolerance
     assert list(result.branches) == list(expected.branches)

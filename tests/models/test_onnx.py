@@ -330,9 +330,24 @@ def test_options_for_what_is_no_onnx_file(tmp_path: Path) -> None:
 
 
 def test_vectors_that_are_not_finite(tmp_path: Path, paths: list[Path]) -> None:
-    embedder = load(tiny(tmp_path / "net.onnx", factor=float("nan")))
-    with pytest.raises(InputError, match=r"net.onnx: output out0 holds NaN or infinity for 7 of 7 pictures"):
-        embedder.embed(paths)
+    """A graph that passes the probe and fails on a white picture: the root of a negative number."""
+    file = tiny(tmp_path / "net.onnx", kind="uint8")
+    model = onnx.load(file)
+    constant = helper.make_node("Constant", [], ["grey"], value_float=200.0)
+    mean = helper.make_node("ReduceMean", ["x", "axes"], ["mean"], keepdims=0)
+    left = helper.make_node("Sub", ["grey", "mean"], ["left"])
+    root = helper.make_node("Sqrt", ["left"], ["root"])
+    model.graph.initializer.append(numpy_helper.from_array(np.array([2, 3]), "axes"))
+    model.graph.node[-1].input[1] = "roots"
+    roots = helper.make_node("Concat", ["root", "root"], ["roots"], axis=1)
+    model.graph.node.extend([constant, mean, left, root, roots])
+    model.graph.node.extend([model.graph.node.pop(5)])
+    onnx.save(model, file)
+    embedder = load(file)
+    black, white = np.zeros((HEIGHT, WIDTH, 3), np.uint8), np.full((HEIGHT, WIDTH, 3), 255, np.uint8)
+    assert np.isfinite(embedder.embed(black)).all()
+    with pytest.raises(InputError, match=r"net.onnx: output out0 holds NaN or infinity for 2 of 3 pictures"):
+        embedder.embed([white, black, white])
 
 
 def test_an_operator_that_is_unknown(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """A model on disk: the same model again, or one line that says what is wrong with the folder."""
 
 import json
+import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -43,6 +45,17 @@ def output(model: nn.Module, images: Tensor) -> Tensor:
         if not isinstance(model, PairModel):
             return model(images).descriptor
         return model(model.encode(images), torch.tensor([0, 1]), torch.tensor([2, 3]))
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o002, 0o027, 0o077])
+def test_who_may_read_a_model_is_for_the_umask_to_say(tmp_path: Path, mask: int) -> None:
+    before = os.umask(mask)
+    try:
+        write(tmp_path / "run", "pooled")
+    finally:
+        os.umask(before)
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "run").iterdir()}
+    assert modes == dict.fromkeys((CONFIG, WEIGHTS), 0o666 & ~mask)
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -10,9 +10,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,22 +34,11 @@ HEAD = f"POST /api/search HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {
 class Process:
     """``kronreid serve`` on a free port."""
 
-    def __init__(self, home: Home, folder: Path, *options: str, **environment: str) -> None:
-        if not (home.folder / "people.db").exists():
-            fill(home, home.folder / "people.db")
-        self.uri = folder / "people.db"
-        shutil.copytree(home.folder / "people.db", self.uri)
-        command = [sys.executable, "-m", "kronreid", "serve", "--gallery", str(self.uri), "--port", "0"]
-        self.process = subprocess.Popen(
-            [*command, "--matcher", str(home.folder / "kpm"), *options],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=os.environ | {"KRONREID_TOKEN": TOKEN},
-        )
-        assert self.process.stdout is not None
+    def __init__(self, process: subprocess.Popen, uri: Path) -> None:
+        self.process, self.uri = process, uri
+        assert process.stdout is not None
         self.said = ""
-        for line in self.process.stdout:
+        for line in process.stdout:
             self.said += line
             if line.startswith("stop with"):
                 break
@@ -66,11 +55,24 @@ class Process:
 
 
 @pytest.fixture(scope="module")
-def process(home: Home, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
-    process = Process(home, tmp_path_factory.mktemp("process"), "--allow-add", "--upload-mb", "1")
-    yield process
-    if process.process.poll() is None:
-        assert "Traceback" not in process.stop()
+def process(
+    home: Home,
+    tmp_path_factory: pytest.TempPathFactory,
+    running: Callable[..., AbstractContextManager[subprocess.Popen]],
+) -> Iterator[Process]:
+    if not (home.folder / "people.db").exists():
+        fill(home, home.folder / "people.db")
+    uri = tmp_path_factory.mktemp("process") / "people.db"
+    shutil.copytree(home.folder / "people.db", uri)
+    command = [sys.executable, "-m", "kronreid", "serve", "--gallery", str(uri), "--port", "0"]
+    options = ["--matcher", str(home.folder / "kpm"), "--allow-add", "--upload-mb", "1"]
+    environment = os.environ | {"KRONREID_TOKEN": TOKEN}
+    pipe = subprocess.PIPE
+    with running([*command, *options], stdout=pipe, stderr=pipe, text=True, env=environment) as child:
+        process = Process(child, uri)
+        yield process
+        if child.poll() is None:
+            assert "Traceback" not in process.stop()
 
 
 def search(process: Process, path: Path) -> httpx.Response:

@@ -3,11 +3,15 @@
 import csv
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import pytest
@@ -16,6 +20,7 @@ import yaml
 from safetensors.torch import load_file
 
 import kronreid
+from kronreid.cli import main
 from kronreid.data.pedestrians import write_market1501
 from kronreid.data.readers import read
 from kronreid.data.samplers import PKBatchSampler
@@ -26,6 +31,8 @@ from kronreid.training.callbacks import CHECKPOINT, HISTORY, mean_of_weights
 from kronreid.training.config import Config, make_config
 from kronreid.training.hard import HardIdentitySearch
 from kronreid.training.train import TrainingData, lightning_module, train
+
+Running: TypeAlias = Callable[..., AbstractContextManager[subprocess.Popen]]
 
 SMALL = {
     "input": {"height": 64, "width": 32},
@@ -279,6 +286,25 @@ def test_data_that_do_not_fit_leave_nothing_behind(tmp_path: Path, root: Path) -
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_damaged_picture_is_one_line_whatever_process_reads_it(
+    tmp_path: Path, root: Path, workers: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(root, tmp_path / "data")
+    damaged = sorted((tmp_path / "data" / "bounding_box_train").iterdir())
+    for path in damaged:
+        path.write_bytes(path.read_bytes()[:300])
+    (tmp_path / "small.yaml").write_text(yaml.safe_dump({**SMALL, "model": MODELS["horeid"]}))
+    paths = [str(tmp_path / name) for name in ("small.yaml", "data", "run")]
+    config, data, out = paths
+    assert main(["train", config, "--data", data, "--out", out, "--set", f"data.workers={workers}"]) == 2
+    (line,) = [line for line in capfd.readouterr().err.splitlines() if "Warning" not in line]
+    assert line.startswith("kronreid: error: ")
+    assert line.removeprefix("kronreid: error: ").partition(": the picture is damaged")[0] in map(
+        str, damaged
+    )
+
+
 def test_it_can_be_the_first_import() -> None:
     """Lightning imports torchvision by a way of its own: the guard must be there before."""
     subprocess.run([sys.executable, "-c", "import kronreid; kronreid.train"], check=True, timeout=120)
@@ -301,15 +327,15 @@ def command(root: Path, out: Path, *changes: str) -> list[str]:
     return [*start, "--data", str(root), "--out", str(out), "--set", *changes]
 
 
-def test_control_c_leaves_a_run_that_can_be_resumed(tmp_path: Path, root: Path) -> None:
+def test_control_c_leaves_a_run_that_can_be_resumed(tmp_path: Path, root: Path, running: Running) -> None:
     out = tmp_path / "run"
     changes = ("training.iterations=4000", "training.evaluate_every=0")
-    process = subprocess.Popen(command(root, out, *changes), stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 120
-    while not (out / CHECKPOINT).exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
+    with running(command(root, out, *changes), stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 120
+        while not (out / CHECKPOINT).exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "Traceback" not in said
     assert "stopped" in said
@@ -326,7 +352,7 @@ def test_control_c_leaves_a_run_that_can_be_resumed(tmp_path: Path, root: Path) 
     assert len(losses(out)) == done + 1
 
 
-def test_two_processes_train_one_model(tmp_path: Path, root: Path) -> None:
+def test_two_processes_train_one_model(tmp_path: Path, root: Path, running: Running) -> None:
     """The losses of two processes' shares differ from one process's only by BatchNorm's smaller batches.
 
     So it is with batches of identities that look alike, and with a table of features.
@@ -334,14 +360,10 @@ def test_two_processes_train_one_model(tmp_path: Path, root: Path) -> None:
     out = tmp_path / "run"
     sections = {"batch": {"hard_identities": 1}, "loss": {"oim": 0.02}}
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("PL_", "LOCAL_"))}
-    run = subprocess.run(
-        command(root, out, "training.devices=2", "batch.hard_identities=1", "loss.oim=0.02"),
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
-    assert run.returncode == 0, run.stderr
+    changes = ("training.devices=2", "batch.hard_identities=1", "loss.oim=0.02")
+    with running(command(root, out, *changes), env=environment, stderr=subprocess.PIPE, text=True) as process:
+        _, said = process.communicate(timeout=240)
+    assert process.returncode == 0, said
     rows = losses(out)
     assert len(rows) == 4
     train(small(root, sections=sections), tmp_path / "single")

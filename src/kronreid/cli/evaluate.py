@@ -65,8 +65,7 @@ def add(commands: "Commands") -> None:
 def run(options: argparse.Namespace) -> None:
     """See `kronreid.evaluation.evaluate_dataset`."""
     from kronreid.data.readers import read
-    from kronreid.evaluation import evaluate_dataset
-    from kronreid.evaluation.report import table, write_report
+    from kronreid.evaluation import evaluate_dataset, table
     from kronreid.models.inference import Matcher
 
     for option, suffix in (("json", None), ("html", ".html"), ("png", ".png")):
@@ -100,8 +99,11 @@ def run(options: argparse.Namespace) -> None:
             "k_reciprocal": options.k_reciprocal,
         }
         write(options.json, to_json(result.to_json() | took_part), "--json")
-    for file in filter(None, (options.html, options.png)):
-        write_report(result, dataset, file)
+    if options.html or options.png:
+        from kronreid.explain import write_report  # who wants no picture need not wait for matplotlib
+
+        for file in filter(None, (options.html, options.png)):
+            write_report(result, dataset.name, file)
     print(table(result))
 
 

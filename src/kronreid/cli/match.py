@@ -41,7 +41,7 @@ def run(options: argparse.Namespace) -> None:
         ]
         write(options.json, to_json({"probability": why.probability, "scales": scales}), "--json")
     if options.png:
-        from kronreid.explain import match_figure
+        from kronreid.explain import match_figure, save_png
 
-        match_figure(why).save(options.png, format="PNG")
+        save_png(match_figure(why), options.png)
     print(f"probability of the same person: {why.probability:.4f}")

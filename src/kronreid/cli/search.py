@@ -84,10 +84,9 @@ def run(options: argparse.Namespace) -> None:
     if options.json:
         write(options.json, to_json(result.as_dict()), "--json")
     if options.html:
-        from kronreid.explain import correspondence_figure
-        from kronreid.gallery import search_page
+        from kronreid.explain.pages.search import search_page
 
-        write(options.html, search_page(result, options.query, matcher, correspondence_figure), "--html")
+        write(options.html, search_page(result, options.query, matcher), "--html")
     for hit in result.hits:
         probability = "" if hit.probability is None else f"  match {hit.probability:.3f}"
         print(f"{hit.rank:4}  similarity {hit.similarity:.3f}{probability}  {hit.path}")

@@ -3,16 +3,15 @@
 import logging
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from kronreid.data.images import SUFFIXES
 from kronreid.errors import InputError
 
 log = logging.getLogger(__name__)
-
-#: File endings that a folder of pictures is searched for.
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
 
 
 def walk(root: Path) -> Iterator[tuple[Path, list[str]]]:
@@ -108,10 +107,40 @@ def is_picture(name: str) -> bool:
 
 
 def pictures_below(folder: Path) -> list[Path]:
-    """Every picture file below `folder`, sorted by path; none where there is no such folder."""
+    """Every picture file below `folder`, sorted by path; none where there is no such folder.
+
+    One line of the log says which other files lie there.
+    """
     if not folder.is_dir():
         return []
-    return sorted(place / name for place, names in walk(folder) for name in names if is_picture(name))
+    files = [(place, name) for place, names in walk(folder) for name in names]
+    if others := passed_over(name for _, name in files):
+        log.info("%s: %s", folder, others)
+    return sorted(place / name for place, name in files if is_picture(name))
+
+
+def passed_over(names: Iterable[str]) -> str:
+    """A sentence about files that were left out for their names; empty if there is none of them.
+
+    Args:
+        names: File names; those with an ending of `SUFFIXES` and hidden ones are not counted.
+
+    Returns:
+        For example ``12 files are no pictures by their names: .txt (10), .mp4 (2)``.
+    """
+    endings = Counter(
+        Path(name).suffix.lower() or "no ending"
+        for name in names
+        if not name.startswith(".") and not is_picture(name)
+    )
+    if not endings:
+        return ""
+    commonest = sorted(endings.items(), key=lambda item: (-item[1], item[0]))[:5]
+    shown = ", ".join(f"{ending} ({count:,})" for ending, count in commonest)
+    more = f" and {len(endings) - 5} other endings" if len(endings) > 5 else ""
+    many = endings.total()
+    are = "file is no picture by its name" if many == 1 else "files are no pictures by their names"
+    return f"{many:,} {are}: {shown}{more}"
 
 
 def find_pictures(folder: Path) -> list[Path]:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset, Sampler, default_collate
 
 from kronreid.data.images import open_rgb
 from kronreid.data.records import Picture, identities
@@ -210,9 +210,25 @@ class TrainingPictures(Dataset[tuple[Tensor, int]]):
             torch.default_generator.manual_seed(seed)
             return self.transform(self._image(index)), self.labels[index]
 
+    def __getitems__(self, keys: Sequence[tuple[int, int]]) -> list[tuple[Tensor, int]] | InputError:
+        """The items of a batch, as a DataLoader asks for them.
+
+        The `InputError` of a picture that cannot be read is returned, and `collate` hands it on to the main
+        process. Raised in a worker process, it would arrive there as the text of a traceback.
+        """
+        try:
+            return [self[key] for key in keys]
+        except InputError as error:
+            return error
+
     def _image(self, index: int) -> Tensor:
         if self.decoded is None:
             return to_tensor(open_rgb(self.pictures[index]))
         if index not in self.decoded:
             self.decoded[index] = to_tensor(open_rgb(self.pictures[index]))
         return self.decoded[index]
+
+
+def collate(items: list[tuple[Tensor, int]] | InputError) -> list[Tensor] | InputError:
+    """A batch of `TrainingPictures`: pictures (B, 3, H, W) and labels (B,); or what is wrong with one."""
+    return items if isinstance(items, InputError) else default_collate(items)

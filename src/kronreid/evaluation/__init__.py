@@ -1,9 +1,9 @@
-"""Evaluation: exact metrics by counting, every protocol as data, re-ranking, reports."""
+"""Evaluation: exact metrics by counting, every protocol as data, re-ranking."""
 
 from kronreid.evaluation.datasets import dataset_task, evaluate_dataset
 from kronreid.evaluation.evaluate import RankedList, Result, evaluate, evaluate_scores
 from kronreid.evaluation.protocols import PROTOCOLS, Protocol, Task, prepare
-from kronreid.evaluation.report import table, write_report
+from kronreid.evaluation.report import table
 from kronreid.evaluation.rerank import average_query_expansion
 from kronreid.evaluation.verification import Verification, verify_pairs
 
@@ -22,5 +22,4 @@ __all__ = [
     "prepare",
     "table",
     "verify_pairs",
-    "write_report",
 ]

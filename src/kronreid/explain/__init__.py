@@ -1,15 +1,12 @@
-"""Pictures of what the models do: why two pictures match, ranked lists, the demonstration's page."""
+"""Figures and pages: why two pictures match, the papers' figures, the reports of demo and evaluation."""
 
-from kronreid.explain.chart import Chart
-from kronreid.explain.lists import part_maps_figure, ranked_list_figure
-from kronreid.explain.matches import (
-    attention_figure,
-    correspondence_figure,
-    match_figure,
-    match_heat_figure,
-    warped_figure,
-)
-from kronreid.explain.report import Command, DemoReport, Plate, RankedList, write_demo_report
+from kronreid.explain.charts import Chart
+from kronreid.explain.figures import attention_figure, part_figure
+from kronreid.explain.matches import correspondence_figure, match_figure
+from kronreid.explain.pages import RankedList
+from kronreid.explain.pages.demo import Command, DemoReport, Plate, write_demo_report
+from kronreid.explain.pages.evaluation import write_report
+from kronreid.explain.style import save_png
 
 __all__ = [
     "Chart",
@@ -20,9 +17,8 @@ __all__ = [
     "attention_figure",
     "correspondence_figure",
     "match_figure",
-    "match_heat_figure",
-    "part_maps_figure",
-    "ranked_list_figure",
-    "warped_figure",
+    "part_figure",
+    "save_png",
     "write_demo_report",
+    "write_report",
 ]

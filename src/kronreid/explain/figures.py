@@ -14,21 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from kronreid.explain.canvas import INK, MUTED, at_height, heat_overlay
-from kronreid.explain.figures_sheet import (
-    GAP,
-    MARGIN,
-    TEXT,
-    WIDTH,
-    Tile,
-    TileGroup,
-    axes_at,
-    draw_tile,
-    new_figure,
-    save_figure,
-    tile_figure,
-    write,
-)
+from kronreid.explain.heat import heat
 from kronreid.explain.parts import (
     Insight,
     Point,
@@ -40,26 +26,26 @@ from kronreid.explain.parts import (
     principal_components,
     share_of_strongest,
 )
+from kronreid.explain.sheet import (
+    GAP,
+    MARGIN,
+    Block,
+    Tile,
+    TileGroup,
+    axes_at,
+    below,
+    draw_tile,
+    sheet,
+    tile_block,
+    write,
+)
+from kronreid.explain.style import INK, MUTED, TEXT, WIDTH
 
 if TYPE_CHECKING:
-    from kronreid.models.inference import Explanation
-
-__all__ = [
-    "attention_maps_figure",
-    "colour_figure",
-    "matching_figure",
-    "part_figure",
-    "save_figure",
-    "similarity_figure",
-]
+    from kronreid.models.inference import Explanation, ScaleExplanation
 
 #: Feature maps (N, D, h, w) of the same N pictures, by the name of their order.
 Orders = Sequence[tuple[str, np.ndarray]]
-
-_PIXELS = 288  # height of a map laid over a picture
-# Okabe and Ito's colours that show on white, with dashes, so that the curves differ in grey, too.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9")
-_DASHES = ("-", "--", (0, (1, 1)), "-.", (0, (5, 1, 1, 1)))
 
 
 def similarity_figure(orders: Orders, pictures: np.ndarray) -> Figure:
@@ -69,34 +55,38 @@ def similarity_figure(orders: Orders, pictures: np.ndarray) -> Figure:
         orders: Ĝ of each order; pictures 2i and 2i+1 are a pair.
         pictures: uint8 (N, H, W, 3).
     """
+    return sheet(below([_similarities(orders, pictures, i) for i in range(0, len(pictures) - 1, 2)], 0), 0)
+
+
+def _similarities(orders: Orders, pictures: np.ndarray, first: int) -> Block:
+    """One pair: pictures `first` and `first` + 1, a matrix for each order, and the distributions."""
     spacing, chart = 0.34, 1.3
     wide = min(0.48, pictures.shape[2] / pictures.shape[1])
     tall = wide * pictures.shape[1] / pictures.shape[2]
     left = MARGIN + 2 * wide + GAP + 0.36
     matrix = min(1.1, (WIDTH - left - 0.24 - chart - 0.1) / len(orders) - spacing)
-    line = max(matrix, tall) + 0.58
-    pairs = len(pictures) // 2
-    figure = new_figure(left + len(orders) * (matrix + spacing) + 0.24 + chart + 0.1, pairs * line)
-    for pair in range(pairs):
-        top = figure.get_figheight() - 0.22 - pair * line
+    similarities = [place_similarities(maps[first], maps[first + 1]) for _, maps in orders]
+
+    def draw(axes: Axes, x: float, y: float) -> None:
+        top = y + 0.22
         for number, name in enumerate("ab"):
-            x = MARGIN + number * (wide + GAP)
-            draw_tile(figure, Tile(pictures[2 * pair + number]), x, top - tall, wide, tall)
-            write(figure, x + wide / 2, top + 0.09, name, TEXT, INK)
-        similarities = [place_similarities(maps[2 * pair], maps[2 * pair + 1]) for _, maps in orders]
-        x = left
+            at = x + MARGIN + number * (wide + GAP)
+            draw_tile(axes, Tile(pictures[first + number]), at, top, wide, tall)
+            write(axes, at + wide / 2, top - 0.09, name, TEXT, INK)
+        at = x + left
         for number, ((name, maps), values) in enumerate(zip(orders, similarities)):
-            axes = axes_at(figure, x, top - matrix, matrix, matrix)
-            _draw_matrix(axes, values, maps.shape[2], named=number == 0)
-            write(figure, x + matrix / 2, top + 0.09, name, TEXT, INK, bold=True)
+            _draw_matrix(axes_at(axes, at, top, matrix, matrix), values, maps.shape[2], named=number == 0)
+            write(axes, at + matrix / 2, top - 0.09, name, TEXT, INK, bold=True)
             text = f"max {values.max():.1f}   min {values.min():.1f}   mean {values.mean():.2f}".replace(
                 "-", "−"
             )
-            write(figure, x + matrix / 2, top - matrix - 0.29, text, 5.5, MUTED)
-            x += matrix + spacing
-        axes = axes_at(figure, x + 0.24, top - matrix, chart, matrix)
-        _draw_distributions(axes, [name for name, _ in orders], similarities)
-    return figure
+            write(axes, at + matrix / 2, top + matrix + 0.29, text, 5.5, MUTED)
+            at += matrix + spacing
+        names = [name for name, _ in orders]
+        _draw_distributions(axes_at(axes, at + 0.24, top, chart, matrix), names, similarities)
+
+    width = left + len(orders) * (matrix + spacing) + 0.24 + chart + 0.1
+    return Block(width, max(matrix, tall) + 0.58, draw)
 
 
 def colour_figure(insight: Insight) -> Figure:
@@ -114,57 +104,62 @@ def colour_figure(insight: Insight) -> Figure:
         for number, picture in enumerate(insight.pictures)
     ]
     rows = [tiles[i] + tiles[i + 1] for i in range(0, len(tiles) - 1, 2)]
-    levels = TileGroup("levels", [f"$G_{number}$" for number in numbers])
+    # Unicode's digits below the line are ten signs in a row.
+    levels = TileGroup("levels", [f"G{chr(ord('₀') + number)}" for number in numbers])
     products = TileGroup("products Ĝ", [f"n = {number}" for number in numbers])
     groups = [TileGroup("", ["a"]), levels, products, TileGroup(""), TileGroup("", ["b"]), levels, products]
-    return tile_figure(rows, groups)
+    return sheet(tile_block(rows, groups))
 
 
-def part_figure(
-    named: Sequence[tuple[str, Insight]], pictures: Sequence[int], channels: Sequence[int]
-) -> Figure:
+def part_figure(sampled: Sequence[tuple[str, np.ndarray, np.ndarray]], channels: Sequence[int]) -> Figure:
     """HOReID's Figure 6: the sampler's maps laid over the pictures, a block of rows for each run.
 
     Args:
-        named: A run's name and what its model holds for the same pictures; all with part maps.
-        pictures: Numbers of the pictures to show, from 0.
+        sampled: A run's name, pictures uint8 (N, H, W, 3) and where its parts are sampled (N, P, h, w).
         channels: Numbers of the maps to show, from 0.
     """
-    rows: list[list[Tile]] = []
-    bands = []
-    for name, insight in named:
-        assert insight.part_maps is not None
-        for number in pictures:
-            picture, maps = insight.pictures[number], insight.part_maps[number]
-            shown = [_overlay(picture, maps[channel]) for channel in channels]
-            rows.append([Tile(picture), _overlay(picture, maps.sum(axis=0)), *shown])
-        bands.append((name, len(pictures)))
+    rows = [
+        [Tile(picture), *(_overlay(picture, each) for each in (part_maps.sum(axis=0), *part_maps[channels]))]
+        for _, pictures, maps in sampled
+        for picture, part_maps in zip(pictures, maps)
+    ]
     groups = [
         TileGroup("", ["picture"]),
         TileGroup("", ["sum of all"]),
         TileGroup("confidence maps, by channel", [str(channel) for channel in channels]),
     ]
+    bands = [(name, len(pictures)) for name, pictures, _ in sampled if len(sampled) > 1]
     bar = ("each map on a scale of its own", "not sampled", "most")
-    return tile_figure(rows, groups, bands if len(bands) > 1 else (), bar)
+    return sheet(tile_block(rows, groups, bands, bar))
 
 
-def attention_maps_figure(explanations: Sequence[Explanation]) -> Figure:
+def attention_figure(explanations: Sequence[Explanation]) -> Figure:
     """KPM's Figure 6, left: the attention of each scale over both pictures of each pair.
 
-    Below each map: how many places it covers (`places_covered`).
+    Colours start at 0 and end at the map's highest value, at twice an even share or above, so that even
+    attention looks even. Below each map: its highest value as a multiple of an even share, and how many
+    places it covers (`places_covered`).
     """
+    return sheet(attention_block(explanations))
+
+
+def attention_block(explanations: Sequence[Explanation]) -> Block:
+    """What `attention_figure` shows."""
     rows: list[list[Tile]] = []
     for explanation in explanations:
         rows.append([])
         for picture, side in ((explanation.image_a, "attention_a"), (explanation.image_b, "attention_b")):
             rows[-1].append(Tile(picture))
             for scale in explanation.scales:
-                attention = getattr(scale, side)
-                text = f"{float(places_covered(attention)):.1f} of {attention.size} places"
-                rows[-1].append(_overlay(picture, attention, text))
-    columns = ["picture", *_scale_names(explanations[0])]
-    groups = [TileGroup("a", columns), TileGroup("b", columns)]
-    return tile_figure(rows, groups, bar=("attention, each map on a scale of its own", "0", "most"))
+                shares = getattr(scale, side) * (scale.height * scale.width)
+                text = (
+                    f"up to {shares.max():.1f} × even\n"
+                    f"{float(places_covered(shares / shares.size)):.1f} of {shares.size} places"
+                )
+                rows[-1].append(Tile(heat(picture, shares, max(2.0, float(shares.max()))), text))
+    columns = ["picture", *_scale_names(explanations[0].scales)]
+    bar = ("attention, each map on a scale of its own", "0", "most")
+    return tile_block(rows, [TileGroup("a", columns), TileGroup("b", columns)], bar=bar)
 
 
 def matching_figure(explanations: Sequence[Explanation], points: Sequence[Point]) -> Figure:
@@ -176,9 +171,17 @@ def matching_figure(explanations: Sequence[Explanation], points: Sequence[Point]
         explanations: The pairs.
         points: (x, y) of each chosen place, as fractions of the picture's width and height.
     """
+    return sheet(matching_block(explanations, points))
+
+
+def matching_block(
+    explanations: Sequence[Explanation], points: Sequence[Point], scales: slice = slice(None)
+) -> Block:
+    """What `matching_figure` shows, of some of the scales."""
     rows: list[list[Tile]] = []
     for explanation in explanations:
-        coarse = explanation.scales[0]
+        shown = explanation.scales[scales]
+        coarse = shown[0]
         boxes = []
         for point in points:
             row, column = place_at(coarse, point)
@@ -186,27 +189,28 @@ def matching_figure(explanations: Sequence[Explanation], points: Sequence[Point]
             boxes.append((*box, box[0] + 1 / coarse.width, box[1] + 1 / coarse.height))
         rows.append([Tile(explanation.image_a, boxes=boxes), Tile(explanation.image_b)])
         for point in points:
-            for scale in explanation.scales:
+            for scale in shown:
                 confidence = matching_map(scale, point)
                 text = f"highest {100 * confidence.max():.0f} %"
                 rows[-1].append(_overlay(explanation.image_b, confidence, text))
-    several = len(points) > 1
-    groups = [TileGroup("", ["a", "b"])]
-    for number in range(1, len(points) + 1):
-        heading = f"where {number} looks in b" if several else "where it looks in b"
-        groups.append(TileGroup(heading, _scale_names(explanations[0])))
-    return tile_figure(
-        rows, groups, bar=("matching confidence, each map on a scale of its own", "0", "highest")
-    )
+    names = _scale_names(explanations[0].scales)[scales]
+    numbers = [str(number) for number in range(1, len(points) + 1)]
+    if len(points) == 1:
+        found = [TileGroup("where it looks in b", names)]
+    elif len(names) == 1:
+        found = [TileGroup("where each looks in b", numbers)]
+    else:
+        found = [TileGroup(f"where {number} looks in b", names) for number in numbers]
+    bar = ("matching confidence, each map on a scale of its own", "0", "highest")
+    return tile_block(rows, [TileGroup("", ["a", "b"]), *found], bar=bar)
 
 
-def _scale_names(explanation: Explanation) -> list[str]:
-    return [f"scale-{number}" for number in range(1, len(explanation.scales) + 1)]
+def _scale_names(scales: Sequence[ScaleExplanation]) -> list[str]:
+    return [f"scale-{number}" for number in range(1, len(scales) + 1)]
 
 
 def _overlay(picture: np.ndarray, values: np.ndarray, text: str = "") -> Tile:
-    """A map over a picture as in HOReID's Figure 6: cubic upsampling, alpha blending."""
-    return Tile(np.asarray(heat_overlay(at_height(picture, _PIXELS), values, float(values.max()))), text)
+    return Tile(heat(picture, values, float(values.max())), text)
 
 
 def _blocks(colours: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
@@ -217,7 +221,7 @@ def _blocks(colours: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
 def _draw_matrix(axes: Axes, values: np.ndarray, rows: int, named: bool) -> None:
     """All pairs of places with a colour scale of their own; the ticks count the rows of the feature maps."""
-    image = axes.imshow(values, cmap="viridis", aspect="auto", interpolation="nearest")
+    image = axes.imshow(values, aspect="auto", interpolation="nearest")
     step = max(1, rows // 4)
     shown = range(0, rows, step)
     ticks = [(row + 0.5) * len(values) / rows - 0.5 for row in shown]
@@ -228,42 +232,31 @@ def _draw_matrix(axes: Axes, values: np.ndarray, rows: int, named: bool) -> None
     if named:
         axes.set_ylabel("row of a", fontsize=5.5, labelpad=1)
     bar = axes.figure.colorbar(image, cax=axes.inset_axes((1.03, 0, 0.05, 1)))
-    bar.outline.set_linewidth(0.4)
     for each in (axes, bar.ax):
-        each.tick_params(labelsize=5, length=1.5, width=0.5, pad=1)
-    axes.spines[:].set_linewidth(0.5)
+        each.tick_params(labelsize=5, length=1.5, pad=1)
+    axes.spines[:].set_visible(True)
 
 
 def _draw_distributions(axes: Axes, names: Sequence[str], similarities: Sequence[np.ndarray]) -> None:
     """How many pairs are how similar, on a logarithmic scale; triangles mark the most similar pair."""
     low, high = min(v.min() for v in similarities), max(v.max() for v in similarities)
     edges = np.linspace(low, high, 41)
-    for index, (name, values) in enumerate(zip(names, similarities)):
-        colour = _COLOURS[index % len(_COLOURS)]
+    for name, values in zip(names, similarities):
         share = np.histogram(values, edges)[0] / values.size
         label = f"{name} ({100 * share_of_strongest(values):.0f} %)"
-        dashes = _DASHES[index % len(_DASHES)]
-        axes.stairs(share, edges, color=colour, linestyle=dashes, linewidth=1.1, label=label)
-        axes.plot(values.max(), 0.5 / values.size, "v", color=colour, markersize=3.5, clip_on=False)
+        (line,) = axes.plot(edges, [*share, share[-1]], drawstyle="steps-post", marker="", label=label)
+        axes.plot(values.max(), 0.5 / values.size, "v", color=line.get_color(), clip_on=False)
     axes.set_yscale("log")
     lowest = 0.5 / similarities[0].size
     axes.set_ylim(lowest, 50)  # room for the legend above 1
-    axes.set_yticks([10.0**power for power in range(-int(np.log10(similarities[0].size)), 1)])
+    powers = [10.0**power for power in range(-int(np.log10(similarities[0].size)), 1)]
+    axes.set_yticks(powers, [f"{power:g}" for power in powers])
+    axes.set_xlim(low, high)
     axes.set_xlabel("similarity of a pair of places", fontsize=5.5, labelpad=1)
     axes.set_ylabel("share of pairs", fontsize=5.5, labelpad=1, y=0.35)
     axes.minorticks_off()
-    axes.tick_params(labelsize=5, length=2, width=0.5, pad=1)
-    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(labelsize=5, pad=1)
     axes.spines["left"].set_bounds(lowest, 1)
-    axes.spines[["left", "bottom"]].set_linewidth(0.5)
-    axes.legend(
-        frameon=False,
-        fontsize=5.5,
-        title="order (share of the strongest 1 %)",
-        title_fontsize=5.5,
-        loc="upper right",
-        bbox_to_anchor=(1.04, 1.04),
-        handlelength=2,
-        borderaxespad=0,
-        labelspacing=0.2,
-    )
+    title = "order (share of the strongest 1 %)"
+    place = {"loc": "upper right", "bbox_to_anchor": (1.04, 1.04), "labelspacing": 0.2, "handlelength": 2}
+    axes.legend(fontsize=5.5, title=title, title_fontsize=5.5, **place)

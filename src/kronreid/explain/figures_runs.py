@@ -16,8 +16,9 @@ from kronreid.data.images import ImageLike
 from kronreid.data.records import Picture, ReIDDataset, identities
 from kronreid.errors import InputError
 from kronreid.explain import figures, parts
-from kronreid.explain.figures import Orders, save_figure
+from kronreid.explain.figures import Orders
 from kronreid.explain.parts import Insight, Point
+from kronreid.explain.style import save_figure
 from kronreid.models.horeid import HOReID
 from kronreid.models.inference import Explanation, Matcher
 from kronreid.models.loading import load
@@ -164,8 +165,13 @@ def _part_figure(out: Path, sampled: dict[str, Insight], regularised: dict[str, 
     alone = len(named) == 1
     stem = f"{next(iter(sampled))}-parts" if alone else "parts"
     # Several runs fill a page with one picture of each pair.
-    shown = range(0, len(named[0][1].pictures), 1 if alone else 2)
-    save_figure(figures.part_figure(named, shown, channels), out / stem)
+    shown = slice(None, None, 1 if alone else 2)
+    maps = [
+        (name, each.pictures[shown], each.part_maps[shown])
+        for name, each in named
+        if each.part_maps is not None
+    ]
+    save_figure(figures.part_figure(maps, channels), out / stem)
     numbers = {name: part_numbers(insight) for name, insight in named}
     findings = [
         f"{name}: {each['parts']:.0f} parts cover {each['covered']:.1f} of {each['places']:.0f} places each, "
@@ -196,7 +202,7 @@ def _matcher_figures(
     drawn = []
     scales = range(len(explanations[0].scales))
     if any(np.ptp(scale.attention_a) > 0 for scale in explanations[0].scales):
-        save_figure(figures.attention_maps_figure(explanations), out / f"{name}-attention")
+        save_figure(figures.attention_figure(explanations), out / f"{name}-attention")
         covered = {}
         for number in scales:
             maps = [

@@ -7,7 +7,6 @@ from kronreid.gallery.filters import Selection
 from kronreid.gallery.gallery import Gallery, GalleryInfo, VerifyReport
 from kronreid.gallery.indexing import AddReport, Unreadable
 from kronreid.gallery.lists import read_list
-from kronreid.gallery.page import search_page
 from kronreid.gallery.search import Group, Hit, SearchResult
 
 if TYPE_CHECKING:
@@ -26,7 +25,6 @@ __all__ = [
     "Unreadable",
     "VerifyReport",
     "read_list",
-    "search_page",
 ]
 
 

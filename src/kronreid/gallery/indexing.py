@@ -1,11 +1,9 @@
 """Filling a gallery: from files to entries and vectors; the next batch is decoded while one is embedded."""
 
 import hashlib
-import io
 import logging
 import os
 import time
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -15,12 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from tqdm import tqdm
 
 from kronreid.data.files import find_pictures, matching, some
 from kronreid.data.images import crop as cut
-from kronreid.data.images import open_rgb
+from kronreid.data.images import open_rgb, read_rgb
 from kronreid.data.names import MARKET1501, describe, label, parse
 from kronreid.data.readers.market1501 import QUERY, TRAIN
 from kronreid.data.values import NOBODY, picture_path
@@ -318,12 +316,11 @@ def identified(group: Sequence[Entry], content: bytes) -> list[Entry]:
 def _read(path: Path) -> bytes | str:
     """The content of a file, or one line that says why there is none."""
     try:
-        content = path.read_bytes()
+        return path.read_bytes()
     except FileNotFoundError:
         return f"{path}: no such file"
     except OSError as error:
         return f"{path}: cannot be read ({error.strerror or error})"
-    return content if content else f"{path}: the file is empty"
 
 
 def _decode(job: tuple[bytes, list[Entry]]) -> list[Image.Image | str]:
@@ -331,7 +328,7 @@ def _decode(job: tuple[bytes, list[Entry]]) -> list[Image.Image | str]:
     content, group = job
     path = group[0].path
     try:
-        frame = decode(content, path)
+        frame = read_rgb(content, path)
     except InputError as error:
         return [str(error)] * len(group)
     crops: list[Image.Image | str] = []
@@ -341,26 +338,6 @@ def _decode(job: tuple[bytes, list[Entry]]) -> list[Image.Image | str]:
         except InputError as error:
             crops.append(str(error))
     return crops
-
-
-def decode(content: bytes, path: Path) -> Image.Image:
-    """A file's content as upright RGB.
-
-    Raises:
-        InputError: It is no picture, is damaged or too large.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of damaged tags and large sizes
-            image = Image.open(io.BytesIO(content))
-            image.filename = str(path)  # for the messages
-            return open_rgb(image)
-    except InputError:
-        raise
-    except UnidentifiedImageError:
-        raise InputError(f"{path}: not a picture that can be read (another kind of file)") from None
-    except Exception as error:  # decoders raise anything on damaged data; one file must not end it all
-        raise InputError(f"{path}: the picture is damaged ({' '.join(str(error).split())})") from error
 
 
 def crop(frame: Image.Image, entry: Entry) -> Image.Image:
@@ -381,10 +358,7 @@ def picture_of(entry: Entry) -> Image.Image:
     Raises:
         InputError: The file is gone or damaged.
     """
-    content = _read(entry.path)
-    if isinstance(content, str):
-        raise InputError(content)
-    return crop(decode(content, entry.path), entry)
+    return crop(open_rgb(entry.path), entry)
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:

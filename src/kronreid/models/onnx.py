@@ -23,6 +23,7 @@ from kronreid.data.transforms import InputOptions, normalise
 from kronreid.errors import InputError, one_line
 from kronreid.models.embedding import Embedding
 from kronreid.models.inference import Embedder
+from kronreid.models.onnx_probe import Behaviour, Probe, first_line, padded, probe_pictures, shape_text
 from kronreid.options import checked
 
 _log = logging.getLogger(__name__)
@@ -82,18 +83,17 @@ class OnnxNetwork(nn.Module):
         path: The file, for messages.
         session: An ``onnxruntime.InferenceSession``.
         batch: Pictures per run where the graph fixes it, None where it does not.
-        output: Which output is the vector.
-        dimension: Its length.
+        behaviour: Which output is the vector, and how the graph is run.
         reverse: Give it BGR.
     """
 
     def __init__(
-        self, path: Path, session: Any, batch: int | None, output: str, dimension: int, reverse: bool
+        self, path: Path, session: Any, batch: int | None, behaviour: Behaviour, reverse: bool
     ) -> None:
         super().__init__()
         self.path, self.session = path, session
-        self.batch, self.output, self.dimension = batch, output, dimension
-        self.reverse = reverse
+        self.batch, self.alone, self.reverse = batch, behaviour.alone, reverse
+        self.output, self.dimension = behaviour.output, behaviour.dimension
         self.input = session.get_inputs()[0].name
         self.dtype = _TYPES[session.get_inputs()[0].type]
 
@@ -106,7 +106,7 @@ class OnnxNetwork(nn.Module):
         if self.reverse:
             images = images.flip(1)
         pixels = np.ascontiguousarray(images.numpy(), dtype=self.dtype)
-        size = self.batch or max(len(pixels), 1)
+        size = 1 if self.alone else self.batch or max(len(pixels), 1)
         parts = [self._run(pixels[start : start + size]) for start in range(0, len(pixels), size)]
         vectors = np.concatenate(parts) if parts else np.empty((0, self.dimension), np.float32)
         bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
@@ -119,12 +119,9 @@ class OnnxNetwork(nn.Module):
 
     def _run(self, pixels: np.ndarray) -> np.ndarray:
         """One run; a graph with a larger fixed batch gets empty pictures beside."""
-        wanted = len(pixels)
-        if self.batch is not None and wanted < self.batch:
-            empty = np.zeros((self.batch - wanted, *pixels.shape[1:]), pixels.dtype)
-            pixels = np.concatenate([pixels, empty])
-        vectors = self.session.run([self.output], {self.input: pixels})[0]
-        return vectors.reshape(len(pixels), -1)[:wanted].astype(np.float32)
+        filled = padded(pixels, self.batch)
+        vectors = self.session.run([self.output], {self.input: filled})[0]
+        return vectors.reshape(len(filled), self.dimension)[: len(pixels)].astype(np.float32)
 
 
 class OnnxEmbedder(Embedder):
@@ -182,7 +179,7 @@ def load_onnx(path: Path, options: OnnxOptions | None = None, device: str | None
         input_options = InputOptions(*size, *_normalisation(path, options, raw))
     except InputError as error:
         raise InputError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from None
-    network = _network(session, path, sidecar, size, options)
+    network = _network(onnx, proto, session, path, sidecar, input_options, options)
     if not raw and options.mean is None and options.scale == 1:
         _log.info(
             "%s: no mean and std are given: ImageNet's are taken, and %s; %s can say otherwise",
@@ -244,7 +241,7 @@ def external_files(onnx: Any, proto: Any, path: Path) -> list[Path]:
         InputError: One is missing, or lies outside the model's folder: such a file is not opened.
     """
     folder, files = path.resolve().parent, set()
-    for tensor in _tensors(onnx, proto):
+    for tensor in _parts(proto, onnx.TensorProto):
         if tensor.data_location != onnx.TensorProto.EXTERNAL:
             continue
         location = next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
@@ -259,15 +256,14 @@ def external_files(onnx: Any, proto: Any, path: Path) -> list[Path]:
     return sorted(files)
 
 
-def _tensors(onnx: Any, message: Any) -> Iterator[Any]:
-    """Every tensor anywhere in a model: of subgraphs, attributes and functions as well."""
-    if isinstance(message, onnx.TensorProto):
+def _parts(message: Any, kind: type) -> Iterator[Any]:
+    """Every message of one kind anywhere in a model: in subgraphs, attributes and functions as well."""
+    if isinstance(message, kind):
         yield message
-        return
     for field, value in message.ListFields():
         if field.message_type is not None:
             for inner in [value] if hasattr(value, "ListFields") else value:
-                yield from _tensors(onnx, inner)
+                yield from _parts(inner, kind)
 
 
 def _modules(path: Path) -> tuple[Any, Any]:
@@ -311,11 +307,7 @@ def _session(runtime: Any, path: Path, device: str | None) -> Any:
     try:
         return runtime.InferenceSession(str(path), options, providers=providers)
     except Exception as error:  # onnxruntime's exceptions have no common ancestor
-        raise InputError(f"{path}: onnxruntime cannot run it ({_first_line(error)})") from None
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0][:300]
+        raise InputError(f"{path}: onnxruntime cannot run it ({first_line(error)})") from None
 
 
 def _size(session: Any, path: Path, sidecar: Path, options: OnnxOptions) -> tuple[int, int]:
@@ -323,7 +315,7 @@ def _size(session: Any, path: Path, sidecar: Path, options: OnnxOptions) -> tupl
     inputs = session.get_inputs()
     shape = inputs[0].shape if len(inputs) == 1 and inputs[0].type in _TYPES else []
     if len(shape) != 4 or (isinstance(shape[1], int) and shape[1] != 3):
-        told = ", ".join(f"{one.name} {one.type} {_shape(one.shape)}" for one in inputs) or "nothing"
+        told = ", ".join(f"{one.name} {one.type} {shape_text(one.shape)}" for one in inputs) or "nothing"
         raise InputError(f"{path}: takes {told}; one picture input (N, 3, height, width) is expected")
     size = []
     for name, known, given in (("height", shape[2], options.height), ("width", shape[3], options.width)):
@@ -353,52 +345,16 @@ def _normalisation(path: Path, options: OnnxOptions, raw: bool) -> tuple[Triple,
     return cast(tuple[Triple, Triple], tuple(in_rgb))
 
 
-def _shape(shape: Sequence[int | str | None]) -> str:
-    return "(" + ", ".join("?" if size is None else str(size) for size in shape) + ")"
-
-
 def _network(
-    session: Any, path: Path, sidecar: Path, size: tuple[int, int], options: OnnxOptions
+    onnx: Any, proto: Any, session: Any, path: Path, sidecar: Path, size: InputOptions, options: OnnxOptions
 ) -> OnnxNetwork:
-    """Run noise through the graph: what comes out tells which output is the vector, and how long it is."""
+    """The graph as it has to be run, which the probe pictures show."""
     one = session.get_inputs()[0]
-    fixed = one.shape[0] if isinstance(one.shape[0], int) else None
-    names = [output.name for output in session.get_outputs()]
-    outputs: list[Any] = []
-    failure = ""
-    # Two pictures where it may be any number: in some graphs that promise it, a batch of one is built in.
-    for batch in (fixed,) if fixed else (2, 1):
-        noise = np.random.default_rng(0).integers(0, 256, (batch, 3, *size))
-        try:
-            outputs = session.run(names, {one.name: noise.astype(_TYPES[one.type])})
-        except Exception as error:  # onnxruntime's exceptions have no common ancestor
-            failure = failure or _first_line(error)
-            continue
-        break
-    else:
-        raise InputError(f"{path}: onnxruntime cannot run it ({failure})")
-    if failure:
-        _log.info("%s: takes one picture at a time, though it promises any number", path.name)
-        fixed = 1
-    shapes: dict[str, tuple[int, ...]] = {
-        name: getattr(value, "shape", ()) for name, value in zip(names, outputs)
-    }
-    vectors = {
-        name: shape[1]
-        for name, shape in shapes.items()
-        if len(shape) >= 2 and shape[0] == batch and math.prod(shape[1:]) == shape[1] > 0
-    }
-    told = ", ".join(f"{name} {_shape(shape)}" for name, shape in shapes.items())
-    if options.output is not None and options.output not in names:
-        raise InputError(f"{path}: has no output {options.output!r}; there are {told}")
-    if options.output is not None and options.output not in vectors:
-        raise InputError(f"{path}: output {options.output!r} is no vector (N, D); there are {told}")
-    if not vectors:
-        raise InputError(f"{path}: gives {told}, and no vector (N, D): it is no embedder")
-    if options.output is None and len(vectors) > 1:
-        raise InputError(
-            f'{path}: several outputs could be the vector: {told}; say which as "output" in {sidecar.name}'
-        )
-    output = options.output or next(iter(vectors))
+    batch = one.shape[0] if isinstance(one.shape[0], int) else None
     reverse = options.colours == "bgr"
-    return OnnxNetwork(path, session, fixed, output, int(vectors[output]), reverse)
+    kind = _TYPES[one.type]
+    pictures = probe_pictures(size.height, size.width)
+    images = pictures if kind == np.uint8 else normalise(pictures, size)
+    pixels = np.ascontiguousarray((images.flip(1) if reverse else images).numpy(), dtype=kind)
+    probe = Probe(path, session, _parts(proto, onnx.NodeProto), pixels, batch)
+    return OnnxNetwork(path, session, batch, probe.behaviour(options.output, sidecar.name), reverse)

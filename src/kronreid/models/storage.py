@@ -8,7 +8,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as to_bytes
 from torch import nn
 
 from kronreid.data.transforms import InputOptions
@@ -43,7 +44,7 @@ def save(
     config = {"name": name, "arguments": arguments, "input": dataclasses.asdict(input_options)}
     with tempfile.TemporaryDirectory(dir=folder, prefix=".new-") as new:
         tensors = {key: tensor.contiguous() for key, tensor in model.state_dict().items()}
-        save_file(tensors, Path(new) / WEIGHTS)
+        (Path(new) / WEIGHTS).write_bytes(to_bytes(tensors))  # its own writer keeps out all other users
         (Path(new) / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
         for file in (WEIGHTS, CONFIG):
             shutil.move(Path(new) / file, folder / file)

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from PIL import Image
 
+from kronreid.data.images import read_rgb, upright_size
 from kronreid.errors import InputError
 from kronreid.gallery.entries import Entry
-from kronreid.gallery.indexing import crop, decode, identified
+from kronreid.gallery.indexing import crop, identified
 from kronreid.serve.uploads import jpeg, thumbnail
 
 #: Bytes of small pictures that are kept in memory.
@@ -44,7 +45,7 @@ class Pictures:
         try:
             content = read_regular(entry.path)
             if identified([entry], content)[0].id == entry.id:
-                return crop(decode(content, entry.path), entry)
+                return crop(read_rgb(content, entry.path), entry)
         except (OSError, InputError):
             raise Changed(f"{entry.path.name}: the picture's file is gone or cannot be read") from None
         raise Changed(f"{entry.path.name}: the picture's file has changed since it was added to the gallery")
@@ -73,7 +74,7 @@ class Pictures:
             return known
         try:
             size = _size(entry)
-        except Exception:  # decoders raise anything
+        except (OSError, InputError):
             return None
         with self._lock:
             self._sizes[entry.id] = size
@@ -102,10 +103,7 @@ def read_regular(path: Path) -> bytes:
 def _size(entry: Entry) -> tuple[int, int]:
     if not stat.S_ISREG(entry.path.stat().st_mode):
         raise OSError(f"{entry.path}: no plain file")
-    with Image.open(entry.path) as image:
-        width, height = image.size
-        if image.getexif().get(0x0112, 1) >= 5:  # turned by a quarter
-            width, height = height, width
+    width, height = upright_size(entry.path)
     if entry.box is not None:
         left, top, w, h = entry.box
         width, height = min(left + w, width) - max(left, 0), min(top + h, height) - max(top, 0)

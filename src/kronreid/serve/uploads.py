@@ -3,16 +3,14 @@
 import base64
 import io
 import threading
-import warnings
 from collections import OrderedDict
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-from kronreid.data.images import open_rgb
-from kronreid.errors import InputError
+from kronreid.data.images import format_and_pixels, read_rgb
 from kronreid.gallery.entries import Entry, format_box, parse_box
 from kronreid.gallery.indexing import crop, identified
 
@@ -62,39 +60,12 @@ def read_upload(name: str, content: bytes, box: str, most_pixels: int) -> Upload
         InputError: It is no picture of a known format, damaged or too large, or the box is impossible.
     """
     name = printable_name(name)
-    if not content:
-        raise InputError(f"{name}: the file is empty")
-    image = _open(name, content, most_pixels)
     known = Entry(Path(name), box=parse_box(box))
-    try:
-        suffix = FORMATS.get(image.format or "", ".jpg")  # a camera's MPO is a JPEG with more behind it
-        with _large if image.width * image.height > LARGE else nullcontext():
-            picture = crop(open_rgb(image), known)
-    except InputError:
-        raise
-    except Exception as error:  # decoders raise anything on damaged data
-        raise InputError(f"{name}: the picture is damaged ({' '.join(str(error).split())})") from error
+    kind, pixels = format_and_pixels(content, name, FORMATS, most_pixels)
+    suffix = FORMATS.get(kind, ".jpg")  # a camera's MPO is a JPEG with more behind it
+    with _large if pixels > LARGE else nullcontext():
+        picture = crop(read_rgb(content, name, FORMATS, most_pixels), known)
     return Upload(name, content, suffix, identified([known], content)[0], picture)
-
-
-def _open(name: str, content: bytes, most_pixels: int) -> Image.Image:
-    """The picture, not yet decoded."""
-    too_large = f"more than the {most_pixels / 1e6:,.0f} million pixels allowed; scale it down or crop it"
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            image = Image.open(io.BytesIO(content), formats=list(FORMATS))
-    except Image.DecompressionBombError:
-        raise InputError(f"{name}: {too_large}") from None
-    except UnidentifiedImageError:
-        kinds = "JPEG, PNG, WebP, BMP, TIFF or GIF"
-        raise InputError(f"{name}: not a picture that can be read ({kinds} expected)") from None
-    except Exception as error:
-        raise InputError(f"{name}: the picture is damaged ({' '.join(str(error).split())})") from error
-    if image.width * image.height > most_pixels:
-        raise InputError(f"{name}: {image.width} × {image.height} pixels are {too_large}")
-    image.filename = name  # for messages
-    return image
 
 
 def printable_name(name: str) -> str:

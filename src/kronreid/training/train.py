@@ -5,6 +5,7 @@ import os
 import sys
 import warnings
 from pathlib import Path
+from typing import Any
 
 import lightning
 import torch
@@ -20,6 +21,7 @@ from kronreid.data.samplers import (
     NearestIdentities,
     PKBatchSampler,
     TrainingPictures,
+    collate,
 )
 from kronreid.data.transforms import TrainTransform
 from kronreid.errors import InputError, one_line
@@ -73,10 +75,17 @@ class TrainingData(lightning.LightningDataModule):
         return DataLoader(
             self.pictures,
             batch_sampler=self.sampler(self.trainer.global_rank, self.trainer.world_size),
+            collate_fn=collate,
             num_workers=self.config.data.workers,
             persistent_workers=self.config.data.workers > 0,
             pin_memory=torch.cuda.is_available(),
         )
+
+    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Stops where a picture of the batch could not be read, in the main process."""
+        if isinstance(batch, InputError):
+            raise batch
+        return batch
 
     def val_dataloader(self) -> DataLoader:
         """One item: evaluation embeds the query and gallery pictures itself, as `kronreid evaluate` does."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kronreid.data.files import SUFFIXES
+from kronreid.data.images import SUFFIXES
 from kronreid.data.lists.categories import choose
 from kronreid.data.lists.files import is_folder, read_lines
 from kronreid.data.lists.rows import LeftOut, Record, Row, Skipped, box_of, some_of

@@ -2,67 +2,29 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import jinja2
-from markupsafe import Markup
+from matplotlib.figure import Figure
 
-from kronreid.errors import InputError
-from kronreid.explain.canvas import Picture, as_image
-from kronreid.explain.chart import Chart, chart_svg
+from kronreid.explain.charts import Chart, chart_svg, draw_curves
+from kronreid.explain.heat import Picture
+from kronreid.explain.pages import MEASURES, RankedList, percent, render
+from kronreid.explain.style import bitmap
 
 Metrics = Mapping[str, object]
 
 _NAMES = {"horeid": "HOReID", "kpm": "KPM", "reranked": "HOReID, then KPM"}
-_MEASURES = (
-    ("rank1", "rank-1", "the first hit is right"),
-    ("rank5", "rank-5", "one of the first five is"),
-    ("rank10", "rank-10", "one of the first ten is"),
-    ("mAP", "mAP", "mean average precision"),
-    ("mAP_trapezoid", "mAP, trapezoid", "Market-1501’s own rule, never higher"),
-    ("mINP", "mINP", "how early the last right one comes"),
-)
 _FACTS = (("protocol", "protocol {}"), ("queries", "{} queries"), ("gallery", "{} gallery pictures"))
-
-
-@dataclass(frozen=True)
-class RankedList:
-    """A query and its hits, best first.
-
-    Attributes:
-        query: the picture searched for.
-        hits: the pictures found.
-        correct: per hit, the same person or not; None where nobody knows.
-        labels: per hit, what stands below it (a score, a camera).
-        title: whose list it is.
-        caption: one sentence that says what one sees.
-    """
-
-    query: Picture
-    hits: Sequence[Picture]
-    correct: Sequence[bool | None]
-    labels: Sequence[str]
-    title: str
-    caption: str = ""
-
-    def __post_init__(self) -> None:
-        if not len(self.hits) == len(self.correct) == len(self.labels):
-            raise InputError(
-                f"ranked list {self.title!r}: {len(self.hits)} hits, {len(self.correct)} marks and "
-                f"{len(self.labels)} labels; give one of each"
-            )
 
 
 @dataclass(frozen=True)
 class Plate:
     """A figure with its title and one sentence that says what one sees."""
 
-    figure: Picture
+    figure: Figure
     title: str
     caption: str
 
@@ -109,21 +71,17 @@ def write_demo_report(folder: Path, report: DemoReport) -> Path:
     Pictures are inlined and nothing is loaded from anywhere: the page forbids it to itself. Every text of the
     report is escaped.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(
-        duration=duration, chart=chart_svg, thumbnail=_thumbnail, inlined=_inlined, percent=percent
-    )
-    html = environment.get_template("report.html").render(
+    html = render(
+        "demo.html",
         report=report,
+        charts=[
+            (one, chart_svg(draw_curves, one, f"{one.title}: {one.ylabel} against {one.xlabel}"))
+            for one in report.charts
+        ],
+        plates=[(plate, bitmap(plate.figure)) for plate in report.plates],
         columns=_columns(report.metrics),
-        measures=_MEASURES,
-        best={key: _best(report.metrics, key) for key, _, _ in _MEASURES},
+        measures=MEASURES,
+        best={key: _best(report.metrics, key) for key, _, _ in MEASURES},
         facts={key: _shared(report.metrics, key, words) for key, words in _FACTS},
         headline=headline(report.metrics),
         total=sum(report.timings.values()),
@@ -149,24 +107,6 @@ def headline(metrics: Mapping[str, Mapping[str, object]]) -> str:
         return "Trained, evaluated and searched on generated pedestrians."
     joined = sentences[0] if len(sentences) == 1 else f"{', '.join(sentences[:-1])} and {sentences[-1]}"
     return f"Training took right first hits on unseen people {joined}."
-
-
-def percent(fraction: object) -> str:
-    """A fraction in per cent with one decimal, an en dash where there is none."""
-    value = _number(fraction)
-    return "–" if value is None else f"{100 * value:.1f}"
-
-
-def duration(seconds: float) -> str:
-    """Seconds in words: 0.4 s, 12 s, 3 min 20 s, 1 h 5 min."""
-    if seconds < 9.95:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
 @dataclass(frozen=True)
@@ -205,24 +145,3 @@ def _value(metrics: object, key: str) -> float | None:
 
 def _number(value: object) -> float | None:
     return float(value) if isinstance(value, (int, float)) and math.isfinite(value) else None
-
-
-def _thumbnail(picture: Picture) -> Markup:
-    """A small picture of a person as a data URL."""
-    image = as_image(picture)
-    image.thumbnail((192, 256))
-    return _data_url(image, quality=88)
-
-
-def _inlined(picture: Picture) -> Markup:
-    """A figure or sheet as a data URL, at most 2000 pixels wide."""
-    image = as_image(picture)
-    if image.width > 2000:
-        image = image.resize((2000, round(image.height * 2000 / image.width)))
-    return _data_url(image, quality=90)
-
-
-def _data_url(image: Picture, quality: int) -> Markup:
-    buffer = io.BytesIO()
-    as_image(image).save(buffer, "WEBP", quality=quality, method=4)
-    return Markup("data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode("ascii"))

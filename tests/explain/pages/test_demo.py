@@ -1,17 +1,19 @@
 import dataclasses
-import html.parser
 import io
 import re
 from base64 import b64decode
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
-from kronreid.errors import InputError
 from kronreid.explain import Chart, Command, DemoReport, Plate, RankedList, write_demo_report
-from kronreid.explain.report import duration, headline, percent
+from kronreid.explain.pages.demo import headline
+
+Read = Callable[[str], Any]
 
 
 def metrics(rank1: float) -> dict[str, object]:
@@ -48,51 +50,13 @@ def report() -> DemoReport:
         contact_sheet=Image.new("RGB", (2400, 300), (0, 90, 160)),
         ranked_lists=[ranked("HOReID alone"), ranked("Re-ranked by KPM")],
         gallery_search=ranked("A picture that is not in the gallery"),
-        plates=[Plate(np.zeros((60, 50, 3), dtype=np.uint8), "Attention", "Bright places weigh more.")],
+        plates=[Plate(Figure(figsize=(1, 0.5)), "Attention", "Bright places weigh more.")],
         commands=[Command("Search with your own picture", "kronreid search who.jpg --gallery people.db")],
         timings={"Training HOReID": 92.0, "Searching": 0.31},
     )
 
 
-class Reader(html.parser.HTMLParser):
-    """Collects text and attributes, and finds tags that are not closed."""
-
-    VOID = frozenset({"meta", "link", "img"})
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.text: list[str] = []
-
-    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attributes)))
-        if tag not in self.VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attributes)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if self.open and self.open[-1] != "style":
-            self.text.append(data)
-
-    def words(self) -> str:
-        return re.sub(r"\s+", " ", "".join(self.text))
-
-
-def read(page: str) -> Reader:
-    reader = Reader()
-    reader.feed(page)
-    reader.close()
-    assert reader.open == []
-    return reader
-
-
-def test_the_page_is_whole(tmp_path: Path, report: DemoReport) -> None:
+def test_the_page_is_whole(tmp_path: Path, report: DemoReport, read: Read) -> None:
     path = write_demo_report(tmp_path / "new" / "folder", report)
     assert path == tmp_path / "new" / "folder" / "index.html"
     page = path.read_text(encoding="utf-8")
@@ -110,7 +74,7 @@ def test_the_page_is_whole(tmp_path: Path, report: DemoReport) -> None:
     assert len(images) == 3 * 5 + 1 + 1  # three lists of a query and four hits, the sheet, the plate
     sizes = [Image.open(io.BytesIO(b64decode(source.split(",")[1]))).size for source in images]
     assert (2000, 250) in sizes  # the sheet, made smaller
-    assert (50, 60) in sizes
+    assert (280, 140) in sizes  # an inch, sharp on fine screens
 
 
 def test_untrained_and_trained_stand_side_by_side(tmp_path: Path, report: DemoReport) -> None:
@@ -131,21 +95,13 @@ def test_untrained_and_trained_stand_side_by_side(tmp_path: Path, report: DemoRe
     assert re.findall(r'<td class="[^"]*\bbest">(.*?)</td>', page)[0] == "88.3"
 
 
-def test_nothing_is_loaded_from_anywhere(tmp_path: Path, report: DemoReport) -> None:
+def test_nothing_lies_beside_it_or_is_loaded(tmp_path: Path, report: DemoReport, read: Read) -> None:
     page = write_demo_report(tmp_path, report).read_text(encoding="utf-8")
     assert [path.name for path in tmp_path.iterdir()] == ["index.html"]
-    without_pictures = re.sub(r"data:image/webp;base64,[A-Za-z0-9+/=]+", "data:", page)
-    assert "//" not in without_pictures
-    assert "url(" not in without_pictures
-    assert "@import" not in without_pictures
-    assert "default-src 'none'" in page
-    for tag, attributes in read(page).tags:
-        assert tag not in ("script", "iframe", "object", "embed")
-        for name in ("src", "href"):
-            assert (attributes.get(name) or "data:").startswith("data:")
+    read(page)
 
 
-def test_every_text_is_escaped(tmp_path: Path, report: DemoReport) -> None:
+def test_every_text_is_escaped(tmp_path: Path, report: DemoReport, read: Read) -> None:
     bad = "<script>alert('x')</script>"
     worst = dataclasses.replace(ranked(bad), labels=[bad] * 4, caption=bad)
     report = DemoReport(
@@ -155,7 +111,7 @@ def test_every_text_is_escaped(tmp_path: Path, report: DemoReport) -> None:
         contact_sheet=report.contact_sheet,
         ranked_lists=[worst],
         gallery_search=worst,
-        plates=[Plate(report.contact_sheet, bad, bad)],
+        plates=[Plate(Figure((1, 1)), bad, bad)],
         commands=[Command(bad, bad)],
         timings={bad: 1.0},
     )
@@ -173,7 +129,7 @@ def test_right_and_wrong_hits_are_marked(tmp_path: Path, report: DemoReport) -> 
         assert ('aria-label="wrong"' in item) == (state == "wrong")
 
 
-def test_results_of_different_protocols_say_so(tmp_path: Path, report: DemoReport) -> None:
+def test_results_of_different_protocols_say_so(tmp_path: Path, report: DemoReport, read: Read) -> None:
     other = {**metrics(0.9), "protocol": "openreid"}
     report = dataclasses.replace(report, metrics={**report.metrics, "reranked": other})
     words = read(write_demo_report(tmp_path, report).read_text(encoding="utf-8")).words()
@@ -194,16 +150,3 @@ def test_the_headline_says_what_training_changed(report: DemoReport) -> None:
     sentence = headline(report.metrics).replace("\u00a0", " ")
     assert "from 31.2 to 84.2 % with HOReID and from 28.4 to 80.1 % with KPM" in sentence
     assert "%" not in headline({})
-
-
-def test_a_list_whose_numbers_do_not_agree_is_refused() -> None:
-    person = Image.new("RGB", (64, 128))
-    with pytest.raises(InputError, match="1 hits, 2 marks and 1 labels"):
-        RankedList(person, [person], [True, False], ["a"], "t")
-
-
-def test_numbers_in_words() -> None:
-    assert [duration(s) for s in (0.04, 9.96, 59.4, 59.6, 92, 3700)] == [
-        "0.0 s", "10 s", "59 s", "1 min 0 s", "1 min 32 s", "1 h 1 min",
-    ]  # fmt: skip
-    assert [percent(v) for v in (0.8416, 1, None, float("nan"), "x")] == ["84.2", "100.0", "–", "–", "–"]

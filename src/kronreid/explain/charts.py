@@ -1,0 +1,141 @@
+"""Charts: curves against what was seen, and what an evaluation found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from markupsafe import Markup
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from kronreid.explain.style import ACCENT, INK, PALETTE, RIGHT, WRONG, inline_svg, style
+
+if TYPE_CHECKING:
+    from kronreid.evaluation import Result
+
+#: How a kind of score is shown: label, sign, offset; what is shown is offset + sign * score.
+SCORES = {
+    "cosine": ("cosine distance", -1, 1),
+    "euclidean": ("squared Euclidean distance", -1, 0),
+    "k-reciprocal": ("k-reciprocal distance", -1, 0),
+    "distance": ("distance", -1, 0),
+    "score": ("score", 1, 0),
+    "logit": ("logit of the pair model", 1, 0),
+}
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Curves of one quantity.
+
+    Attributes:
+        title: What is shown, a few words.
+        xlabel: What x counts ("pictures seen").
+        ylabel: What y measures, with its unit ("mAP, %"); the values are drawn as they are.
+        curves: Name to (x, y), equally long; values that are not finite are left out.
+        caption: One sentence that says what one sees.
+    """
+
+    title: str
+    xlabel: str
+    ylabel: str
+    curves: Mapping[str, tuple[Sequence[float], Sequence[float]]]
+    caption: str = ""
+
+
+def panels(width: float, height: float, count: int = 1, **options: Any) -> tuple[Figure, list[Axes]]:
+    """A figure of `count` axes beside each other, in inches; draw into it inside `style`."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, list(figure.subplots(1, count, squeeze=False, **options)[0])
+
+
+def chart_svg(
+    draw: Callable[[Axes, Any], None], shown: Any, spoken: str, width: float = 3.0, height: float = 2.0
+) -> Markup:
+    """What `draw` makes of `shown` as an <svg> element. The fewer inches, the larger the letters."""
+    with style():
+        figure, (axes,) = panels(width, height)
+        draw(axes, shown)
+    return inline_svg(figure, spoken)
+
+
+def draw_curves(axes: Axes, chart: Chart) -> None:
+    """The curves, a mark at the end of each, below a legend that tells the last values."""
+    labels = []
+    for name, curve in chart.curves.items():
+        points = np.array(curve, dtype=float).reshape(2, -1)
+        x, y = points[:, np.isfinite(points).all(axis=0)]
+        last = [f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}" for value in y[-1:]]
+        labels.append("  ".join([name, *last]))
+        axes.plot(x, y, label=labels[-1], markevery=slice(-1, None), clip_on=False)
+    axes.set(xlabel=chart.xlabel, ylabel=chart.ylabel)
+    plain(axes)
+    if np.isfinite(axes.dataLim.get_points()).all():  # the ticks enclose the values, and 0
+        across = MaxNLocator(6).tick_values(*axes.dataLim.intervalx)
+        up = MaxNLocator(6).tick_values(min(0, axes.dataLim.y0), max(0, axes.dataLim.y1))
+        axes.set(xticks=across, yticks=up, xlim=(across[0], across[-1]), ylim=(up[0], up[-1]))
+    columns = len(labels) if sum(map(len, labels)) + 8 * len(labels) < 60 else 1
+    axes.figure.legend(loc="outside upper left", ncols=max(1, columns))
+
+
+def draw_cmc(axes: Axes, result: Result) -> None:
+    """The CMC curve."""
+    ranks = np.arange(1, len(result.cmc) + 1)
+    axes.plot(ranks, 100 * result.cmc, marker="o" if len(ranks) < 20 else "")
+    axes.set(xlabel="rank", ylabel="queries matched, %", ylim=(0, 102))
+    plain(axes)
+
+
+def draw_precision(axes: Axes, result: Result) -> None:
+    """How many queries have which average precision."""
+    values = result.average_precision[~np.isnan(result.average_precision)]
+    axes.hist(100 * values, bins=20, range=(0, 100), histtype="stepfilled", color=ACCENT, alpha=0.75)
+    mean = 100 * result.mAP
+    axes.axvline(mean, color=INK, marker="", linestyle="--", linewidth=1, label=f"mAP {mean:.1f} %")
+    axes.set(xlabel="average precision, %", ylabel="queries")
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    plain(axes)
+    axes.legend()
+
+
+def draw_pairs(axes: Axes, result: Result) -> None:
+    """How pairs of the same person and of two lie apart."""
+    label, sign, offset = SCORES[result.score_kind]
+    same, others = offset + sign * result.positive_scores, offset + sign * result.negative_scores
+    together = np.concatenate([same, others])
+    bins = np.linspace(together.min(), together.max() + 1e-6, 61).tolist()
+    axes.hist(same, bins, density=True, histtype="stepfilled", color=RIGHT, alpha=0.6, label="same person")
+    axes.hist(others, bins, density=True, histtype="step", linestyle="-", color=WRONG, label="another person")
+    axes.set(xlabel=label, ylabel="density")
+    plain(axes)
+    axes.legend()
+
+
+#: The charts of an evaluation by their titles.
+EVALUATION: dict[str, Callable[[Axes, Result], None]] = {
+    "CMC": draw_cmc,
+    "Average precision": draw_precision,
+    "Pairs": draw_pairs,
+}
+
+
+def plain(axes: Axes, across: Literal["x", "y"] = "y") -> None:
+    """Lines across the axis `across` instead of frame and ticks; numbers as people write them."""
+    axes.grid(axis=across)
+    axes.spines[["left", "bottom"]].set_visible(False)
+    axes.tick_params(length=0)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter("{x:,.6g}")
+
+
+def name_rows(axes: Axes, names: Sequence[str]) -> None:
+    """Make y an axis of named rows, from the top down, in bands."""
+    plain(axes, "x")
+    axes.set_yticks(range(len(names)), names)
+    for place in range(0, len(names), 2):
+        axes.axhspan(place - 0.5, place + 0.5, color=PALETTE["code"][0], zorder=0)
+    axes.set_ylim(len(names) - 0.5, -0.5)

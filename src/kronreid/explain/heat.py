@@ -1,0 +1,50 @@
+"""Maps laid over pictures, with cubic upsampling and alpha blending as in HOReID's Figure 6."""
+
+from __future__ import annotations
+
+import matplotlib
+import numpy as np
+from PIL import Image
+
+from kronreid.errors import InputError
+
+Picture = Image.Image | np.ndarray
+
+_HEIGHT = 384  # pixels of a picture below a map
+
+
+def as_image(picture: Picture) -> Image.Image:
+    """A PIL RGB image from a PIL image or a uint8 array (H, W, 3); InputError for any other array."""
+    if isinstance(picture, Image.Image):
+        return picture.convert("RGB")
+    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
+        raise InputError(
+            f"picture: expected uint8 (H, W, 3), got {picture.dtype} {picture.shape}; "
+            "give a PIL image or an RGB array"
+        )
+    return Image.fromarray(picture)
+
+
+def heat(picture: Picture, values: np.ndarray, highest: float) -> np.ndarray:
+    """A map over a picture: bright where it is near `highest`, dark and grey where it is near 0.
+
+    The picture is dimmed to grey below the map, so that every colour in the result is the map's (viridis).
+
+    Args:
+        picture: Any size.
+        values: (h, w) ≥ 0.
+        highest: The value of the brightest colour; 0 where the whole map is 0.
+
+    Returns:
+        uint8 (384, W, 3), W by the picture's shape.
+    """
+    image = as_image(picture).convert("L")
+    size = (max(1, round(image.width * _HEIGHT / image.height)), _HEIGHT)
+    grey = np.asarray(image.resize(size, Image.Resampling.LANCZOS), dtype=np.float32)[..., None]
+    grid = Image.fromarray(np.ascontiguousarray(values, dtype=np.float32))
+    level = np.asarray(grid.resize(size, Image.Resampling.BICUBIC)) / (highest if highest > 0 else 1)
+    level = np.clip(level, 0, 1)[..., None]
+    opacity = 0.15 + 0.6 * np.sqrt(level)
+    colours = matplotlib.colormaps["viridis"](level[..., 0], bytes=True)[..., :3]
+    blended = (1 - opacity) * 0.75 * grey + opacity * colours
+    return np.clip(blended + 0.5, 0, 255).astype(np.uint8)

@@ -1,0 +1,123 @@
+"""Pages: one HTML file each that needs nothing beside it, in the palette of the figures, light and dark.
+
+Every text is escaped, pictures are inlined, and the page forbids itself to load anything.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+from PIL import Image
+
+from kronreid.errors import InputError
+from kronreid.explain.heat import Picture, as_image
+from kronreid.explain.style import PALETTE
+
+#: Key, name and meaning of what an evaluation measures.
+MEASURES = (
+    ("rank1", "rank-1", "the first hit is right"),
+    ("rank5", "rank-5", "one of the first five is"),
+    ("rank10", "rank-10", "one of the first ten is"),
+    ("mAP", "mAP", "mean average precision"),
+    ("mAP_trapezoid", "mAP, trapezoid", "Market-1501’s own rule, never higher"),
+    ("mINP", "mINP", "how early the last right one comes"),
+)
+
+
+@dataclass(frozen=True)
+class RankedList:
+    """A query and its hits, best first.
+
+    Attributes:
+        query: The picture searched for.
+        hits: The pictures found.
+        correct: Per hit, the same person or not; None where nobody knows.
+        labels: Per hit, what stands below it (a score, a camera).
+        title: Whose list it is.
+        caption: One sentence that says what one sees.
+        names: Per hit, what a pointer on it shows (a file's name); none for no such texts.
+    """
+
+    query: Picture
+    hits: Sequence[Picture]
+    correct: Sequence[bool | None]
+    labels: Sequence[str]
+    title: str
+    caption: str = ""
+    names: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        if not len(self.hits) == len(self.correct) == len(self.labels):
+            raise InputError(
+                f"ranked list {self.title!r}: {len(self.hits)} hits, {len(self.correct)} marks and "
+                f"{len(self.labels)} labels; give one of each"
+            )
+
+
+def render(template: str, **values: Any) -> str:
+    """The page of a template in this folder.
+
+    Args:
+        template: Its file's name.
+        values: What it shows: texts are escaped, pictures go through the filters below.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        finalize=printable,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(duration=duration, inlined=inlined, percent=percent, thumbnail=thumbnail)
+    environment.globals["palette"] = PALETTE
+    return environment.get_template(template).render(values)
+
+
+def printable(value: Any) -> Any:
+    """Anything as valid Unicode; bytes of a file's name that are no UTF-8 are shown by number."""
+    return value if isinstance(value, Markup) else str(value).encode("utf-8", "backslashreplace").decode()
+
+
+def percent(fraction: object) -> str:
+    """A fraction in per cent with one decimal, an en dash where there is none."""
+    if not isinstance(fraction, (int, float)) or not math.isfinite(fraction):
+        return "–"
+    return f"{100 * fraction:.1f}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words: 0.4 s, 12 s, 3 min 20 s, 1 h 5 min."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def thumbnail(picture: Picture) -> str:
+    """A small picture as a ``data:`` address, with twice the pixels that are shown: sharp on fine screens."""
+    image = as_image(picture)
+    image.thumbnail((680, 340))
+    return inlined(image)
+
+
+def inlined(picture: Picture) -> str:
+    """A picture as a ``data:`` address, at most 2000 pixels wide."""
+    image = as_image(picture)
+    if image.width > 2000:
+        image = image.resize((2000, round(image.height * 2000 / image.width)), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    image.save(buffer, "WEBP", quality=90, method=4)
+    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

@@ -1,0 +1,62 @@
+"""A search as a page: the query, the ranked pictures with their scores, and why the best match."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from PIL import Image
+
+from kronreid.data.images import ImageLike, as_list, open_rgb
+from kronreid.errors import InputError
+from kronreid.explain.matches import correspondence_figure
+from kronreid.explain.pages import render
+from kronreid.explain.style import bitmap
+from kronreid.gallery.filters import format_time
+from kronreid.gallery.indexing import picture_of
+from kronreid.gallery.search import Hit, SearchResult
+
+if TYPE_CHECKING:
+    from kronreid.models.inference import Matcher
+
+
+def search_page(
+    result: SearchResult,
+    query: ImageLike | Sequence[ImageLike],
+    matcher: Matcher | None = None,
+    maps: int = 20,
+) -> str:
+    """The query, the ranked pictures with the scores of both stages, and why each of the best matches.
+
+    Args:
+        result: What the search found.
+        query: What it was asked; the explanations are of the first picture.
+        matcher: Explains the pairs; None leaves the explanations out.
+        maps: How many of the best hits are explained.
+
+    Returns:
+        HTML without scripts or outside references, for a light or a dark screen.
+    """
+    queries = [open_rgb(image) for image in as_list(query)]
+    pictures = {hit.rank: _picture(hit) for hit in result.hits}
+    figures = {
+        rank: bitmap(correspondence_figure(matcher.explain(queries[0], picture)))
+        for rank, picture in pictures.items()
+        if picture and matcher and rank <= maps
+    }
+    return render(
+        "search.html",
+        result=result,
+        queries=queries,
+        pictures=pictures,
+        figures=figures,
+        scored=any(hit.probability is not None for hit in result.hits),
+        time=format_time,
+    )
+
+
+def _picture(hit: Hit) -> Image.Image | None:
+    try:
+        return picture_of(hit)
+    except InputError:
+        return None
