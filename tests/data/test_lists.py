@@ -114,6 +114,23 @@ def test_a_list_that_is_not_a_data_set(tmp_path: Path, text: str, message: str) 
         read(listed(tmp_path, text, "a.jpg"))
 
 
+def test_a_list_in_parquets_types(tmp_path: Path) -> None:
+    table = pyarrow.table(
+        {
+            "path": pyarrow.array([b"a.jpg", b"b.jpg", b"b.jpg"]),
+            "identity": pyarrow.array([3.0, 4.0, -1.0]),
+            "camera": pyarrow.array([0.0, float("nan"), 1.0]),
+            "split": pyarrow.array([b"query", b" gallery ", b"gallery"]),
+            "unused": pyarrow.array([float("inf")] * 3),
+            "time": pyarrow.array(["noon"] * 3),
+        }
+    )
+    parquet.write_table(table, tmp_path / "list.parquet")
+    tree(tmp_path, "a.jpg", "b.jpg")
+    data = read(tmp_path / "list.parquet")
+    assert [(p.identity, p.camera) for p in data.query + data.gallery] == [(3, 0), (4, NO_CAMERA), (JUNK, 1)]
+
+
 def test_rows_that_are_no_pictures_of_a_data_set_are_skipped(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -48,6 +48,26 @@ def test_a_gallery_is_filled_changed_and_searched(run, crops, tmp_path, capsys):
     assert "10 checked: all intact" in capsys.readouterr().out
 
 
+def test_conditions_are_by_name_and_all_hold(run, crops, capsys):
+    def listed(*conditions):
+        assert run("gallery", "list", *conditions) == 0
+        return len(capsys.readouterr().out.splitlines())
+
+    assert run("index", crops / "*_c1*", "--model", "colours", "--set", "track=7.0", "identity=") == 0
+    assert run("index", crops / "*_c2*", "--model", "colours", "--set", "camera=", "source=-1") == 0
+    capsys.readouterr()
+    assert listed("--where", "camera=1") == listed("--camera", "1") == listed("--where", "track=7") == 10
+    assert listed("--camera", "") == listed("--where", "camera=-1") == listed("--where", "track=") == 10
+    assert listed("--where", "source=-1") == 10
+    assert listed("--where", "identity=") == 10
+    assert listed("--where", "identity=3") == listed("--where", f"path={crops}", "identity=3") == 1
+    assert listed("--where", "identity=3", "--where", "camera=1") == 0, "both options hold"
+    assert listed("--camera", "1", "--where", "camera=") == 0
+    assert run("gallery", "update", "--where", "track=7", "--set", "track=", "--set", "seen=True") == 0
+    assert listed("--where", "track=") == 20 + 1, "and the line that says how many were changed"
+    assert listed("--where", "seen=true") == 10
+
+
 def test_records_that_are_not_usable_are_listed(run, crops, tmp_path, capsys):
     names = sorted(path.name for path in crops.iterdir())[:2]
     rows = [f"{name},1,0,0,9,{height}" for name, height in zip(names, (9, 0))]
@@ -72,8 +92,17 @@ def test_output_that_cannot_be_written_is_refused_before_the_work(run, crops, tm
         (["gallery", "update", "--camera", "1"], "--set: says what update changes"),
         (["gallery", "delete", "--camera", "1", "--set", "camera=2"], "--set: says what update changes"),
         (["gallery", "update", "--set", "camera=2"], "no condition given"),
-        (["gallery", "update", "--camera", "1", "--set", "camera"], "--set camera: key=value"),
+        (["gallery", "update", "--camera", "1", "--set", "camera"], "--set 'camera': key=value"),
         (["gallery", "update", "--camera", "1", "--set", "time=noon"], "time 'noon'"),
+        (
+            ["gallery", "update", "--camera", "1", "--set", "path=x"],
+            "attributes: path is the name of a field",
+        ),
+        (["gallery", "update", "--camera", "1", "--set", "a=1", "a=2"], "--set a: given twice"),
+        (["gallery", "list", "--where", "a=1", "--where", "a=2"], "--where a: given twice"),
+        (["gallery", "list", "--where", "time=2026-03-01"], "where time: is asked for by since and until"),
+        (["gallery", "list", "--path", ""], "path: is empty"),
+        (["gallery", "list", "--since", ""], "since '': a time expected"),
         (["gallery", "info", "--collection", "2026_03_01"], "--collection '2026_03_01': a name has"),
         (["search", "x.png", "--collection", "../people"], "--collection '../people': a name has"),
         (["search", "x.png", "--cache", "maps"], "--cache: keeps a matcher's work"),

@@ -39,6 +39,7 @@ def tree(root: Path, *names: str) -> Path:
         ("7_0001.jpg", "7", None),
         ("photo.jpg", None, None),
         ("monday/photo.jpg", None, None),
+        ("caf\udce9/7_0001.jpg", "7", r"caf\xe9"),
         ("monday/anna/7_0001.jpg", "7", None),
     ],
 )

@@ -2,10 +2,11 @@ import json
 import os
 from pathlib import Path
 
+import numpy
 import pytest
 
 from kronreid.errors import InputError
-from kronreid.gallery.entries import Entry
+from kronreid.gallery.entries import LONGEST_ATTRIBUTES, LONGEST_TEXT, Entry
 from kronreid.gallery.lists import read_list
 
 
@@ -59,6 +60,54 @@ def test_what_is_wrong_is_named(tmp_path, name, content, message):
         read_list(tmp_path / name)
 
 
+def test_a_row_that_cannot_be_stored_is_skipped(tmp_path):
+    (tmp_path / "list.csv").write_text(
+        "path,time,identity,camera,numbers\n"
+        "1.jpg,soon,1,1,\n"
+        "2.jpg,2024-05-01,-1,-1.0,7.0\n"
+        f'3.jpg,,3,,"{"x" * LONGEST_ATTRIBUTES}"\n'
+        f"4.jpg,,{'x' * (LONGEST_TEXT + 1)},,\n"
+        '5.jpg,,5,,"7.50"\n'
+    )
+    entries, skipped = read_list(tmp_path / "list.csv")
+    assert entries == [
+        Entry(tmp_path / "2.jpg", time=1714521600, attributes={"numbers": 7}),
+        Entry(tmp_path / "5.jpg", identity="5", attributes={"numbers": "7.50"}),
+    ]
+    assert [record.where for record in skipped] == ["row 1", "row 3", "row 4"]
+    assert "numbers is the largest" in skipped[1].reason
+    assert skipped[2].reason == "identity: 65,536 bytes are more than the 65,535 allowed"
+
+
+def test_csv_and_parquet_store_the_same(tmp_path):
+    """What pandas writes of one table with gaps."""
+    pandas = pytest.importorskip("pandas")
+    table = pandas.DataFrame(
+        {
+            "path": ["1.jpg", "2.jpg"],
+            "identity": [1, None],
+            "camera": [None, -1],
+            "score": numpy.array([0.1, numpy.nan], numpy.float32),
+            "count": [1, None],
+            "seen": [True, False],
+            "empty": [numpy.nan, numpy.nan],
+            "note": ["007", None],
+        }
+    )
+    table.to_csv(tmp_path / "list.csv")
+    table.to_parquet(tmp_path / "list.parquet")
+    expected = [
+        Entry(
+            tmp_path / "1.jpg",
+            identity="1",
+            attributes={"score": 0.1, "count": 1, "seen": True, "note": "007"},
+        ),
+        Entry(tmp_path / "2.jpg", attributes={"seen": False}),
+    ]
+    for name in ("list.csv", "list.parquet"):
+        assert read_list(tmp_path / name) == (expected, [])
+
+
 def test_records_that_are_not_usable_come_beside_the_entries(tmp_path):
     (tmp_path / "list.csv").write_text("path,time,box\n1.jpg,1,\n2.jpg,soon,\n3.jpg,,wide\n4.jpg,4,\n")
     entries, skipped = read_list(tmp_path / "list.csv")
@@ -98,7 +147,7 @@ def test_coco_takes_persons(tmp_path):
         ],
     }
     (tmp_path / "day.json").write_text(json.dumps(content))
-    ((entry,), _) = read_list(tmp_path / "day.json")
+    (entry,), _ = read_list(tmp_path / "day.json")
     assert entry == Entry(
         tmp_path / "images" / "f.jpg", (1, 2, 3, 4), source="day", attributes={"annotation": 8}
     )

@@ -5,16 +5,18 @@ import subprocess
 import sys
 import threading
 
+import grpc
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from milvus_lite.adapter.grpc.server import start_server_in_thread
+from pymilvus import MilvusException
 
 from kronreid.errors import InputError
 from kronreid.gallery import Gallery, Selection
 from kronreid.gallery.entries import Entry
-from kronreid.gallery.store import Store, _ranges
+from kronreid.gallery.store import Store, _bounds, _ranges
 
 from .conftest import ColourEmbedder
 
@@ -119,7 +121,7 @@ def test_ranges_cover_every_identifier_once(rows, page):
     assert len(ranges) == max(1, -(-rows // page))
     identifiers = [f"{number * 0x9E3779B97F4A7C15 % 2**64:016x}" for number in range(200)] if rows else []
     for identifier in identifiers:
-        inside = [eval(bounds or "True", {"id": identifier}) for bounds in ranges]
+        inside = [eval(_bounds(*bounds) or "True", {"id": identifier}) for bounds in ranges]
         assert inside.count(True) == 1
 
 
@@ -139,6 +141,58 @@ def test_pages_give_every_row(tmp_path, monkeypatch):
     assert [entry for entry, _ in stored] == expected
     for entry, vector in stored:
         assert np.array_equal(vector, vectors[int(entry.path.name)])
+    store.close()
+
+
+@pytest.mark.parametrize("call", ["query", "get", "search"])
+@pytest.mark.parametrize(
+    "said",
+    ["SERVER: Sent message larger than max (325575278 vs. 268435456)", "query results exceed the limit size"],
+)
+def test_what_is_too_large_for_one_answer_comes_in_several(tmp_path, monkeypatch, call, said):
+    class TooLarge(grpc.RpcError):
+        def __str__(self) -> str:
+            return said
+
+    store = Store(str(tmp_path / "people.db"), "people")
+    store.create(4, {})
+    entries = [Entry(tmp_path / str(i), id=f"{i * 0x9E3779B97F4A7C15 % 2**64:064x}"[::-1]) for i in range(20)]
+    monkeypatch.setattr("kronreid.gallery.store.MOST_WRITTEN", 7)
+    store.upsert(entries, np.eye(4, dtype=np.float32)[np.arange(20) % 4])
+    page = store.page(2, 15)
+    real = getattr(store.client, call)
+
+    def limited(*arguments, **options):
+        rows = real(*arguments, **options)
+        if len(rows[0] if call == "search" else rows) > 3 and "path" in options["output_fields"]:
+            raise TooLarge
+        return rows
+
+    monkeypatch.setattr(store.client, call, limited)
+    expected = sorted(entries, key=lambda entry: entry.id)
+    assert list(store.entries()) == expected
+    assert [entry for entry, _ in store.entries_with_vectors()] == expected
+    assert store.page(2, 15) == page
+    assert sorted(store.get([entry.id for entry in entries]), key=lambda entry: entry.id) == expected
+    found = store.search(np.eye(4, dtype=np.float32)[1], 20)
+    assert sorted((entry for entry, _ in found), key=lambda entry: entry.id) == expected
+    assert [similarity for _, similarity in found] == [1.0] * 5 + [0.0] * 15
+    store.close()
+
+
+def test_an_answer_that_is_too_large_in_itself_is_said(tmp_path, monkeypatch):
+    store = Store(str(tmp_path / "people.db"), "people")
+    store.create(4, {})
+    store.upsert([Entry(tmp_path / "a", id="0" * 64)], np.eye(4, dtype=np.float32)[:1])
+
+    def refuse(*_, **__):
+        raise MilvusException(message="query results exceed the limit size")
+
+    for call in ("query", "get"):
+        monkeypatch.setattr(store.client, call, refuse)
+    for read in (lambda: store.page(0, 5), lambda: store.get(["0" * 64])):
+        with pytest.raises(InputError, match="the answer is too large; ask for fewer pictures"):
+            read()
     store.close()
 
 

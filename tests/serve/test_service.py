@@ -7,7 +7,8 @@ import pytest
 from pymilvus import MilvusException
 
 from kronreid.errors import InputError
-from kronreid.serve.conditions import Conditions
+from kronreid.gallery import Selection
+from kronreid.serve.conditions import selection_of
 from kronreid.serve.schemas import Filters
 from kronreid.serve.service import moment, natural, without_folders
 
@@ -108,20 +109,50 @@ def test_a_cache_keeps_what_the_matcher_made(start: Start, home: Home, tmp_path:
     assert sum(path.is_file() for path in (tmp_path / "maps").rglob("*")) >= 12
 
 
-def test_conditions_mean_the_same_in_a_search_and_in_browsing() -> None:
-    filters = Filters(camera=["1", ""], identity=["a"], since="2024-05-01", where=["track=3", ""])
-    conditions = Conditions.of(filters)
-    selection = conditions.selection()
-    assert (selection.camera, selection.identity, selection.source) == (["1"], ["a"], None)
-    assert (selection.since, selection.until, selection.where) == ("2024-05-01", None, {"track": "3"})
-    assert conditions.arguments() == {
-        "camera": ["1"],
-        "since": "2024-05-01",
-        "until": None,
-        "where": {"track": "3", "identity": ["a"]},
-    }
-    with pytest.raises(InputError, match="key=value"):
-        Conditions.of(Filters(where=["=3"]))
+def test_conditions_of_a_request() -> None:
+    assert selection_of(Filters()) == Selection()
+    assert Selection().expression() == ""
+    filters = Filters(camera=["1", ""], identity=["a"], since="2024-05-01", where=["track=3", "seen=", ""])
+    assert selection_of(filters) == Selection(
+        camera=["1", ""], identity=["a"], since="2024-05-01", where={"track": "3", "seen": ""}
+    )
+    for where in (["=3"], ["a"], ["a=1", "a=2"]):
+        with pytest.raises(InputError, match=r"key=value|given twice"):
+            selection_of(Filters(where=where))
+
+
+def test_values_mean_the_same_in_every_request(start: Start, home: Home) -> None:
+    server = start(allow_add=True)
+    client, token = server.client, server.signed_in()
+    known = {"camera": "-1", "identity": "7.0", "attribute": ["track=5.0", "seen=True", "none="]}
+    answer = client.post("/api/gallery", files=[upload(home.queries[0])], data=known, headers=token)
+    (id,) = answer.json()["ids"]
+    expressions = (
+        {"camera": ""},
+        {"camera": ["", "9"], "where": "identity=7"},
+        {"identity": "7.00", "where": "track=5"},
+        {"identity": ["7"], "source": [""]},
+        {"where": ["camera=", "identity=7"]},
+        {"where": ["track=5", "seen=true", "none="]},
+    )
+    for conditions in expressions:
+        browsed = client.get("/api/gallery", params=conditions).json()["items"]
+        searched = client.post("/api/search", files=[upload(home.queries[1])], data=conditions).json()["hits"]
+        expected = [] if conditions.get("identity") == "7.00" else [id]
+        assert [item["id"] for item in browsed] == [hit["id"] for hit in searched] == expected
+    (item,) = client.get("/api/gallery?where=track%3D5").json()["items"]
+    assert (item["camera"], item["identity"], item["attributes"]) == (None, "7", {"track": 5, "seen": True})
+    for refused in ("where=time%3D1", "where=a%3D1&where=a%3D2", "since=noon"):
+        answer = client.get(f"/api/gallery?{refused}")
+        assert answer.status_code == 422
+    many = [f"a{number}={'x' * 900}" for number in range(80)]
+    before = set((server.settings.state / "added").iterdir())
+    answer = client.post(
+        "/api/gallery", files=[upload(home.queries[1])], data={"attribute": many}, headers=token
+    )
+    assert answer.json()["added"] == 0
+    assert "bytes are more than the 65,536 allowed" in answer.json()["unreadable"][0]["message"]
+    assert set((server.settings.state / "added").iterdir()) == before
 
 
 def test_cameras_are_sorted_as_people_count() -> None:

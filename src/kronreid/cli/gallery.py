@@ -29,15 +29,15 @@ def add(commands: "Commands") -> None:
     add_login(sub)
     sub.add_argument("--path", help="only this picture, or those below this folder")
     sub.add_argument("--csv", type=Path, metavar="FILE", help="where export writes")
-    add_set(sub, "what update changes; nothing after the = means unknown")
+    add_set(sub, "what update changes")
     add_filters(sub)
 
 
 def run(options: argparse.Namespace) -> None:
     """See the methods of `kronreid.gallery.Gallery`."""
-    from kronreid.gallery import Gallery, selection_of
+    from kronreid.gallery import Gallery, Selection
 
-    selection = selection_of(**filters(options), path=options.path)
+    selection = Selection(**filters(options), path=options.path)
     changes = values_of(options)
     if bool(changes) != (options.action == "update"):
         raise InputError("--set: says what update changes; the others take none")

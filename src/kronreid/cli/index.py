@@ -11,7 +11,6 @@ from kronreid.cli.options import (
     add_login,
     load_model,
     login,
-    pair,
     positive,
 )
 from kronreid.errors import InputError
@@ -86,20 +85,19 @@ def add_set(parser: argparse.ArgumentParser, what: str) -> None:
     parser.add_argument(
         "--set",
         nargs="+",
+        action="extend",
         default=[],
         metavar="key=value",
-        help=f"{what}: camera, time, identity, source, or any other attribute",
+        help=f"{what}: camera, time, identity, source, or any other attribute; "
+        "nothing after the = means that it is not known",
     )
 
 
 def values_of(options: argparse.Namespace) -> dict[str, Any]:
-    """What `add_set` was given, as `Gallery.add` and `Gallery.update` take it; empty means unknown."""
-    values: dict[str, Any] = {}
-    attributes: dict[str, str] = {}
-    for text in options.set:
-        key, value = pair(text, "--set")
-        if key in FIELDS:
-            values[key] = value or None
-        else:
-            attributes[key] = value
+    """What `add_set` was given, as `Gallery.add` and `Gallery.update` take it."""
+    from kronreid.data.values import pairs
+
+    given = pairs(options.set, "--set")
+    attributes = {key: value for key, value in given.items() if key not in FIELDS}
+    values: dict[str, Any] = {key: value for key, value in given.items() if key in FIELDS}
     return values | ({"attributes": attributes} if attributes else {})

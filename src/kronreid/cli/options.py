@@ -84,28 +84,30 @@ def login(options: argparse.Namespace) -> dict[str, Any]:
 
 def add_filters(parser: argparse.ArgumentParser) -> None:
     """The options that choose pictures of a gallery."""
-    parser.add_argument("--camera", nargs="+", help="only these cameras")
+    parser.add_argument(
+        "--camera", nargs="+", action="extend", help='only these cameras; "" for pictures without one'
+    )
     parser.add_argument(
         "--since", metavar="TIME", help="only pictures taken then or later, like 2026-03-01T12:00"
     )
     parser.add_argument("--until", metavar="TIME", help="only pictures taken then or earlier")
     parser.add_argument(
-        "--where", nargs="+", default=[], metavar="key=value", help="only pictures with these values"
+        "--where",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="key=value",
+        help="only pictures with these values: camera, identity, source, or any attribute; "
+        "nothing after the = means that it is not known",
     )
 
 
 def filters(options: argparse.Namespace) -> dict[str, Any]:
     """What `add_filters` was given, as the gallery takes it."""
-    where = dict(pair(text, "--where") for text in options.where)
+    from kronreid.data.values import pairs
+
+    where = pairs(options.where, "--where")
     return {"camera": options.camera, "since": options.since, "until": options.until, "where": where}
-
-
-def pair(text: str, option: str) -> tuple[str, str]:
-    """``key=value`` split, or an error that names the option."""
-    key, equals, value = text.partition("=")
-    if not key or not equals:
-        raise InputError(f"{option} {text}: key=value is expected")
-    return key, value
 
 
 def positive(text: str) -> int:

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from kronreid.gallery.entries import Entry
-from kronreid.gallery.filters import Selection, selection_of
+from kronreid.gallery.filters import Selection
 from kronreid.gallery.gallery import Gallery, GalleryInfo, VerifyReport
 from kronreid.gallery.indexing import AddReport, Unreadable
 from kronreid.gallery.lists import read_list
@@ -25,7 +25,6 @@ __all__ = [
     "Unreadable",
     "VerifyReport",
     "read_list",
-    "selection_of",
 ]
 
 

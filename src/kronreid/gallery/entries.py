@@ -1,16 +1,27 @@
-"""What a gallery knows about a picture, and how a file's name is kept as text."""
+"""What a gallery knows about a picture, and how it is kept."""
 
+import json
 import os
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from kronreid.data.records import Box, format_box, parse_box
+from kronreid.data.values import NOBODY, attributes, label, moment, picture_path, read_box
+from kronreid.errors import InputError
 
 #: What the database holds where the time of a picture is unknown: long before anything. (A null would do, but
 #: servers before Milvus 2.5 have none.)
 UNKNOWN_TIME = -1e18
+#: The columns of the database, but for the vector.
+FIELDS = ["id", "path", "box", "camera", "time", "identity", "source", "attributes"]
+#: What the database holds where the identity or the camera is not known; older versions stored −1.
+UNKNOWN_LABELS = ("", NOBODY)
+#: The most bytes that a text (a path or a label) may have, and the attributes of a picture as JSON. These are
+#: the limits of a Milvus server. Milvus Lite would take more, but both have to take the same pictures.
+LONGEST_TEXT, LONGEST_ATTRIBUTES = 65_535, 65_536
 
 
 @dataclass(frozen=True)
@@ -56,13 +67,85 @@ class Entry:
         return cls(
             path=text_to_path(row["path"]),
             box=parse_box(row["box"]),
-            camera=row["camera"] or None,
+            camera=known_label(row["camera"]),
             time=None if row["time"] in (None, UNKNOWN_TIME) else row["time"],
-            identity=row["identity"] or None,
+            identity=known_label(row["identity"]),
             source=row["source"] or None,
             attributes=row["attributes"] or {},
             id=row["id"],
         )
+
+
+def known_label(text: str) -> str | None:
+    """A camera or an identity of the database; None where it is not known."""
+    return None if text in UNKNOWN_LABELS else text
+
+
+def known(**given: Any) -> dict[str, Any]:
+    """What is said of pictures, as an `Entry` has it.
+
+    Args:
+        given: Any of ``path``, ``camera``, ``time``, ``identity``, ``source`` and ``attributes``.
+
+    Returns:
+        The same fields, with None for what is empty: "" and NaN, and −1 for a camera or an identity.
+
+    Raises:
+        InputError: A value that cannot be stored, or a field that does not exist.
+    """
+    return {name: _known(name, value) for name, value in given.items()}
+
+
+def _known(name: str, value: Any) -> Any:
+    if name == "path":
+        return picture_path(value).absolute()
+    if name == "time":
+        return moment(value)
+    if name == "attributes":
+        found = attributes(value)
+        taken = sorted(found.keys() & set(FIELDS))
+        if taken:
+            raise InputError(f"attributes: {taken[0]} is the name of a field; choose another name")
+        return found
+    if name == "source":
+        return label(value, name)
+    if name in ("camera", "identity"):
+        return known_label(label(value, name) or "")
+    raise InputError(f"{name}: no such field; one of path, camera, time, identity, source, attributes")
+
+
+def checked(entry: Entry, changes: Mapping[str, Any]) -> Entry:
+    """An entry with changes in place, if all that it says can be stored.
+
+    Args:
+        entry: Of whatever origin.
+        changes: Fields as `known` gives them; attributes are added to the entry's, or taken away by None.
+
+    Raises:
+        InputError: A value of the entry cannot be stored, or is too long.
+    """
+    more = ("path", "camera", "time", "identity", "source")
+    own = known(**{name: getattr(entry, name) for name in more if name not in changes})
+    merged = attributes(entry.attributes) | changes.get("attributes", {})
+    kept = {name: value for name, value in merged.items() if value is not None}
+    found = replace(entry, box=read_box(entry.box), **{**own, **changes, "attributes": kept})
+    for name, value in found.to_row().items():
+        length = len(value.encode()) if isinstance(value, str) else 0
+        if length > LONGEST_TEXT:
+            raise InputError(f"{name}: {length:,} bytes are more than the {LONGEST_TEXT:,} allowed")
+    size = _size(kept)
+    if size > LONGEST_ATTRIBUTES:
+        largest = max(kept, key=lambda name: _size(kept[name]))
+        raise InputError(
+            f"attributes: {size:,} bytes are more than the {LONGEST_ATTRIBUTES:,} allowed for a picture; "
+            f"{largest} is the largest"
+        )
+    return found
+
+
+def _size(value: Any) -> int:
+    """Of a value as JSON, in bytes."""
+    return len(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode())
 
 
 def path_to_text(path: Path) -> str:

@@ -6,31 +6,40 @@ literals that `quote` wrote, so that no value can end its literal and become par
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from os import PathLike
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from kronreid.data.values import LARGEST, Time, attribute, attribute_name, label, moment, picture_path
 from kronreid.errors import InputError
-from kronreid.gallery.entries import UNKNOWN_TIME, path_to_text
+from kronreid.gallery.entries import UNKNOWN_LABELS, UNKNOWN_TIME, known_label, path_to_text
 
-Time: TypeAlias = float | str | datetime
 Scalar: TypeAlias = str | int | float | bool
 
-#: Whole numbers of the database have 64 bits.
-LARGEST = 2**63 - 1
-
 _ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"})
+
+
+#: What `Selection.where` may name besides attributes.
+_FIELDS = ("id", "path", "camera", "identity", "source")
+#: What it may not name, and what to do instead.
+_NO_CONDITIONS = {
+    "time": "is asked for by since and until (--since, --until)",
+    "box": "cannot be asked for",
+    "attributes": "name the attribute itself",
+}
 
 
 @dataclass(frozen=True)
 class Selection:
     """Conditions that must all hold; without any, every entry is meant.
 
+    A value means what is stored for it: see `kronreid.data.values`. An empty value ("" or NaN, also None in a
+    list or in `where`) means entries of which it is not known, and so does a camera or identity of −1.
+
     Attributes:
-        id: An identifier, or several.
         path: A file, or a folder and everything below it.
         camera: A camera, or several of which one must fit.
         identity: A person, or several.
@@ -38,17 +47,17 @@ class Selection:
         since: Taken at this time or later: seconds since 1970, an ISO date or time, or a datetime. An entry
             without a time meets no condition on time.
         until: Taken at this time or earlier; a date without a time of day means its end.
-        where: Attributes and the values they must have. Text that reads as a number or as true or false also
-            meets that value: a command line has nothing but text.
+        where: Attributes, or any of id, path, camera, identity and source, and the values they must have.
+        id: An identifier, or several.
     """
 
     path: str | PathLike[str] | None = None
-    camera: Scalar | Sequence[Scalar] | None = None
-    identity: Scalar | Sequence[Scalar] | None = None
-    source: Scalar | Sequence[Scalar] | None = None
+    camera: Scalar | Sequence[Scalar | None] | None = None
+    identity: Scalar | Sequence[Scalar | None] | None = None
+    source: Scalar | Sequence[Scalar | None] | None = None
     since: Time | None = None
     until: Time | None = None
-    where: Mapping[str, Scalar] = field(default_factory=dict)
+    where: Mapping[str, Any] = field(default_factory=dict)
     id: str | Sequence[str] | None = None
 
     def expression(self) -> str:
@@ -57,46 +66,68 @@ class Selection:
         Raises:
             InputError: A value that cannot be a condition: a time, or an attribute that is no scalar.
         """
-        parts = []
-        if self.path is not None:
-            parts.append(_below(Path(self.path).absolute()))
-        for name in ("id", "camera", "identity", "source"):
-            wanted = getattr(self, name)
-            if wanted is not None:
-                several = [wanted] if isinstance(wanted, Scalar) else wanted
-                parts.append(f"{name} in [{', '.join(quote(str(value)) for value in several)}]")
+        parts = [_field(name, getattr(self, name)) for name in _FIELDS if getattr(self, name) is not None]
         if self.since is not None or self.until is not None:
             parts.append(f"time > {quote(UNKNOWN_TIME)}")
         if self.since is not None:
-            parts.append(f"time >= {quote(parse_time(self.since))}")
+            parts.append(f"time >= {quote(_moment('since', self.since))}")
         if self.until is not None:
-            parts.append(f"time <= {quote(parse_time(self.until, end_of_day=True))}")
+            parts.append(f"time <= {quote(_moment('until', self.until))}")
         for key, value in self.where.items():
-            if not isinstance(value, Scalar):
-                raise InputError(
-                    f"where {key}: text, a number or true/false expected, got {type(value).__name__}"
-                )
-            wanted = [value, *_read(value)] if isinstance(value, str) else [value]
-            parts.append(" or ".join(f"attributes[{quote(key)}] == {quote(one)}" for one in wanted))
+            if key in _NO_CONDITIONS:
+                raise InputError(f"where {key}: {_NO_CONDITIONS[key]}")
+            parts.append(_field(key, value) if key in _FIELDS else _attribute(key, value))
         return " and ".join(f"({part})" for part in parts)
 
 
-def selection_of(where: Mapping[str, Scalar] | None = None, **conditions: Any) -> Selection:
-    """A selection whose `where` may also name the fields identity and source."""
-    where = dict(where or {})
-    for name in ("identity", "source"):
-        if name in where:
-            conditions[name] = where.pop(name)
-    return Selection(where=where, **conditions)
+def _field(name: str, wanted: Any) -> str:
+    """One of the columns of text."""
+    if name == "path":
+        return _below(picture_path(wanted).absolute())
+    one = isinstance(wanted, str | bytes | Mapping) or not isinstance(wanted, Iterable)
+    several = [wanted] if one else list(wanted)
+    if not several:
+        raise InputError(f"{name}: an empty list; leave it out to mean everything")
+    texts: set[str] = set()
+    for value in several:
+        text = label(value, name) or ""
+        if name in ("camera", "identity") and known_label(text) is None:
+            texts.update(UNKNOWN_LABELS)
+        else:  # as it is, too: older versions stored what they were given
+            texts.update([text, value] if isinstance(value, str) else [text])
+    return f"{name} in [{', '.join(quote(text) for text in sorted(texts))}]"
 
 
-def _read(text: str) -> list[Scalar]:
-    """What else the text may mean: a finite number, true or false."""
+def _attribute(key: str, value: Any) -> str:
+    """An attribute, by every form in which it may be stored."""
+    place = f"attributes[{quote(attribute_name(key))}]"
+    wanted = attribute(value, f"where {key}")
+    if wanted is None:
+        return f'(not (exists {place})) or {place} == ""'
+    if not isinstance(wanted, Scalar):
+        raise InputError(f"where {key}: text, a number or true/false expected, got {type(value).__name__}")
+    # Older versions stored numbers of a CSV file as the text that they were, and Parquet may have the number
+    # 1.1 where CSV has the text 1.10.
+    forms = [quote(wanted), quote(label(value) or "")]
+    if isinstance(value, str):
+        forms += [quote(value), *map(quote, _number(value))]
+    return " or ".join(f"{place} == {form}" for form in dict.fromkeys(forms))
+
+
+def _moment(name: str, value: Time) -> float:
+    found = moment(value, end_of_day=name == "until")
+    if found is None:
+        raise InputError(f"{name} {value!r}: a time expected")
+    return found
+
+
+def _number(text: str) -> list[Scalar]:
+    """The finite number that the text may also mean, however it is written."""
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
         return []
-    if isinstance(value, int) and abs(value) > LARGEST:
+    if isinstance(value, bool) or (isinstance(value, int) and abs(value) > LARGEST):
         return []
     return [value] if isinstance(value, int | float) and math.isfinite(value) else []
 
@@ -130,40 +161,6 @@ def _below(path: Path) -> str:
         stem = form.rstrip("/")
         found += [f"path == {quote(form)}", f"path >= {quote(stem + '/')} and path < {quote(stem + '0')}"]
     return " or ".join(f"({part})" for part in found)
-
-
-def parse_time(value: Time, end_of_day: bool = False) -> float:
-    """Seconds since 1970.
-
-    Args:
-        value: Seconds, ISO 8601 text or a datetime; without a zone it is taken as UTC.
-        end_of_day: A date without a time of day means its last moment instead of its first.
-
-    Raises:
-        InputError: Text that is neither.
-    """
-    if isinstance(value, str):
-        try:
-            moment = datetime.fromisoformat(value.strip().replace("Z", "+00:00"))
-        except ValueError:
-            try:
-                return parse_time(float(value))
-            except ValueError:
-                raise InputError(
-                    f"time {value!r}: 2024-05-01, 2024-05-01T13:45:00+02:00 or seconds since 1970 expected"
-                ) from None
-        if end_of_day and len(value.strip()) == len("2024-05-01"):
-            moment = moment.replace(hour=23, minute=59, second=59, microsecond=999999)
-        return parse_time(moment)
-    if isinstance(value, datetime):
-        return (value if value.tzinfo else value.replace(tzinfo=timezone.utc)).timestamp()
-    try:
-        datetime.fromtimestamp(value, timezone.utc)
-    except (ValueError, OverflowError, OSError):
-        raise InputError(
-            f"time {value}: seconds since 1970 in the years 1 to 9999 expected; milliseconds are too many"
-        ) from None
-    return float(value)
 
 
 def format_time(seconds: float | None) -> str:

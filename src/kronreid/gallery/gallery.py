@@ -13,9 +13,9 @@ from tqdm import tqdm
 
 from kronreid.data.images import ImageLike, as_list, open_rgb
 from kronreid.errors import InputError
-from kronreid.gallery.entries import UNKNOWN_TIME, Entry, format_box
-from kronreid.gallery.filters import Scalar, Selection, Time, format_time, parse_time, selection_of
-from kronreid.gallery.indexing import AddReport, add_entries, entries_of, filled, identified
+from kronreid.gallery.entries import UNKNOWN_TIME, Entry, checked, format_box, known, known_label
+from kronreid.gallery.filters import Scalar, Selection, Time, format_time
+from kronreid.gallery.indexing import AddReport, add_entries, described, identified
 from kronreid.gallery.search import SearchResult, search
 from kronreid.gallery.store import MOST, Store
 
@@ -201,11 +201,12 @@ class Gallery:
 
         Args:
             images: Files, folders, patterns, lists (CSV, Parquet, MOT, COCO: see `read_list`), or entries.
-            camera: Camera of all of them, instead of what their names tell.
+            camera: Camera of all of them, instead of what their names or lists tell; "" says that it is not
+                known, here and for the others below.
             time: When they were taken: seconds since 1970, ISO 8601 or a datetime (UTC unless it has a zone).
             identity: Who they show.
             source: Where they come from.
-            attributes: More about all of them; JSON values by name.
+            attributes: More about all of them, by name.
             categories: Categories of COCO and classes of MOT to take from lists instead of people.
             batch_size: Pictures per batch.
             workers: Threads that read and decode ahead.
@@ -215,19 +216,13 @@ class Gallery:
             What was added, skipped and unreadable.
 
         Raises:
-            InputError: A folder is missing, the gallery has no embedder, the disk is full or the server gone.
+            InputError: A folder is missing, a value cannot be stored (see `kronreid.data.values`), the
+                gallery has no embedder, the disk is full or the server gone.
         """
         embedder = self._embedder()
-        values: dict[str, Any] = {
-            name: str(value)
-            for name, value in (("camera", camera), ("identity", identity), ("source", source))
-            if value is not None
-        }
-        if time is not None:
-            values["time"] = parse_time(time)
-        entries, unreadable = entries_of(images, categories)
-        described = list(filled(entries, values, json_values(attributes or {})))
-        report = add_entries(self._store, embedder, described, batch_size, workers, progress)
+        values = {"camera": camera, "time": time, "identity": identity, "source": source}
+        entries, unreadable = described(images, categories, **values, attributes=attributes)
+        report = add_entries(self._store, embedder, entries, batch_size, workers, progress)
         report.unreadable[:0] = unreadable
         self.settle(report.added)
         return report
@@ -246,10 +241,12 @@ class Gallery:
         rerank_top: int = 100,
         *,
         matcher_weight: float = 0.5,
-        camera: Scalar | Sequence[Scalar] | None = None,
+        camera: Scalar | Sequence[Scalar | None] | None = None,
+        identity: Scalar | Sequence[Scalar | None] | None = None,
+        source: Scalar | Sequence[Scalar | None] | None = None,
         since: Time | None = None,
         until: Time | None = None,
-        where: Mapping[str, Scalar] | None = None,
+        where: Mapping[str, Any] | None = None,
         group_by: str | None = None,
     ) -> SearchResult:
         """Find a person.
@@ -259,10 +256,12 @@ class Gallery:
             top: Number of hits (of groups, with `group_by`).
             rerank_top: How many of the most similar the matcher looks at, if there is one.
             matcher_weight: Its say in their new order, 0 to 1; the rest is the similarity's.
-            camera: Only this camera, or these.
+            camera: Only this camera, or these; "" means that it is not known. See `Selection`.
+            identity: Only this person, or these.
+            source: Only this source, or these.
             since: Only pictures taken then or later.
             until: Only pictures taken then or earlier; a date means its end.
-            where: Only pictures with these values: identity, source, or an attribute by its name.
+            where: Only pictures with these values, by the names of their attributes.
             group_by: ``identity``, ``camera``, ``source`` or the name of an attribute such as ``track``.
 
         Returns:
@@ -276,7 +275,9 @@ class Gallery:
         pictures = [open_rgb(image) for image in as_list(query)]
         if not pictures:
             raise InputError("query: no picture given")
-        selection = selection_of(camera=camera, since=since, until=until, where=where)
+        selection = Selection(
+            camera=camera, identity=identity, source=source, since=since, until=until, where=where or {}
+        )
         result = search(
             self._store,
             embedder,
@@ -385,22 +386,22 @@ class Gallery:
 
         Args:
             selection: Which.
-            changes: New values of ``path``, ``camera``, ``time``, ``identity``, ``source`` (None: unknown);
-                ``attributes`` are added to those there.
+            changes: New values of ``path``, ``camera``, ``time``, ``identity`` or ``source``; None or ""
+                means that it is not known. ``attributes`` are added to those there, or taken away by "".
 
         Returns:
             How many.
 
         Raises:
-            InputError: The selection has no condition, or a field is unknown.
+            InputError: The selection has no condition, a field is unknown, or a value cannot be stored. Then
+                nothing has been changed.
         """
-        changes = {name: _value(name, value) for name, value in changes.items()}
-        attributes = changes.pop("attributes", {})
+        changes = known(**changes)
         found = list(self._store.entries_with_vectors(_some(selection)))
+        entries = [_changed(entry, changes) for entry, _ in found]
         for start in tqdm(range(0, len(found), 1000), desc="updating", disable=None):
-            batch = found[start : start + 1000]
-            entries = list(filled((entry for entry, _ in batch), changes, attributes))
-            self._store.upsert(entries, np.stack([vector for _, vector in batch]))
+            vectors = np.stack([vector for _, vector in found[start : start + 1000]])
+            self._store.upsert(entries[start : start + 1000], vectors)
         if found:
             self._store.flush()
         return len(found)
@@ -453,18 +454,11 @@ class Gallery:
         return self.embedder
 
 
-def json_values(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    """Attributes as the JSON they will be stored as.
-
-    Raises:
-        InputError: A value that JSON does not have.
-    """
+def _changed(entry: Entry, changes: Mapping[str, Any]) -> Entry:
     try:
-        return json.loads(json.dumps(dict(attributes), allow_nan=False))
-    except (TypeError, ValueError) as error:
-        raise InputError(
-            f"attributes: only text, numbers, true/false, lists and objects can be stored ({error})"
-        ) from None
+        return checked(entry, changes)
+    except InputError as error:
+        raise InputError(f"{entry.path}: {error}; nothing was changed") from None
 
 
 def _kind(name: str, row: Mapping[str, Any]) -> Any:
@@ -472,7 +466,9 @@ def _kind(name: str, row: Mapping[str, Any]) -> Any:
     if name in ("hour", "day"):
         length = 3600 if name == "hour" else 86400
         return None if row["time"] in (None, UNKNOWN_TIME) else row["time"] // length * length
-    if name in _COLUMNS:
+    if name in ("camera", "identity"):
+        return known_label(row[name])
+    if name == "source":
         return row[name] or None
     value = (row["attributes"] or {}).get(name)
     return value if value is None or isinstance(value, Scalar) else json.dumps(value)
@@ -483,15 +479,3 @@ def _some(selection: Selection) -> str:
     if not expression:
         raise InputError("no condition given; name a path, camera, identity, source, time or attribute")
     return expression
-
-
-def _value(name: str, value: Any) -> Any:
-    if name == "path":
-        return Path(value).absolute()
-    if name == "time":
-        return None if value is None else parse_time(value)
-    if name == "attributes":
-        return json_values(value)
-    if name in ("camera", "identity", "source"):
-        return None if value is None else str(value)
-    raise InputError(f"{name}: no such field; one of path, camera, time, identity, source, attributes")

@@ -2,8 +2,9 @@
 
 import hashlib
 import logging
+import os
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import groupby
@@ -20,8 +21,9 @@ from kronreid.data.images import crop as cut
 from kronreid.data.images import open_rgb, read_rgb
 from kronreid.data.names import MARKET1501, describe, label, parse
 from kronreid.data.readers.market1501 import QUERY, TRAIN
+from kronreid.data.values import NOBODY, picture_path
 from kronreid.errors import InputError
-from kronreid.gallery.entries import Entry
+from kronreid.gallery.entries import Entry, checked, known
 from kronreid.gallery.lists import LIST_SUFFIXES, read_list
 from kronreid.gallery.store import Store
 
@@ -55,7 +57,8 @@ class AddReport:
     Attributes:
         added: Pictures that are new in the gallery.
         skipped_existing: Pictures whose content was there already.
-        unreadable: Those that could not be read, and unusable records of lists, each with the reason.
+        unreadable: Pictures that could not be read or stored, and unusable records of lists, each with the
+            reason.
         seconds: How long it took.
     """
 
@@ -68,6 +71,36 @@ class AddReport:
     def per_second(self) -> float:
         """Pictures looked at per second."""
         return (self.added + self.skipped_existing + len(self.unreadable)) / max(self.seconds, 1e-9)
+
+
+def described(
+    images: str | PathLike[str] | Iterable[str | PathLike[str] | Entry],
+    categories: Sequence[str] = (),
+    **values: Any,
+) -> tuple[list[Entry], list[Unreadable]]:
+    """Pictures as they will be stored.
+
+    Args:
+        images: As `Gallery.add` takes them.
+        categories: As `Gallery.add` takes them.
+        values: What is known of all of them, as `Gallery.add` takes it: None says nothing, "" that it is not
+            known.
+
+    Returns:
+        Their entries, and those that cannot be stored: each with the reason.
+
+    Raises:
+        InputError: One of `values` cannot be stored, or what `entries_of` raises.
+    """
+    changes = known(**{name: value for name, value in values.items() if value is not None})
+    entries, unreadable = entries_of(images, categories)
+    found: list[Entry] = []
+    for entry in entries:
+        try:
+            found.append(checked(entry, changes))
+        except InputError as error:
+            unreadable.append(Unreadable.of(entry.path, str(error)))
+    return found, unreadable
 
 
 def entries_of(
@@ -121,7 +154,7 @@ def entries_of(
 def _matched(inputs: Iterable[str | PathLike[str] | Entry]) -> Iterator[Path | Entry]:
     """What is there as it is, and the files that fit a pattern."""
     for given in inputs:
-        path = given if isinstance(given, Entry) else Path(given)
+        path = given if isinstance(given, Entry) else picture_path(given)
         if isinstance(path, Entry) or path.exists() or not any(sign in str(path) for sign in "*?["):
             yield path
             continue
@@ -149,7 +182,8 @@ def metadata_from_name(path: Path, root: Path | None = None, zero_is_person: boo
     """What a picture's name and folder tell about it: see `kronreid.data.names.describe`.
 
     Identity −1 shows nobody. A name of Market-1501's own form with identity 0000 is a distractor, who has no
-    identity either, as long as nothing says that 0 is a person.
+    identity either, as long as nothing says that 0 is a person. Bytes of a folder's name that are no UTF-8
+    become ``\\xe9``.
 
     Args:
         path: The picture.
@@ -159,7 +193,9 @@ def metadata_from_name(path: Path, root: Path | None = None, zero_is_person: boo
     said = describe(path, root)
     by_name_alone = said.kind is MARKET1501 and label(path.parent.name) != "0"
     distractor = said.identity == "0" and by_name_alone and not zero_is_person
-    identity = None if distractor or said.identity == "-1" else said.identity
+    identity = None
+    if said.identity is not None and said.identity != NOBODY and not distractor:
+        identity = os.fsencode(said.identity).decode(errors="backslashreplace")
     return Entry(path, camera=None if said.camera is None else str(said.camera), identity=identity)
 
 
@@ -329,11 +365,3 @@ def unit(vectors: np.ndarray) -> np.ndarray:
     """Rows of length one, float32: whatever an embedder gives, the database holds cosines."""
     vectors = np.asarray(vectors, np.float32)
     return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
-
-
-def filled(
-    entries: Iterable[Entry], values: Mapping[str, Any], attributes: Mapping[str, Any]
-) -> Iterator[Entry]:
-    """Entries with the given fields in place of what their names told, and attributes added."""
-    for entry in entries:
-        yield replace(entry, **values, attributes={**entry.attributes, **attributes})

@@ -21,7 +21,7 @@ from tqdm import tqdm
 from kronreid.errors import InputError
 from kronreid.gallery.entries import Entry, path_to_text, text_to_path
 from kronreid.gallery.gallery import SETTLED_FROM, Gallery
-from kronreid.gallery.indexing import AddReport, Unreadable, entries_of
+from kronreid.gallery.indexing import AddReport, Unreadable, described
 
 try:
     import ray
@@ -63,7 +63,7 @@ def add_spread(
         InputError: There is no cluster at the address, the server has gone, or what `Gallery.add` raises.
     """
     started = time.perf_counter()
-    entries, unreadable = entries_of(images, categories)
+    entries, unreadable = described(images, categories, **values)
     share = min(BATCHES_PER_SHARE * batch_size, SETTLED_FROM - 1)
     report = AddReport(unreadable=unreadable)
     with _cluster(address), tqdm(total=len(entries), unit=" pictures", desc="adding", disable=None) as bar:
@@ -75,7 +75,7 @@ def add_spread(
             ray.data.from_arrow(tables)
             .map_batches(
                 Worker,
-                fn_constructor_args=(gallery.place, str(model), batch_size, values),
+                fn_constructor_args=(gallery.place, str(model), batch_size),
                 batch_size=None,  # a table is a share
                 batch_format="pyarrow",
                 compute=ray.data.ActorPoolStrategy(size=actors),
@@ -101,10 +101,10 @@ def add_spread(
 class Worker:
     """An actor: a model, a connection to the server, and shares of the pictures one after the other."""
 
-    def __init__(self, place: dict[str, str], model: str, batch_size: int, values: dict[str, Any]) -> None:
+    def __init__(self, place: dict[str, str], model: str, batch_size: int) -> None:
         from kronreid.models.loading import load
 
-        self.batch_size, self.values = batch_size, values
+        self.batch_size = batch_size
         self.problem = ""
         try:
             self.gallery = Gallery(
@@ -118,7 +118,7 @@ class Worker:
         entries = entries_of_table(share)
         if not self.problem:
             try:
-                report = self.gallery.add(entries, batch_size=self.batch_size, progress=False, **self.values)
+                report = self.gallery.add(entries, batch_size=self.batch_size, progress=False)
             except InputError as error:
                 self.problem = str(error)
         unreadable = [(path_to_text(picture.path), picture.reason) for picture in report.unreadable]

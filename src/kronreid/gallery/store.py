@@ -18,12 +18,13 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import grpc  # type: ignore[import-untyped]
 import numpy as np
 from pymilvus import DataType, MilvusClient, MilvusException
 from pymilvus.client.types import LoadState
 
 from kronreid.errors import InputError
-from kronreid.gallery.entries import Entry
+from kronreid.gallery.entries import FIELDS, LONGEST_TEXT, Entry
 from kronreid.gallery.filters import quote
 
 log = logging.getLogger(__name__)
@@ -33,9 +34,10 @@ log = logging.getLogger(__name__)
 logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
 logging.getLogger("milvus_lite").addHandler(logging.NullHandler())
 
-FIELDS = ["id", "path", "box", "camera", "time", "identity", "source", "attributes"]
 #: Milvus returns at most this many rows of one search or query.
 MOST = 16_384
+#: Rows that are written by one call: with the longest attributes they are less than a server takes at once.
+MOST_WRITTEN = 500
 #: Rows of one page of `Store.entries`. Milvus Lite looks at every row for every page, so its pages are large.
 PAGE, PAGE_EMBEDDED, PAGE_WITH_VECTORS = 10_000, 100_000, 8_000
 #: How long a call to a server is tried again, with growing pauses, while the server does not answer.
@@ -53,7 +55,6 @@ BOUND_SECONDS = 5.0
 EFFORT = 4
 _MOST_EFFORT = 32_768
 _INDEX = "AUTOINDEX"
-_LONGEST_TEXT = 65_535
 _TROUBLE = {
     "no space left": "the disk is full; free some space and run the same command again",
     "disk quota": "the disk quota is used up; free some space and run the same command again",
@@ -69,6 +70,12 @@ _SILENCE = ("unavailable", "deadline_exceeded", "retry timeout", "connecting")
 _NOT_READY = ("not ready", "not loaded", "not fully loaded", "recovering", "not available", "node not found")
 
 
+#: What the database says where an answer is too large: a server sends 64 to 100 MB, Milvus Lite 256 MB.
+_TOO_LARGE = ("message larger than max", "exceed the limit size")
+#: Identifiers begin with a number below this one, in hexadecimal digits.
+_IDENTIFIERS = 16**8
+
+
 @dataclass
 class _Engine:
     """Milvus Lite on one file: one per process, whoever opens it. The last one out closes it."""
@@ -79,6 +86,10 @@ class _Engine:
 
 class _Silent(InputError):
     """A server that does not answer, for now."""
+
+
+class _TooLarge(InputError):
+    """An answer with more than the database sends at once."""
 
 
 _engines: dict[str, _Engine] = {}
@@ -231,15 +242,18 @@ class Store:
         a log that ends in half a row would swallow whatever follows it."""
         try:
             yield
-        except MilvusException as error:
+        except (MilvusException, grpc.RpcError) as error:
             if writing and self.embedded:
                 self.close(broken=True)
-            text = f"{error.message} {error.__cause__}".lower()
+            said = error.message if isinstance(error, MilvusException) else str(error)
+            text = f"{said} {error.__cause__}".lower()
+            if any(sign in text for sign in _TOO_LARGE):
+                raise _TooLarge(f"{self.uri}: the answer is too large; ask for fewer pictures") from error
             for sign, advice in _TROUBLE.items():
                 if sign in text:
                     raise InputError(f"{self.uri}: {advice}") from error
             if not self.embedded and any(sign in text for sign in _NOT_READY):
-                raise _Silent(f"{self.uri}: the Milvus server is not ready ({error.message})") from error
+                raise _Silent(f"{self.uri}: the Milvus server is not ready ({said})") from error
             if not self.embedded and any(sign in text for sign in _SILENCE):
                 raise _Silent(
                     f"{self.uri}: the Milvus server does not answer; start it or check the address, "
@@ -268,7 +282,7 @@ class Store:
         schema.add_field("id", DataType.VARCHAR, is_primary=True, max_length=64)
         schema.add_field("vector", DataType.FLOAT_VECTOR, dim=dimension)
         for name in ("path", "box", "camera", "identity", "source"):
-            schema.add_field(name, DataType.VARCHAR, max_length=_LONGEST_TEXT)
+            schema.add_field(name, DataType.VARCHAR, max_length=LONGEST_TEXT)
         schema.add_field("time", DataType.DOUBLE)
         schema.add_field("attributes", DataType.JSON)
         index = None
@@ -326,7 +340,8 @@ class Store:
                 written before is safe.
         """
         rows = [entry.to_row() | {"vector": vector} for entry, vector in zip(entries, vectors)]
-        self._call("upsert", self.collection, rows, writing=True)
+        for start in range(0, len(rows), MOST_WRITTEN):
+            self._call("upsert", self.collection, rows[start : start + MOST_WRITTEN], writing=True)
         _written[self._place] = time.monotonic()
 
     def flush(self) -> None:
@@ -354,21 +369,33 @@ class Store:
 
         What was written from this process is always found.
         """
-        (hits,) = self._call(
+        search = partial(
+            self._call,
             "search",
             self.collection,
             data=[vector],
             limit=top,
             filter=expression,
-            output_fields=FIELDS,
             search_params={"metric_type": "IP", "params": {"ef": min(EFFORT * top, _MOST_EFFORT)}},
             **self._seen(),
         )
-        return [(Entry.from_row(hit["entity"] | {"id": hit["id"]}), float(hit["distance"])) for hit in hits]
+        try:
+            (hits,) = search(output_fields=FIELDS)
+            entries = {hit["id"]: Entry.from_row(hit["entity"] | {"id": hit["id"]}) for hit in hits}
+        except _TooLarge:
+            (hits,) = search(output_fields=["id"])
+            entries = {entry.id: entry for entry in self.get([hit["id"] for hit in hits])}
+        return [(entries[hit["id"]], float(hit["distance"])) for hit in hits if hit["id"] in entries]
 
     def get(self, ids: Sequence[str]) -> list[Entry]:
         """The entries of these identifiers that are there, in no particular order."""
-        rows = self._call("get", self.collection, ids=list(ids), output_fields=FIELDS, **self._seen())
+        try:
+            rows = self._call("get", self.collection, ids=list(ids), output_fields=FIELDS, **self._seen())
+        except _TooLarge:
+            half = len(ids) // 2
+            if not half:
+                raise
+            return self.get(ids[:half]) + self.get(ids[half:])
         return [Entry.from_row(row) for row in rows]
 
     def page(self, offset: int, limit: int, expression: str = "") -> list[Entry]:
@@ -389,15 +416,22 @@ class Store:
         return self._page(offset - below, limit, _both(bound, expression))
 
     def _page(self, offset: int, limit: int, expression: str) -> list[Entry]:
-        rows = self._call(
-            "query",
-            self.collection,
-            filter=expression,
-            offset=offset,
-            limit=limit,
-            output_fields=FIELDS,
-            **self._seen(),
-        )
+        try:
+            rows = self._call(
+                "query",
+                self.collection,
+                filter=expression,
+                offset=offset,
+                limit=limit,
+                output_fields=FIELDS,
+                **self._seen(),
+            )
+        except _TooLarge:
+            half = limit // 2
+            if not half:
+                raise
+            first = self._page(offset, half, expression)
+            return first + self._page(offset + half, limit - half, expression)
         return [Entry.from_row(row) for row in rows]
 
     def entries(self, expression: str = "") -> Iterator[Entry]:
@@ -420,13 +454,25 @@ class Store:
         These are hashes, so equal ranges of them hold about equally many rows: a page is a range, and no
         cursor has to stay open on the server while rows come and go.
         """
+        for low, high in _ranges(self.count(), page):
+            yield from self._between(low, high, expression, fields)
+
+    def _between(self, low: int, high: int, expression: str, fields: list[str]) -> Iterator[dict[str, Any]]:
+        """The rows of a range of identifiers, in halves where one answer would be too large."""
         limit = None if self.embedded else MOST
-        for bounds in _ranges(self.count(), page):
-            condition = _both(bounds, expression)
+        condition = _both(_bounds(low, high), expression)
+        try:
             rows = self._call("query", self.collection, filter=condition, limit=limit, output_fields=fields)
-            if len(rows) == limit:
-                raise InputError(f"{self.uri}: grew manifold while it was read; run the same again")
-            yield from sorted(rows, key=lambda row: row["id"])
+        except _TooLarge:
+            middle = (low + high) // 2
+            if middle == low:
+                raise
+            yield from self._between(low, middle, expression, fields)
+            yield from self._between(middle, high, expression, fields)
+            return
+        if len(rows) == limit:
+            raise InputError(f"{self.uri}: grew manifold while it was read; run the same again")
+        yield from sorted(rows, key=lambda row: row["id"])
 
 
 def _both(one: str, other: str) -> str:
@@ -434,13 +480,19 @@ def _both(one: str, other: str) -> str:
     return " and ".join(f"({part})" for part in (one, other) if part)
 
 
-def _ranges(rows: int, page: int) -> list[str]:
-    """Expressions that cut the identifiers (hexadecimal hashes) into ranges of about `page` rows or fewer."""
-    count = -(-rows // page)
-    bounds = ["", *(f"{i * 16**8 // count:08x}" for i in range(1, count)), ""]
-    ranges = []
-    for low, high in pairwise(bounds):
-        ranges.append(
-            " and ".join(p for p in (low and f"id >= {quote(low)}", high and f"id < {quote(high)}") if p)
+def _ranges(rows: int, page: int) -> list[tuple[int, int]]:
+    """Bounds that cut the identifiers (hexadecimal hashes) into ranges of about `page` rows or fewer."""
+    count = max(1, -(-rows // page))
+    return list(pairwise(i * _IDENTIFIERS // count for i in range(count + 1)))
+
+
+def _bounds(low: int, high: int) -> str:
+    """The expression of a range of identifiers, from `low` up to, but without, `high`."""
+    return " and ".join(
+        part
+        for part in (
+            low and f"id >= {quote(f'{low:08x}')}",
+            high < _IDENTIFIERS and f"id < {quote(f'{high:08x}')}",
         )
-    return ranges
+        if part
+    )

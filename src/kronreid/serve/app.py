@@ -13,10 +13,11 @@ from pydantic import Field
 from starlette.exceptions import HTTPException
 
 from kronreid import __version__
+from kronreid.data.values import pairs
 from kronreid.errors import InputError
 from kronreid.serve import reports, schemas
 from kronreid.serve.audit import Audit
-from kronreid.serve.conditions import Conditions, pair
+from kronreid.serve.conditions import selection_of
 from kronreid.serve.gate import (
     REPORT_POLICY,
     Access,
@@ -271,7 +272,7 @@ def _looking(app: FastAPI, of: Application) -> None:
         sent = await _pictures(of, form.pictures, form.box)
         if len(sent) + len(form.item) > of.settings.upload_pictures:
             raise InputError(f"item: at most {of.settings.upload_pictures} pictures make one search")
-        conditions = Conditions.of(form)
+        selection = selection_of(form)
         options = form.model_dump(
             include={"top", "offset", "limit", "rerank_top", "matcher_weight", "group_by"}
         )
@@ -280,7 +281,7 @@ def _looking(app: FastAPI, of: Application) -> None:
             request,
             "search",
             asked,
-            lambda: service.search(sent, form.item, conditions, **options),
+            lambda: service.search(sent, form.item, selection, **options),
             lambda answer: {"query": [query.id for query in answer.query], "hits": answer.total},
         )
         for stage, seconds in answer.seconds.items():
@@ -330,12 +331,12 @@ def _gallery(app: FastAPI, of: Application) -> None:
     @app.get("/api/gallery")
     async def browse(page: Annotated[_Page, Query()]) -> schemas.GalleryPage:
         """Pictures of the gallery."""
-        return await of.small.run(service.browse, Conditions.of(page), page.offset, page.limit)
+        return await of.small.run(service.browse, selection_of(page), page.offset, page.limit)
 
     @app.get("/api/gallery/stats")
     async def stats(filters: Annotated[schemas.Filters, Query()]) -> schemas.GalleryStats:
         """How many pictures there are, by camera and by hour."""
-        return await of.small.run(service.stats, Conditions.of(filters))
+        return await of.small.run(service.stats, selection_of(filters))
 
     @app.post("/api/gallery")
     async def add(
@@ -346,7 +347,7 @@ def _gallery(app: FastAPI, of: Application) -> None:
             raise HTTPException(403, "pictures cannot be added; start the server with --allow-add")
         sent = await _pictures(of, form.pictures, form.box)
         known = form.model_dump(include={"camera", "time", "identity", "source"})
-        attributes = dict(pair("attribute", text) for text in form.attribute if text)
+        attributes = pairs(filter(None, form.attribute), "attribute")
         return await of.audited(
             request,
             "add",

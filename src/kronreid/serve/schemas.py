@@ -105,7 +105,11 @@ class Info(BaseModel):
 
 
 class Filters(BaseModel):
-    """Which pictures of the gallery are meant; all conditions must hold."""
+    """Which pictures of the gallery are meant; all conditions must hold.
+
+    An empty camera, identity, source or value of an attribute means pictures of which it is not known. An
+    empty time or `where` is no condition.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -114,7 +118,7 @@ class Filters(BaseModel):
     source: list[Text] = Field(default=[], description="One of these sources")
     since: Text = Field(default="", description="Taken then or later: 2026-03-01, 2026-03-01T12:00, seconds")
     until: Text = Field(default="", description="Taken then or earlier; a date means its end")
-    where: list[Text] = Field(default=[], description="key=value: an attribute and its value")
+    where: list[Text] = Field(default=[], description="key=value: an attribute or a field; each key once")
 
 
 class Item(BaseModel):

@@ -19,12 +19,11 @@ from kronreid import __version__
 from kronreid.errors import InputError
 from kronreid.gallery import Entry, Gallery, SearchResult, Selection
 from kronreid.gallery.cache import MapCache
-from kronreid.gallery.entries import format_box, path_to_text
-from kronreid.gallery.filters import format_time, parse_time
+from kronreid.gallery.entries import format_box, known, path_to_text
+from kronreid.gallery.filters import format_time
 from kronreid.models.inference import Matcher
 from kronreid.models.protocols import Embeds
 from kronreid.serve import schemas
-from kronreid.serve.conditions import Conditions
 from kronreid.serve.marks import Mark, Marks, now
 from kronreid.serve.models import ModelThread, SharedEmbedder, SharedMatcher
 from kronreid.serve.pairs import explain, match
@@ -33,6 +32,9 @@ from kronreid.serve.settings import Settings, make_private
 from kronreid.serve.uploads import Recent, Upload, data_address, jpeg, read_upload, thumbnail
 
 logger = logging.getLogger(__name__)
+
+#: The conditions of a `Selection` that a search takes.
+CONDITIONS = ("camera", "identity", "source", "since", "until", "where")
 
 
 class NotFound(InputError):
@@ -171,19 +173,18 @@ class Service:
         """A picture of the gallery as JPEG."""
         return self.pictures.jpeg(self.entry(id), small)
 
-    def browse(self, conditions: Conditions, offset: int, limit: int) -> schemas.GalleryPage:
+    def browse(self, selection: Selection, offset: int, limit: int) -> schemas.GalleryPage:
         """Some pictures of the gallery."""
-        selection = conditions.selection()
         with self._trouble():
             total = self.gallery.counts(selection=selection).get((), 0)
             entries = list(self.gallery.entries(selection, offset, limit))
         items = [schemas.Item(**self._item(entry)) for entry in entries]
         return schemas.GalleryPage(items=items, total=total, offset=offset)
 
-    def stats(self, conditions: Conditions) -> schemas.GalleryStats:
+    def stats(self, selection: Selection) -> schemas.GalleryStats:
         """Counts by camera and by hour."""
         with self._trouble():
-            counts = self.gallery.counts("camera", "hour", selection=conditions.selection())
+            counts = self.gallery.counts("camera", "hour", selection=selection)
         cameras: dict[str | None, int] = {}
         hours: dict[float | None, int] = {}
         for (camera, hour), count in counts.items():
@@ -207,7 +208,7 @@ class Service:
         self,
         sent: Sequence[Sent],
         items: Sequence[str],
-        conditions: Conditions,
+        selection: Selection,
         *,
         top: int,
         offset: int,
@@ -235,7 +236,7 @@ class Service:
                     max(rerank_top, 1),
                     matcher_weight=matcher_weight,
                     group_by=group_by or None,
-                    **conditions.arguments(),
+                    **{name: getattr(selection, name) for name in CONDITIONS},
                 )
         stop = offset + limit
         groups = result.groups[offset:stop]
@@ -287,15 +288,9 @@ class Service:
         attributes: dict[str, str] | None = None,
     ) -> schemas.AddAnswer:
         """Add pictures; see `schemas.AddForm`."""
-        values: dict[str, Any] = {
-            "camera": camera or None,
-            "time": parse_time(time) if time else None,
-            "identity": identity or None,
-            "source": source or None,
-            "attributes": attributes or {},
-        }
-        if values["time"] is not None and moment(values["time"]) is None:
-            raise InputError(f"time {time!r}: lies outside the years 1 to 9999; seconds are expected")
+        values = known(
+            camera=camera, time=time, identity=identity, source=source, attributes=attributes or {}
+        )
         folder = make_private(self.settings.state / "added")
         uploads, refused = [], []
         for one in sent:

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import math
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,10 +11,10 @@ from typing import Any
 
 from kronreid.data.lists.categories import choose
 from kronreid.data.lists.files import is_file, is_folder
-from kronreid.data.lists.rows import LeftOut, Record, Row, Skipped, box_of, shown
-from kronreid.data.lists.tables import label
+from kronreid.data.lists.rows import LeftOut, Record, Row, Skipped, box_of
 from kronreid.data.lists.turned import Stored, stored
 from kronreid.data.records import Box
+from kronreid.data.values import label, shown
 from kronreid.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -97,8 +96,8 @@ def _number(value: Any) -> str | None:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
-        return None if value in (math.inf, -math.inf) else label(value)
-    except InputError:  # it is text, but not valid Unicode
+        return label(value)
+    except InputError:  # infinity, or text that is not valid Unicode
         return None
 
 

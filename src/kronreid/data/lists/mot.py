@@ -12,8 +12,9 @@ from typing import Any
 from kronreid.data.images import SUFFIXES
 from kronreid.data.lists.categories import choose
 from kronreid.data.lists.files import is_folder, read_lines
-from kronreid.data.lists.rows import LeftOut, Record, Row, Skipped, box_of, shown, some_of
+from kronreid.data.lists.rows import LeftOut, Record, Row, Skipped, box_of, some_of
 from kronreid.data.records import Box
+from kronreid.data.values import shown
 from kronreid.errors import InputError
 
 log = logging.getLogger(__name__)

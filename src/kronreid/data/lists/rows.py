@@ -1,6 +1,5 @@
 """What every list gives: rows, and the records that were skipped or left out."""
 
-import reprlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -8,13 +7,11 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from kronreid.data.records import Box
+from kronreid.data.values import shown
 from kronreid.errors import InputError
 
 #: No picture has so many pixels in a row.
 LARGEST = 10**9
-
-_SHORT = reprlib.Repr()
-_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 60
 
 
 @dataclass(frozen=True)
@@ -27,12 +24,12 @@ class Row:
         box: The part of the file that shows the person; None for all of it.
         camera: Name or number of the camera; None where unknown, like all below.
         identity: Who it shows.
-        time: When it was taken, as the list has it.
+        time: When it was taken, as the list has it: `kronreid.data.values.moment` reads it.
         source: Where it comes from: a recording, a delivery.
         visibility: How much of the person is not hidden, 0 to 1, where MOT says so.
         scope: Where the identity is valid: the folder of a MOT sequence or the COCO file that numbers its
             tracks. None where the same identity means the same person in every list.
-        attributes: All other columns.
+        attributes: All other columns, as the list has them: `kronreid.data.values.attributes` reads them.
     """
 
     number: int
@@ -135,11 +132,6 @@ def some_of(problems: Sequence[object], count: int = 3) -> str:
     """The first of many problems in one line."""
     more = f"; and {len(problems) - count:,} more" if len(problems) > count else ""
     return "; ".join(map(str, problems[:count])) + more
-
-
-def shown(value: object) -> str:
-    """A value of a file in a message: on one line, and not longer than a message may be."""
-    return _SHORT.repr(value)
 
 
 def box_of(left: float, top: float, width: float, height: float) -> Box:

@@ -5,19 +5,19 @@ import json
 import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from kronreid.data.lists.files import read_lines
-from kronreid.data.lists.rows import Row, Skipped, shown
-from kronreid.data.records import Box, parse_box
+from kronreid.data.lists.rows import Row, Skipped
+from kronreid.data.records import Box
+from kronreid.data.values import SIDES, is_absent, label, picture_path, read_box, shown
 from kronreid.errors import InputError
 
 log = logging.getLogger(__name__)
 
-#: The columns of a box; w and h may be called width and height.
-_SIDES = {"x": "x", "y": "y", "w": "width", "h": "height", "width": "width", "height": "height"}
-_FIELDS = {"path", "box", "camera", "time", "identity", "source", "attributes", "id", *_SIDES}
+_FIELDS = {"path", "box", "camera", "time", "identity", "source", "attributes", "id", *SIDES}
 #: Columns whose names may be written with capitals and spaces.
 _KNOWN = {*_FIELDS, "split"}
 #: Other names of the column ``path``, as `_plain` writes them.
@@ -47,7 +47,9 @@ def read_csv(path: Path) -> Iterator[Row | Skipped]:
 
 def read_parquet(path: Path) -> Iterator[Row | Skipped]:
     """The rows of a Parquet file."""
-    return _records(path, _parquet(path))
+    from kronreid.data.lists.parquet import parquet_values  # which takes half a second to load pyarrow
+
+    return _records(path, parquet_values(path))
 
 
 def csv_values(path: Path) -> Iterator[_Values]:
@@ -65,7 +67,7 @@ def csv_values(path: Path) -> Iterator[_Values]:
         if isinstance(values, InputError):
             yield values
         elif names is None:
-            names = _names(path, values)
+            names = column_names(path, values)
         else:
             row: dict[Any, Any] = {name: value for name, value in zip(names, values) if name is not None}
             if any(more := values[len(names) :]):
@@ -94,7 +96,7 @@ def _csv_rows(lines: Sequence[str], delimiter: str) -> Iterator[list[str] | Inpu
             start = first + 1
 
 
-def _names(path: Path, header: Sequence[str]) -> list[str | None]:
+def column_names(path: Path, header: Sequence[str]) -> list[str | None]:
     """The names of the columns: those of `_KNOWN` without capitals and spaces, None for a column without one.
 
     Raises:
@@ -123,22 +125,6 @@ def _plain(name: str) -> str:
     return re.sub(r"[\s_\"-]", "", name).lower()
 
 
-def _parquet(path: Path) -> Iterator[_Values]:
-    import pyarrow  # type: ignore[import-untyped]
-    from pyarrow import parquet
-
-    try:
-        with parquet.ParquetFile(path) as file:
-            given = file.schema_arrow.names
-            names = dict(zip(given, _names(path, given)))
-            for batch in file.iter_batches():
-                for row in batch.to_pylist():
-                    yield {name: row[column] for column, name in names.items() if name is not None}
-    except (pyarrow.ArrowException, OSError) as error:
-        what = " ".join(str(error).split())
-        raise InputError(f"{path}: not a Parquet file that can be read ({what})") from error
-
-
 def _records(path: Path, rows: Iterator[_Values]) -> Iterator[Row | Skipped]:
     folder = path.absolute().parent
     for number, row in enumerate(rows, start=1):
@@ -151,50 +137,42 @@ def _records(path: Path, rows: Iterator[_Values]) -> Iterator[Row | Skipped]:
 
 
 def _row(number: int, folder: Path, row: Mapping[str, Any]) -> Row:
-    if not row.get("path"):
+    if is_absent(row.get("path")):
         raise InputError("no path; the list needs a column named path")
     if None in row:
         raise InputError("more values than columns")
-    attributes = row.get("attributes")
-    try:
-        decoded = json.loads(attributes) if attributes else {}
-    except json.JSONDecodeError:
-        decoded = None
-    if not isinstance(decoded, dict):
-        raise InputError(f"attributes {attributes!r}: a JSON object expected, or a column for each")
-    more = {name: value for name, value in row.items() if name not in _FIELDS and not _is_empty(value)}
+    more = {name: value for name, value in row.items() if name not in _FIELDS}
     time = row.get("time")
     return Row(
         number,
-        folder / row["path"],
+        folder / picture_path(row["path"]),
         box=_box(row),
-        camera=label(row.get("camera")),
-        identity=label(row.get("identity")),
-        time=None if _is_empty(time) else time,
-        source=label(row.get("source")),
-        attributes={**decoded, **more},
+        camera=label(row.get("camera"), "camera"),
+        identity=label(row.get("identity"), "identity"),
+        time=None if is_absent(time) else time,
+        source=label(row.get("source"), "source"),
+        attributes={
+            name: value
+            for name, value in (_attributes(row.get("attributes")) | more).items()
+            if not is_absent(value)
+        },
     )
 
 
-def _is_empty(value: Any) -> bool:
-    return value is None or value == "" or value != value  # the last: NaN, how pandas writes nothing
-
-
-def label(value: Any) -> str | None:
-    """A label as text; 7.0, which is what pandas makes of 7 in a column with gaps, as 7."""
-    if _is_empty(value):
-        return None
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+def _attributes(value: Any) -> dict[str, Any]:
+    """The column ``attributes``: a JSON object as text, or a struct or map of Parquet."""
+    if is_absent(value):
+        return {}
+    decoded = value
+    if isinstance(value, str | bytes):
+        with suppress(ValueError, RecursionError):
+            decoded = json.loads(value)
+    if not isinstance(decoded, dict):
+        raise InputError(f"attributes {shown(value)}: a JSON object expected, or a column for each")
+    return decoded
 
 
 def _box(row: Mapping[str, Any]) -> Box | None:
-    if row.get("box"):
-        return parse_box(str(row["box"]))
-    given = {side: row[name] for name, side in _SIDES.items() if not _is_empty(row.get(name))}
-    if not given:
-        return None
-    sides = ("x", "y", "width", "height")
-    missing = [side for side in sides if side not in given]
-    if missing:
-        raise InputError(f"box: {', '.join(given)} given, but not {', '.join(missing)}")
-    return parse_box(",".join(str(given[side]) for side in sides))
+    box = read_box(row.get("box"))
+    sides = {name: row[name] for name in SIDES if name in row}
+    return read_box(sides) if box is None and sides else box

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from kronreid.data.lists import TABLE_SUFFIXES, Record, Row, Skipped, collect, read_rows, some_of
 from kronreid.data.lists.files import is_file
-from kronreid.data.lists.rows import shown
 from kronreid.data.records import NO_CAMERA, Picture, ReIDDataset, number_labels
+from kronreid.data.values import label, shown
 from kronreid.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -64,9 +64,13 @@ def _checked(row: Row, there: dict[Path, bool]) -> Record:
     """The row, or what keeps it from being a picture of a data set."""
     if row.path not in there:
         there[row.path] = is_file(row.path)
-    if not _split(row):
+    try:
+        split = _split(row)
+    except InputError as error:
+        return Skipped(f"row {row.number}", str(error))
+    if not split:
         reason = f"no split; {', '.join(PARTS)} expected"
-    elif _split(row) not in PARTS:
+    elif split not in PARTS:
         reason = f"split {shown(row.attributes['split'])}; {', '.join(PARTS)} expected"
     elif row.identity is None:
         reason = "no identity; −1 marks what shows nobody"
@@ -79,4 +83,4 @@ def _checked(row: Row, there: dict[Path, bool]) -> Record:
 
 def _split(row: Row) -> str:
     """The part of the data set, in lower case; empty where the row does not say."""
-    return str(row.attributes.get("split", "")).strip().lower()
+    return (label(row.attributes.get("split"), "split") or "").lower()
