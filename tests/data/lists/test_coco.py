@@ -297,3 +297,27 @@ def test_boxes_lie_as_the_width_and_height_say(
     assert (
         "another size than the list says, boxes taken as they are (pictures: 1)" in caplog.text
     ) == differs
+
+
+def test_pictures_in_a_folder_of_another_name(tmp_path: Path) -> None:
+    """``annotations/people.json`` beside ``val2017``, as COCO lies but for the file's name."""
+    for name in ("val2017/a.jpg", "train2017/b.jpg", "train2017/c.jpg", "val2017/c.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "annotations").mkdir()
+    content = {
+        "categories": [{"id": 1, "name": "person"}],
+        "images": [{"id": number, "file_name": f"{name}.jpg"} for number, name in enumerate("abcd")],
+        "annotations": [
+            {"id": number, "image_id": number, "category_id": 1, "bbox": [0, 0, 9, 9]} for number in range(4)
+        ],
+    }
+    (tmp_path / "annotations" / "people.json").write_text(json.dumps(content))
+    found = read_rows(tmp_path / "annotations" / "people.json")
+    assert [row.path for row in found.rows] == [tmp_path / "train2017/b.jpg", tmp_path / "val2017/a.jpg"]
+    assert [str(record) for record in found.skipped] == [
+        "annotation 3 (id '2'): picture 'c.jpg' is in ../train2017 and in ../val2017; name the list after "
+        "its folder",
+        "annotation 4 (id '3'): no picture 'd.jpg'; it may lie in "
+        f"{tmp_path / 'annotations'} or, from there, in .. or a folder beside these",
+    ]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from kronreid.data.lists.categories import choose
-from kronreid.data.lists.files import is_file, is_folder
+from kronreid.data.lists.files import folders_in, is_file, is_folder
 from kronreid.data.lists.rows import LeftOut, Record, Row, Skipped, box_of
 from kronreid.data.lists.turned import Stored, stored
 from kronreid.data.records import Box
@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 
 #: Names of a folder of pictures, beside the annotations or beside their folder.
 FOLDERS = ("images", "Images", "img", "imgs", "JPEGImages", "data")
+#: So many folders of other names are looked into.
+MOST_OTHERS = 100
 
 
 def read_coco(path: Path, categories: Sequence[str] = ()) -> Iterator[Record]:
@@ -200,6 +202,7 @@ class _Pictures:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.folders = _folders(path.absolute())
+        self.others = _others(path.absolute(), self.folders)
         self._found: dict[str, Path | None] = {}
         self._stored: dict[Path, Stored | None] = {}
         self._turned: set[Path] = set()
@@ -215,12 +218,32 @@ class _Pictures:
             spellings = [name] if "\\" not in name else [name, name.replace("\\", "/")]
             candidates = (folder / one for folder in self.folders for one in spellings)
             self._found[name] = next((file for file in candidates if is_file(file)), None)
+            if self._found[name] is None:
+                self._found[name] = self._beside(name, spellings)
         found = self._found[name]
         if found is None:
             home = self.path.absolute().parent
-            places = ", ".join(os.path.relpath(folder, home) for folder in self.folders)
-            raise InputError(f"no picture {shown(name)}; it may lie in {home} or, from there, in {places}")
+            places = [os.path.relpath(folder, home) for folder in self.folders if folder != home]
+            raise InputError(
+                f"no picture {shown(name)}; it may lie in {home} or, from there, in {', '.join(places)} or a "
+                "folder beside these"
+            )
         return found
+
+    def _beside(self, name: str, spellings: list[str]) -> Path | None:
+        """The file in a folder of any other name beside the list or its folder, if only one has it.
+
+        Raises:
+            InputError: Several folders have it: which one is meant cannot be told.
+        """
+        files = (folder / one for folder in self.others for one in spellings)
+        found = [file for file in files if is_file(file)]
+        if len(found) > 1:
+            first, second = (os.path.relpath(file.parent, self.path.absolute().parent) for file in found[:2])
+            raise InputError(
+                f"picture {shown(name)} is in {first} and in {second}; name the list after its folder"
+            )
+        return found[0] if found else None
 
     def upright(self, box: Box, picture: Path, image: Mapping[str, Any]) -> Box:
         """A box in pixels of the upright picture, whichever way the picture lay where it was drawn."""
@@ -250,6 +273,12 @@ class _Pictures:
                 self.path,
                 len(self._other),
             )
+
+
+def _others(path: Path, known: Sequence[Path]) -> list[Path]:
+    """Other folders in the file's folder and in the one above, hundreds at the most."""
+    found = [folder for home in (path.parent, path.parent.parent) for folder in folders_in(home)]
+    return [folder for folder in dict.fromkeys(found) if folder not in known][:MOST_OTHERS]
 
 
 def _folders(path: Path) -> list[Path]:

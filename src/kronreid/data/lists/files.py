@@ -53,3 +53,12 @@ def is_file(path: Path) -> bool:
 def is_folder(path: Path) -> bool:
     """Whether there is such a folder; without an error, as above."""
     return os.path.isdir(path)  # noqa: PTH112
+
+
+def folders_in(folder: Path) -> list[Path]:
+    """The folders directly in one, sorted, hidden ones left out; none where it cannot be read."""
+    try:
+        names = sorted(name for name in os.listdir(folder) if not name.startswith("."))  # noqa: PTH208
+    except OSError:
+        return []
+    return [folder / name for name in names if is_folder(folder / name)]
