@@ -19,8 +19,8 @@ from common import COLOURS, MARKERS
 from kronreid.data.files import walk
 from kronreid.errors import InputError
 from kronreid.papers.render import number
-from kronreid.training.callbacks import HISTORY, read_history
 from kronreid.training.config import Config, read_config
+from kronreid.training.history import HISTORY, read_history
 from kronreid.training.records import changes
 
 #: Files of a run's folder, and the folder of what two runs make together.

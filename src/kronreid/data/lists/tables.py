@@ -12,6 +12,7 @@ from kronreid.data.lists.files import read_lines
 from kronreid.data.lists.rows import Row, Skipped, shown
 from kronreid.data.records import Box, parse_box
 from kronreid.errors import InputError
+from kronreid.extras import explained
 
 log = logging.getLogger(__name__)
 
@@ -124,8 +125,9 @@ def _plain(name: str) -> str:
 
 
 def _parquet(path: Path) -> Iterator[_Values]:
-    import pyarrow  # type: ignore[import-untyped]
-    from pyarrow import parquet
+    with explained(str(path)):
+        import pyarrow  # type: ignore[import-untyped]
+        from pyarrow import parquet
 
     try:
         with parquet.ParquetFile(path) as file:
