@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 export PIP_CONSTRAINT := $(abspath constraints.txt)
+# All that commands need on one machine: Ray is for clusters, and a CUDA build of torch brings Triton itself.
+EXTRAS := data,export,figures,gallery,serve,train
 # Tests on real pictures look here and say why they skip where there is nothing.
 ifneq ($(wildcard ../shared),)
 export KRONREID_SHARED ?= $(abspath ../shared)
@@ -52,7 +54,7 @@ install: $(VENV)/installed
 # __init__.py holds the version, which the installed package keeps a copy of.
 $(VENV)/installed: pyproject.toml constraints.txt src/kronreid/__init__.py
 	$(PYTHON) -m venv $(VENV) || (echo "python3-venv is needed: apt-get install python3-venv" >&2; exit 1)
-	$(PIP) install --quiet --editable .
+	$(PIP) install --quiet --editable '.[$(EXTRAS)]'
 	touch $@
 
 $(VENV)/installed-test: $(VENV)/installed

@@ -23,7 +23,6 @@ small files are enough.
 from __future__ import annotations
 
 import argparse
-import fcntl
 import gc
 import json
 import logging
@@ -41,6 +40,7 @@ from ablation_report import EVALUATION, PEOPLE, POOLED, PRECISION, RERANKED, rea
 from kronreid.data.records import ReIDDataset
 from kronreid.errors import InputError
 from kronreid.evaluation import evaluate_dataset
+from kronreid.locks import alone
 from kronreid.models.inference import Matcher
 from kronreid.models.loading import load
 from kronreid.models.storage import WEIGHTS
@@ -52,6 +52,7 @@ from kronreid.training.train import train
 
 log = logging.getLogger("kronreid.ablation")
 
+BUSY = "another process trains there; wait for it, or --report-only"
 #: How a second model orders another's best candidates: beside the first stage, or alone as in KPM.
 SAYS = {"equal say": None, "alone": 1.0}
 
@@ -172,20 +173,6 @@ def logged(file: Path) -> Iterator[None]:
         handler.close()
 
 
-@contextmanager
-def alone(out: Path) -> Iterator[None]:
-    """One training at a time in a folder: two would share the machine and each other's files."""
-    out.mkdir(parents=True, exist_ok=True)
-    with (out / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise InputError(
-                f"--out {out}: another process trains there; wait for it, or --report-only"
-            ) from None
-        yield
-
-
 def evaluate_run(folder: Path, config: Config) -> dict[str, Any]:
     """Evaluate a run's newest weights in full precision and keep the figures in its folder."""
     dataset = read_dataset(config.data)
@@ -301,7 +288,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for _, matcher in pairs:
                 if kinds[matcher] != "kpm":
                     raise InputError(f"--rerank {matcher}: is an embedder; a pair model is needed")
-            with alone(options.out):
+            with alone(options.out, f"--out {options.out}: {BUSY}"):
                 failed = train_all(planned)
                 rerank_all(planned, pairs, options.out)
         report(options.out, list(rows), pairs, options.compare, options.table, options.png, options.json)

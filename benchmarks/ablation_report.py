@@ -19,8 +19,8 @@ from kronreid.errors import InputError
 from kronreid.explain.charts import panels, plain
 from kronreid.explain.style import save_png, style
 from kronreid.papers.render import number
-from kronreid.training.callbacks import HISTORY, read_history
 from kronreid.training.config import Config, read_config
+from kronreid.training.history import HISTORY, read_history
 from kronreid.training.records import changes
 
 #: Files of a run's folder, and the folder of what two runs make together.

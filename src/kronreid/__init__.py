@@ -11,10 +11,13 @@ Example::
     why = matcher.explain("who.jpg", "a.jpg")              # correspondences and attention, per scale
 
 The names below are imported on first use, so that ``import kronreid`` and ``kronreid --help`` are quick.
+Where its packages are not installed, a name raises `InputError` with the extra to install.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from kronreid.extras import explained
 
 if TYPE_CHECKING:
     from kronreid.data.readers import read
@@ -44,4 +47,5 @@ __all__ = ["Embedder", "Explanation", "Gallery", "InputError", "Matcher", "evalu
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'kronreid' has no attribute {name!r}")
-    return getattr(import_module(_HOME[name]), name)
+    with explained(f"kronreid.{name}"):
+        return getattr(import_module(_HOME[name]), name)

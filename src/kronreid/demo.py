@@ -36,8 +36,8 @@ from kronreid.explain import (
 from kronreid.gallery import Gallery
 from kronreid.models.inference import Embedder, Matcher
 from kronreid.models.loading import load, wrap
-from kronreid.training.callbacks import HISTORY, read_history
 from kronreid.training.config import Config, build_model, make_config
+from kronreid.training.history import HISTORY, read_history
 from kronreid.training.train import train
 
 log = logging.getLogger(__name__)

@@ -15,6 +15,7 @@ from ablation_report import PEOPLE
 from kronreid.data.readers import read
 from kronreid.errors import InputError
 from kronreid.evaluation import evaluate, evaluate_dataset
+from kronreid.locks import alone
 from kronreid.models.loading import load
 from kronreid.papers.rows import merge
 from kronreid.training import records
@@ -262,7 +263,7 @@ def test_a_folder_trained_otherwise_is_refused(done: Path, capsys: pytest.Captur
 
 
 def test_one_training_at_a_time(done: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with ablation.alone(done):
+    with alone(done, "busy"):
         assert ablation.main(command(done)) == 2
         assert "another process trains there" in capsys.readouterr().err
         assert ablation.main(["--report-only", *command(done)]) == 0

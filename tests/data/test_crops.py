@@ -1,9 +1,7 @@
 """People cut out of full frames."""
 
 import csv
-import fcntl
 import json
-import os
 import re
 import shutil
 from pathlib import Path
@@ -23,6 +21,7 @@ from kronreid.data.records import ReIDDataset
 from kronreid.errors import InputError
 from kronreid.gallery import read_list
 from kronreid.gallery.indexing import metadata_from_name
+from kronreid.locks import LOCK, alone
 
 from .miniatures import people_list
 
@@ -47,7 +46,7 @@ MOT = "1,5,11,21,30,60,1,1,1\n2,5,13,21,30,60,1,1,0.4\n1,6,101,1,40,30,1,1,0.9\n
 def files(folder: Path) -> list[str]:
     """The files of a folder of crops; the hash of a crop's name is left away."""
     names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    return [re.sub(r"_[0-9a-f]{12}(?=\.jpg$)", "", name) for name in names if name != NAME]
+    return [re.sub(r"_[0-9a-f]{12}(?=\.jpg$)", "", name) for name in names if name not in (NAME, LOCK)]
 
 
 def crop(out: Path, *sources: Path, **options: Any) -> CutReport:
@@ -342,14 +341,11 @@ def test_a_folder_with_other_pictures_is_left_as_it_is(tmp_path: Path, name: str
 
 def test_two_processes_do_not_cut_into_one_folder(tmp_path: Path) -> None:
     path = boxes(tmp_path / "l.csv", "f.jpg,anna,1,1,2,10,20\n")
-    (tmp_path / "out").mkdir()
-    handle = os.open(tmp_path / "out", os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        with pytest.raises(InputError, match="another process cuts into this folder"):
-            crop(tmp_path / "out", path)
-    finally:
-        os.close(handle)
+    with (
+        alone(tmp_path / "out", "busy"),
+        pytest.raises(InputError, match="another process cuts into this folder"),
+    ):
+        crop(tmp_path / "out", path)
     assert crop(tmp_path / "out", path).written == 1
 
 

@@ -9,9 +9,9 @@ import pytest
 
 from kronreid.data.pedestrians import write_market1501
 from kronreid.papers.rows import OWN, row_names
-from kronreid.training.callbacks import HISTORY
 from kronreid.training.config import Config, read_config
 from kronreid.training.hard import HardIdentitySearch
+from kronreid.training.history import HISTORY
 from kronreid.training.train import train
 
 

@@ -26,6 +26,7 @@ from kronreid.cli import (
     train,
 )
 from kronreid.errors import InputError
+from kronreid.extras import explained
 
 COMMANDS = (
     demo,
@@ -72,7 +73,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="surrogateescape")
     try:
         options = make_parser().parse_args(arguments)
-        options.run(options)
+        with explained(options.prog):
+            options.run(options)
     except InputError as error:
         print(f"kronreid: error: {error}", file=sys.stderr)
         return 2

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kronreid.cli.options import add_command
+from kronreid.extras import require
 
 if TYPE_CHECKING:
     from kronreid.cli.options import Commands
@@ -22,6 +23,7 @@ def add(commands: "Commands") -> None:
 
 def run(options: argparse.Namespace) -> None:
     """See `kronreid.demo`."""
+    require(options.prog, "train", "gallery", "figures")
     from kronreid.demo import run as demo
 
     print(f"report: {demo(options.out)}")

@@ -19,6 +19,7 @@ from kronreid.cli.options import (
     write,
 )
 from kronreid.errors import InputError
+from kronreid.extras import require
 
 if TYPE_CHECKING:
     from kronreid.cli.options import Commands
@@ -71,6 +72,8 @@ def run(options: argparse.Namespace) -> None:
     for option, suffix in (("json", None), ("html", ".html"), ("png", ".png")):
         if file := getattr(options, option):
             folder_must_exist(file, f"--{option}", suffix)
+            if suffix:
+                require(f"--{option}", "figures")
     dataset = read(options.data, options.layout, options.split)
     model = load_model(options.model, "MODEL")
     matcher = load_matcher(options.matcher) if options.matcher else None

@@ -14,6 +14,7 @@ from kronreid.cli.options import (
     positive,
 )
 from kronreid.errors import InputError
+from kronreid.extras import require
 
 if TYPE_CHECKING:
     from kronreid.cli.options import Commands
@@ -53,6 +54,8 @@ def run(options: argparse.Namespace) -> None:
             f"--gallery {options.gallery}: many machines need a Milvus server (http://host:port); a file is "
             "open in one process"
         )
+    if options.ray:
+        require("--ray", "ray")
     model = load_model(options.model, "--model")
     with Gallery(options.gallery, model, **login(options)) as gallery:
         if options.ray:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kronreid.cli.options import add_command, folder_must_exist, load_matcher, to_json, write
+from kronreid.extras import require
 
 if TYPE_CHECKING:
     from kronreid.cli.options import Commands
@@ -27,6 +28,8 @@ def run(options: argparse.Namespace) -> None:
     for option in ("json", "png"):
         if file := getattr(options, option):
             folder_must_exist(file, f"--{option}")
+    if options.png:
+        require("--png", "figures")
     why = load_matcher(options.matcher).explain(options.a, options.b)
     if options.json:
         scales = [

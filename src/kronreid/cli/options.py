@@ -18,7 +18,7 @@ MATCHER_WEIGHT = "its say in the new order, 0 to 1 (0.5 beside an embedder, 1 al
 def add_command(commands: "Commands", name: str, run: Any, text: str) -> argparse.ArgumentParser:
     """A command of the line, its help text, and the function that runs it."""
     sub = commands.add_parser(name, help=text, description=text)
-    sub.set_defaults(run=run)
+    sub.set_defaults(run=run, prog=sub.prog)
     return sub
 
 

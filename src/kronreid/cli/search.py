@@ -21,6 +21,7 @@ from kronreid.cli.options import (
     write,
 )
 from kronreid.errors import InputError
+from kronreid.extras import require
 
 if TYPE_CHECKING:
     from kronreid.cli.options import Commands
@@ -63,6 +64,8 @@ def run(options: argparse.Namespace) -> None:
     for path, option in ((options.json, "--json"), (options.html, "--html")):
         if path:
             folder_must_exist(path, option)
+    if options.html:
+        require("--html", "figures")
     if options.cache and not options.matcher:
         raise InputError("--cache: keeps a matcher's work; name one by --matcher")
     matcher = load_matcher(options.matcher) if options.matcher else None

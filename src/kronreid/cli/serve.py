@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from kronreid.cli.options import add_command, add_gallery, load_matcher, load_model, positive
 from kronreid.errors import InputError
+from kronreid.extras import require
 
 if TYPE_CHECKING:
     from kronreid.cli.options import Commands
@@ -69,6 +70,7 @@ def add(commands: "Commands") -> None:
 
 def run(options: argparse.Namespace) -> None:
     """See `kronreid.serve`."""
+    require(options.prog, "serve", "gallery")
     from kronreid.gallery import Gallery
     from kronreid.serve.app import Application
     from kronreid.serve.metrics import Metrics

@@ -1,9 +1,7 @@
 """People cut out of full frames: boxes of MOT, COCO or a list become files in the layout ``folders``."""
 
-import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -16,11 +14,7 @@ from kronreid.data.images import crop, open_rgb
 from kronreid.data.lists import LIST_SUFFIXES, LeftOut, Record, Row, Skipped, collect, read_rows
 from kronreid.data.manifest import Manifest
 from kronreid.errors import InputError
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
+from kronreid.locks import alone
 
 QUALITY = 95
 
@@ -157,7 +151,7 @@ def cut_out(rows: Iterable[Row], out: Path, progress: bool = True) -> CutReport:
     """
     report = CutReport()
     in_order = sorted(rows, key=lambda row: row.path)  # each frame is decoded once
-    with _alone(out):
+    with alone(out, f"{out}: another process cuts into this folder; wait until it is done"):
         manifest = Manifest(out)
         names = manifest.name(in_order)
         cuts = list(dict(zip(names, in_order)).items())  # a box that is listed twice is one crop
@@ -204,32 +198,6 @@ def _cut_frame(path: Path, cuts: Sequence[tuple[str, Row]], out: Path, report: C
         report.written += 1
         there.add(name)
     return there
-
-
-@contextmanager
-def _alone(out: Path) -> Iterator[None]:
-    """The folder, made if it is missing, and no other process that cuts into it at the same time."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        handle = os.open(out, os.O_RDONLY) if fcntl else None
-    except OSError as error:
-        raise InputError(f"{out}: cannot be written ({error.strerror or error})") from None
-    try:
-        if handle is not None:
-            _lock(handle, out)
-        yield
-    finally:
-        if handle is not None:
-            os.close(handle)
-
-
-def _lock(handle: int, out: Path) -> None:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise InputError(f"{out}: another process cuts into this folder; wait until it is done") from None
-    except OSError:  # some network file systems have no locks
-        pass
 
 
 def _save(image: Image.Image, path: Path) -> None:

@@ -19,6 +19,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from kronreid.errors import InputError
+from kronreid.extras import explained
 
 MAT = "cuhk-03.mat"
 #: What is needed of it beside the pictures; written last, so that it says that all are there.
@@ -88,7 +89,8 @@ def extract(mat: Path, out: Path, progress: bool = True) -> Extraction:
     Raises:
         InputError: It is another file, is cut short or damaged, or there is no place to write to.
     """
-    import h5py  # type: ignore[import-untyped]
+    with explained(str(mat)):
+        import h5py  # type: ignore[import-untyped]
 
     result = Extraction()
     counts = dict.fromkeys(KINDS, 0)

@@ -22,6 +22,7 @@ from kronreid.data.pedestrians import draw
 from kronreid.data.transforms import InputOptions
 from kronreid.errors import InputError, one_line
 from kronreid.export.graphs import EmbedderGraph, EncoderGraph, ScorerGraph, outputs
+from kronreid.extras import require
 from kronreid.models import MODELS
 from kronreid.models.folding import fold
 from kronreid.models.inference import Embedder, Matcher
@@ -92,11 +93,7 @@ def export_onnx(tool: Embedder | Matcher, file: str | Path, progress: bool = Fal
         raise InputError(f"{tool.path}: is an ONNX file already")
     if file.suffix != ".onnx" or not file.parent.is_dir():
         raise InputError(f"{file}: a name ending in .onnx in a folder that exists is expected")
-    for name in ("onnx", "onnxscript", "onnxruntime"):
-        try:
-            importlib.import_module(name)
-        except ImportError:
-            raise InputError(f"export needs the package {name}: pip install 'kronreid[export]'") from None
+    require("kronreid export", "export")
     model = copy.deepcopy(tool.model).cpu()
     reference = wrap(model, tool.input)
     if any(isinstance(module, CountSketch) for module in model.modules()):

@@ -16,18 +16,14 @@ from os import PathLike
 from typing import Any
 
 import pyarrow  # type: ignore[import-untyped]
+import ray
+import ray.data
 from tqdm import tqdm
 
 from kronreid.errors import InputError
 from kronreid.gallery.entries import Entry, path_to_text, text_to_path
 from kronreid.gallery.gallery import SETTLED_FROM, Gallery
 from kronreid.gallery.indexing import AddReport, Unreadable, described
-
-try:
-    import ray
-    import ray.data
-except ImportError as error:
-    raise InputError("--ray: Ray is not installed; pip install 'kronreid[ray]'") from error
 
 #: Batches that an actor takes at a time: decoding overlaps with embedding within a share.
 BATCHES_PER_SHARE = 8

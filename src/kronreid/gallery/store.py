@@ -8,6 +8,7 @@ database's own cosine (it would normalise them again for every query).
 import logging
 import os
 import re
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -24,6 +25,7 @@ from pymilvus import DataType, MilvusClient, MilvusException
 from pymilvus.client.types import LoadState
 
 from kronreid.errors import InputError
+from kronreid.extras import explained
 from kronreid.gallery.entries import FIELDS, LONGEST_TEXT, Entry
 from kronreid.gallery.filters import quote
 
@@ -171,8 +173,13 @@ class Store:
             raise InputError(f"{self.uri}: is a folder with other files, not a gallery; choose another name")
         if not path.parent.is_dir():
             raise InputError(f"{self.uri}: the folder {path.parent} does not exist; make it first")
-        from milvus_lite.db import MilvusLite  # type: ignore[import-untyped]
-        from milvus_lite.exceptions import DataDirLockedError  # type: ignore[import-untyped]
+        if sys.platform == "win32":
+            raise InputError(
+                f"{self.uri}: Windows has no gallery in a file; use a Milvus server (http://host:port)"
+            )
+        with explained(self.uri):
+            from milvus_lite.db import MilvusLite  # type: ignore[import-untyped]
+            from milvus_lite.exceptions import DataDirLockedError  # type: ignore[import-untyped]
 
         with _engines_lock:
             engine = _engines.setdefault(self._path, _Engine())

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from kronreid.data.transforms import InputOptions, normalise
 from kronreid.errors import InputError, one_line
+from kronreid.extras import explained
 from kronreid.models.embedding import Embedding
 from kronreid.models.inference import Embedder
 from kronreid.models.onnx_probe import Behaviour, Probe, first_line, padded, probe_pictures, shape_text
@@ -268,10 +269,8 @@ def _parts(message: Any, kind: type) -> Iterator[Any]:
 
 def _modules(path: Path) -> tuple[Any, Any]:
     """The packages onnx and onnxruntime."""
-    try:
+    with explained(str(path)):
         return importlib.import_module("onnx"), importlib.import_module("onnxruntime")
-    except ImportError as error:
-        raise InputError(f"{path}: needs the package {error.name}: pip install 'kronreid[export]'") from None
 
 
 def _read(path: Path) -> bytes:

@@ -1,6 +1,5 @@
 """What the server was told at its start."""
 
-import fcntl
 import ipaddress
 import os
 import secrets
@@ -9,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kronreid.errors import InputError
+from kronreid.locks import in_turn
 
 #: Shorter tokens could be guessed.
 SHORTEST_TOKEN = 16
@@ -100,15 +100,23 @@ def append_line(path: Path, line: str) -> None:
     Raises:
         OSError: It cannot be written.
     """
-    handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
+    if path.exists() and not path.is_file():  # a pipe to something that collects logs
+        _append(path, line)
+        return
+    with in_turn(path):  # another's line may be half there
+        _append(path, line)
+
+
+def _append(path: Path, line: str) -> None:
+    handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o600)
     try:
         data = (line + "\n").encode()
-        plain = stat.S_ISREG(os.fstat(handle).st_mode)  # and no pipe to something that collects logs
-        if plain:
-            fcntl.flock(handle, fcntl.LOCK_EX)  # until it is closed: another's line may be half there
         status = os.fstat(handle)
-        if plain and status.st_size and os.pread(handle, 1, status.st_size - 1) != b"\n":
-            data = b"\n" + data  # half a line, of a crash or a full disk, must not spoil this one
+        plain = stat.S_ISREG(status.st_mode)
+        if plain and status.st_size:
+            os.lseek(handle, -1, os.SEEK_END)
+            if os.read(handle, 1) != b"\n":
+                data = b"\n" + data  # half a line, of a crash or a full disk, must not spoil this one
         if os.write(handle, data) != len(data):
             raise OSError("the disk is full")
         if plain:

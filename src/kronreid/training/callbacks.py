@@ -1,6 +1,5 @@
 """What happens beside the steps: evaluation, the run folder, its history, and the mean of the weights."""
 
-import csv
 import logging
 import time
 from pathlib import Path
@@ -16,12 +15,12 @@ from kronreid.evaluation import evaluate_dataset
 from kronreid.models.loading import wrap
 from kronreid.models.storage import save
 from kronreid.training.config import Config
+from kronreid.training.history import HISTORY, write_history
 from kronreid.training.modules import ReIDTraining
 
 log = logging.getLogger(__name__)
 
 CHECKPOINT = "last.ckpt"
-HISTORY = "history.csv"
 
 
 def mean_of_weights(decay: float) -> WeightAveraging:
@@ -100,7 +99,7 @@ class RunFolder(Callback):
             trainer.logger.log_metrics(self.metrics | {"lr": row["lr"]}, step=trainer.global_step)
         self.rows.append(row)
         if trainer.is_global_zero:
-            self._write_history()
+            write_history(self.folder / HISTORY, self.rows)
             shown = "  ".join(f"{key} {value:.4g}" for key, value in row.items() if key != "iteration")
             log.info("iteration %d/%d  %s", row["iteration"], self.config.training.iterations, shown)
         # All processes take part in a checkpoint; it replaces the old one only when it is complete.
@@ -121,18 +120,3 @@ class RunFolder(Callback):
 
     def _save(self, folder: Path, module: lightning.LightningModule) -> None:
         save(folder, self.config.name, self.config.arguments, self.config.input, module.model)  # type: ignore[arg-type]
-
-    def _write_history(self) -> None:
-        names = list(dict.fromkeys(name for row in self.rows for name in row))
-        new = self.folder / ".new.csv"
-        with new.open("w", newline="") as file:
-            writer = csv.DictWriter(file, names)
-            writer.writeheader()
-            writer.writerows(self.rows)
-        new.replace(self.folder / HISTORY)
-
-
-def read_history(path: Path) -> list[dict[str, float]]:
-    """The lines of a run's ``history.csv``; those of epochs that were not evaluated have no metrics."""
-    with path.open(newline="") as file:
-        return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]

@@ -17,8 +17,8 @@ from kronreid.data.records import ReIDDataset
 from kronreid.errors import InputError
 from kronreid.evaluation.protocols import PROTOCOLS
 from kronreid.papers import Measured, row_names
-from kronreid.training.callbacks import HISTORY, read_history
 from kronreid.training.config import Config, read_config
+from kronreid.training.history import HISTORY, read_history
 
 log = logging.getLogger(__name__)
 

@@ -25,6 +25,7 @@ from kronreid.data.samplers import (
 )
 from kronreid.data.transforms import TrainTransform
 from kronreid.errors import InputError, one_line
+from kronreid.extras import require
 from kronreid.models.pairs import PairModel
 from kronreid.training.callbacks import CHECKPOINT, RunFolder, mean_of_weights
 from kronreid.training.config import Config, build_model, to_yaml
@@ -113,9 +114,10 @@ def train(config: Config, out: str | Path, resume: bool = False, source: str | N
         `out`.
 
     Raises:
-        InputError: Bad data or options, or `out` holds a run and `resume` is off.
+        InputError: Bad data or options, a package is missing, or `out` holds a run and `resume` is off.
         KeyboardInterrupt: Ctrl-C; the folder can be resumed.
     """
+    require("training", "train")  # Lightning looks for TensorBoard only when it is used
     out = Path(out)
     first_process = int(os.environ.get("LOCAL_RANK", 0)) == 0 and int(os.environ.get("RANK", 0)) == 0
     checkpoint = out / CHECKPOINT

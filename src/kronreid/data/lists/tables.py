@@ -47,7 +47,8 @@ def read_csv(path: Path) -> Iterator[Row | Skipped]:
 
 def read_parquet(path: Path) -> Iterator[Row | Skipped]:
     """The rows of a Parquet file."""
-    from kronreid.data.lists.parquet import parquet_values  # which takes half a second to load pyarrow
+    with explained(str(path)):
+        from kronreid.data.lists.parquet import parquet_values  # which takes half a second to load pyarrow
 
     return _records(path, parquet_values(path))
 
