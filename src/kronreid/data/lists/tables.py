@@ -14,6 +14,7 @@ from kronreid.data.lists.rows import Row, Skipped
 from kronreid.data.records import Box
 from kronreid.data.values import SIDES, is_absent, label, picture_path, read_box, shown
 from kronreid.errors import InputError
+from kronreid.extras import explained
 
 log = logging.getLogger(__name__)
 
