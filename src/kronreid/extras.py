@@ -15,7 +15,7 @@ EXTRAS = {
     "data": ("h5py", "pyarrow"),
     "figures": ("matplotlib", "jinja2", "markupsafe"),
     "train": ("lightning", "tensorboard"),
-    "gallery": ("pymilvus", "milvus_lite"),
+    "gallery": ("pymilvus", "grpc", "milvus_lite"),
     "serve": ("fastapi", "starlette", "uvicorn", "python_multipart", "prometheus_client"),
     "export": ("onnx", "onnxscript", "onnxruntime"),
     "ray": ("ray", "pyarrow"),

@@ -15,9 +15,9 @@ from typing import Any
 from xml.etree import ElementTree
 
 import matplotlib
-from cycler import cycler
 from markupsafe import Markup
 from matplotlib.figure import Figure
+from matplotlib.rcsetup import cycler
 from PIL import Image
 
 #: What each colour is for, on light and on dark ground. Figures are drawn in the light one.
