@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
-from kronreid.data.pedestrians import write_market1501
+from kronreid.data.generated import write_market1501
 from kronreid.data.transforms import InputOptions
 from kronreid.models.storage import build, save
 

@@ -16,7 +16,7 @@ from PIL import Image
 import kronreid.evaluation
 from kronreid import __version__
 from kronreid.cli import main, make_parser
-from kronreid.data.pedestrians import write_market1501
+from kronreid.data.generated import write_market1501
 
 
 @pytest.fixture(scope="module")

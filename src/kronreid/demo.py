@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from kronreid.data.generated import contact_sheet, draw, write_market1501
 from kronreid.data.images import open_rgb
-from kronreid.data.pedestrians import contact_sheet, draw, write_market1501
 from kronreid.data.readers import read
 from kronreid.data.records import Picture, ReIDDataset
 from kronreid.errors import InputError

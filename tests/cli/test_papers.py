@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from kronreid.cli import main
-from kronreid.data.pedestrians import write_market1501
+from kronreid.data.generated import write_market1501
 from kronreid.papers import row_names
 
 CONFIG = """

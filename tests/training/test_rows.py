@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from kronreid.data.pedestrians import write_market1501
+from kronreid.data.generated import write_market1501
 from kronreid.papers.rows import OWN, row_names
 from kronreid.training.callbacks import HISTORY
 from kronreid.training.config import Config, read_config

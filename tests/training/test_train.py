@@ -16,7 +16,7 @@ import yaml
 from safetensors.torch import load_file
 
 import kronreid
-from kronreid.data.pedestrians import write_market1501
+from kronreid.data.generated import write_market1501
 from kronreid.data.readers import read
 from kronreid.data.samplers import PKBatchSampler
 from kronreid.errors import InputError

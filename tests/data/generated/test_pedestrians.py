@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from kronreid.data.pedestrians import contact_sheet, draw, write_market1501
+from kronreid.data.generated import contact_sheet, draw, write_market1501
 from kronreid.errors import InputError
 
 SMALL: dict[str, Any] = {
@@ -73,7 +73,7 @@ def test_same_bytes_on_every_run(small: Path, tmp_path: Path) -> None:
     """In this process, whose caches are warm, and in another one that writes other pictures first."""
     write_market1501(tmp_path / "again", **SMALL)
     script = (
-        "import sys; from pathlib import Path; from kronreid.data.pedestrians import draw, write_market1501;"
+        "import sys; from pathlib import Path; from kronreid.data.generated import draw, write_market1501;"
         f"draw(99, 3, 5, seed=4); write_market1501(Path(sys.argv[1]), **{SMALL})"
     )
     subprocess.run([sys.executable, "-c", script, str(tmp_path / "elsewhere")], check=True)
