@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,6 @@ import yaml
 from safetensors.torch import load_file
 
 import kronreid
-from kronreid.data.generated import write_market1501
 from kronreid.data.readers import read
 from kronreid.data.samplers import PKBatchSampler
 from kronreid.errors import InputError
@@ -48,19 +48,8 @@ MODELS = {
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("data") / "market"
-    write_market1501(
-        root,
-        train_identities=6,
-        test_identities=4,
-        cameras=2,
-        pictures_per_camera=2,
-        distractors=3,
-        junk=2,
-        progress=False,
-    )
-    return root
+def root(make_pedestrians: Callable[..., Path]) -> Path:
+    return make_pedestrians(train_identities=6)
 
 
 def small(

@@ -4,8 +4,8 @@ import hashlib
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -16,14 +16,13 @@ from PIL import Image
 from kronreid.data.generated import contact_sheet, draw, write_market1501
 from kronreid.errors import InputError
 
-SMALL: dict[str, Any] = {
+SMALL: dict[str, int] = {
     "train_identities": 3,
     "test_identities": 2,
     "cameras": 3,
     "pictures_per_camera": 2,
     "distractors": 5,
     "junk": 4,
-    "progress": False,
 }
 NAME = re.compile(r"(-1|\d{4})_c(\d)s(\d)_(\d{6})_(\d{2})\.jpg")
 
@@ -38,10 +37,8 @@ def digest(root: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("pedestrians") / "set"
-    write_market1501(root, **SMALL)
-    return root
+def small(make_pedestrians: Callable[..., Path]) -> Path:
+    return make_pedestrians(**SMALL)
 
 
 def labels(root: Path, folder: str) -> list[tuple[int, int]]:
