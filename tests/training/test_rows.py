@@ -33,6 +33,7 @@ SMALL = [
     "model.backbone.weights=none",
     "model.backbone.arguments={}",
     "batch.identities=4",
+    "batch.pictures=2",
     "training.iterations=2",
     "training.epoch=1",
     "training.evaluate_every=0",
