@@ -206,7 +206,7 @@ def test_the_run_folder_opens_and_its_curve_is_complete(tmp_path: Path, root: Pa
 def test_evaluation_while_training_is_what_evaluate_says(tmp_path: Path, root: Path, options: dict) -> None:
     """Also where the training computes in bf16."""
     values = {**SMALL, "model": {**MODELS["kpm"], **options}, "data": {"workers": 0, "root": str(root)}}
-    training = {**SMALL["training"], "precision": "bf16-mixed", "average_weights": 0.0}
+    training = {**SMALL["training"], "iterations": 4, "precision": "bf16-mixed", "average_weights": 0.0}
     run = train(make_config({**values, "training": training}), tmp_path / "run")
     dataset = read(root)
     model = load(run, folded=False)
