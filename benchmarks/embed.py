@@ -21,8 +21,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from common import BATCH, add_embedder, make_embedder, make_parser, report, seconds
+from kronreid.data.generated import draw
 from kronreid.data.images import open_rgb
-from kronreid.data.pedestrians import draw
 from kronreid.data.transforms import resize, to_tensor
 from kronreid.models.inference import Embedder
 

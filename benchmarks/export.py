@@ -20,7 +20,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from common import BATCH, add_embedder, make_embedder, make_parser, report, seconds
-from kronreid.data.pedestrians import draw
+from kronreid.data.generated import draw
 from kronreid.export import export_onnx
 from kronreid.models.inference import Embedder
 from kronreid.models.onnx import load_onnx

@@ -37,7 +37,7 @@ import torch
 from tqdm import tqdm
 
 from kronreid.data.files import find_pictures
-from kronreid.data.pedestrians import draw
+from kronreid.data.generated import draw
 from kronreid.data.transforms import InputOptions
 from kronreid.gallery import Gallery
 from kronreid.models.inference import Embedder, Matcher

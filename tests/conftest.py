@@ -1,10 +1,11 @@
-"""What the tests of several rooms share: a few generated pedestrians, and where real pictures may lie."""
+"""What the tests of several rooms share: generated data sets, tiny models and the folder of real pictures."""
 
 import os
 import signal
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -12,7 +13,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
-from kronreid.data.pedestrians import write_market1501
+from kronreid.data.generated import write_market1501
 from kronreid.data.transforms import InputOptions
 from kronreid.models.storage import build, save
 
@@ -22,24 +23,38 @@ settings.load_profile("kronreid")
 
 
 @pytest.fixture(scope="session")
-def pedestrians(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def make_pedestrians(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Makes small generated data sets in Market-1501's layout, which tests only read.
+
+    It takes the sizes that `write_market1501` takes; those that are not given are the ones of `pedestrians`.
+    `name` is the name of the folder. The same arguments return the same folder.
+    """
+    usual = {
+        "train_identities": 4,
+        "test_identities": 3,
+        "cameras": 2,
+        "pictures_per_camera": 2,
+        "distractors": 3,
+        "junk": 2,
+    }
+
+    @cache
+    def make(name: str = "pedestrians", **sizes: int) -> Path:
+        root = tmp_path_factory.mktemp("data") / name
+        write_market1501(root, **{**usual, **sizes}, progress=False)
+        return root
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def pedestrians(make_pedestrians: Callable[..., Path]) -> Path:
     """A small generated data set in Market-1501's layout.
 
     4 training identities with 4 pictures each, 3 test identities with 2 queries and 2 gallery pictures each,
     3 distractors and 2 junk pictures; 2 cameras.
     """
-    root = tmp_path_factory.mktemp("data") / "pedestrians"
-    write_market1501(
-        root,
-        train_identities=4,
-        test_identities=3,
-        cameras=2,
-        pictures_per_camera=2,
-        distractors=3,
-        junk=2,
-        progress=False,
-    )
-    return root
+    return make_pedestrians()
 
 
 Running: TypeAlias = Callable[..., AbstractContextManager[subprocess.Popen]]

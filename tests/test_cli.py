@@ -19,24 +19,18 @@ from PIL import Image
 import kronreid.evaluation
 from kronreid import __version__
 from kronreid.cli import main, make_parser
-from kronreid.data.pedestrians import write_market1501
 from kronreid.data.readers import read
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory, save_tiny_models: Callable[[Path], None]) -> Path:
+def home(
+    tmp_path_factory: pytest.TempPathFactory,
+    make_pedestrians: Callable[..., Path],
+    save_tiny_models: Callable[[Path], None],
+) -> Path:
     """A data set, an embedder and a matcher."""
     home = tmp_path_factory.mktemp("home")
-    write_market1501(
-        home / "data",
-        train_identities=4,
-        test_identities=4,
-        cameras=2,
-        pictures_per_camera=2,
-        distractors=12,
-        junk=2,
-        progress=False,
-    )
+    (home / "data").symlink_to(make_pedestrians(test_identities=4, distractors=12))
     save_tiny_models(home)
     return home
 

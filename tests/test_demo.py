@@ -26,6 +26,9 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(options, "batch", {**options["batch"], "identities": 4})
     monkeypatch.setitem(demo.DATA, "train_identities", 6)
     monkeypatch.setitem(demo.DATA, "test_identities", 6)
+    monkeypatch.setitem(demo.DATA, "cameras", 3)
+    monkeypatch.setitem(demo.DATA, "distractors", 8)
+    monkeypatch.setitem(demo.DATA, "junk", 4)
     monkeypatch.setattr(demo, "FOUND", 9)
 
 

@@ -8,7 +8,7 @@ import json
 import logging
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from kronreid.data.generated import contact_sheet, draw, write_market1501
 from kronreid.data.images import open_rgb
-from kronreid.data.pedestrians import contact_sheet, draw, write_market1501
 from kronreid.data.readers import read
-from kronreid.data.records import Picture, ReIDDataset
+from kronreid.data.records import ReIDDataset
 from kronreid.errors import InputError
+from kronreid.evaluation import RankedList as Ranking
 from kronreid.evaluation import evaluate_dataset
 from kronreid.explain import (
     Chart,
@@ -203,40 +204,39 @@ def figures(
     dataset: ReIDDataset, embedder: Embedder, matcher: Matcher
 ) -> tuple[list[RankedList], list[Plate]]:
     """Ranked lists of a few queries, and what the models saw in one pair."""
-    rows = query_rows(dataset, embedder)
+    protocol, every = dataset.protocol, len(dataset.query)
+    found = evaluate_dataset(embedder, dataset, protocol=protocol, hardest=every).hardest
     chosen = [
-        ("Found at once", first_where(rows, lambda ranks: ranks[:3].all())),
-        ("Found late", first_where(rows, lambda ranks: ranks[1:5].any() and not ranks[0])),
-        ("Missed", first_where(rows, lambda ranks: not ranks[:5].any())),
+        ("Found at once", first_where(found, lambda right: right[:3].all())),
+        ("Found late", first_where(found, lambda right: right[1:5].any() and not right[0])),
+        ("Missed", first_where(found, lambda right: not right[:5].any())),
     ]
     lists: list[RankedList] = []
     plates: list[Plate] = []
-    for title, number in chosen:
-        if number is None:
+    for title, ranked in chosen:
+        if ranked is None:
             continue
-        query, order, correct = dataset.query[number], *rows[number]
-        hits = [dataset.gallery[i] for i in order[:10]]
-        scores = matcher.score(query.path, [hit.path for hit in hits])[0]
+        scores = matcher.score(ranked.query, ranked.pictures)[0]
         lists.append(
             RankedList(
-                open_rgb(query.path),
-                [open_rgb(hit.path) for hit in hits],
-                [bool(right) for right in correct[:10]],
+                open_rgb(ranked.query),
+                [open_rgb(path) for path in ranked.pictures],
+                ranked.right.tolist(),
                 [f"{score:.2f}" for score in scores],
                 title,
                 "Ranked by HOReID; the numbers are KPM's probability of the same person.",
             )
         )
         if not plates:
-            plates = explain_pair(query, hits[0], embedder, matcher)
+            plates = explain_pair(ranked.query, ranked.pictures[0], embedder, matcher)
     return lists, plates
 
 
-def explain_pair(a: Picture, b: Picture, embedder: Embedder, matcher: Matcher) -> list[Plate]:
+def explain_pair(a: Path, b: Path, embedder: Embedder, matcher: Matcher) -> list[Plate]:
     """Correspondences, attention and part maps of one pair."""
-    why = matcher.explain(a.path, b.path)
-    maps = embedder.part_maps(a.path)
-    pixels = embedder.pixels(a.path).permute(1, 2, 0).numpy()
+    why = matcher.explain(a, b)
+    maps = embedder.part_maps(a)
+    pixels = embedder.pixels(a).permute(1, 2, 0).numpy()
     channels = range(0, len(maps), max(1, len(maps) // 8))[:8]
     return [
         Plate(
@@ -257,23 +257,9 @@ def explain_pair(a: Picture, b: Picture, embedder: Embedder, matcher: Matcher) -
     ]
 
 
-def query_rows(dataset: ReIDDataset, embedder: Embedder) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Per query: the gallery in ranked order without what the protocol drops, and which of it is right."""
-    queries = embedder.embed([picture.path for picture in dataset.query])
-    gallery = embedder.embed([picture.path for picture in dataset.gallery])
-    people = np.array([picture.identity for picture in dataset.gallery])
-    cameras = np.array([picture.camera for picture in dataset.gallery])
-    rows = []
-    for picture, scores in zip(dataset.query, queries @ gallery.T):
-        keep = (people != -1) & ~((people == picture.identity) & (cameras == picture.camera))
-        order = np.flatnonzero(keep)[np.argsort(-scores[keep], kind="stable")]
-        rows.append((order, people[order] == picture.identity))
-    return rows
-
-
-def first_where(rows: list[tuple[np.ndarray, np.ndarray]], wanted: Any) -> int | None:
-    """The first query whose right hits look as wanted."""
-    return next((number for number, (_, correct) in enumerate(rows) if wanted(correct)), None)
+def first_where(lists: Sequence[Ranking], wanted: Callable[[np.ndarray], Any]) -> Ranking | None:
+    """The first of the lists, which come worst first, whose right and wrong hits are as wanted."""
+    return next((ranked for ranked in lists if wanted(ranked.right)), None)
 
 
 def charts(out: Path) -> list[Chart]:

@@ -1,13 +1,13 @@
 """`kronreid papers`: its formats, and a run trained here beside the paper's numbers."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
 
 from kronreid.cli import main
-from kronreid.data.pedestrians import write_market1501
 from kronreid.papers import row_names
 
 CONFIG = """
@@ -20,20 +20,10 @@ data: {layout: market1501, workers: 0}
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def home(tmp_path_factory: pytest.TempPathFactory, make_pedestrians: Callable[..., Path]) -> Path:
     """A row of a split, trained as it is and with a change."""
     home = tmp_path_factory.mktemp("home")
-    write_market1501(
-        home / "own-split",
-        train_identities=5,
-        test_identities=4,
-        cameras=2,
-        pictures_per_camera=2,
-        distractors=2,
-        junk=1,
-        progress=False,
-    )
-    arguments = ["train", "horeid/market1501/gap", "--data", str(home / "own-split")]
+    arguments = ["train", "horeid/market1501/gap", "--data", str(make_pedestrians("own-split"))]
     with pytest.MonkeyPatch.context() as patch:  # a row that two cores train in a second
         patch.setattr("kronreid.training.config.row_options", lambda name: yaml.safe_load(CONFIG))
         assert main([*arguments, "--out", str(home / "runs" / "same")]) == 0
@@ -65,7 +55,7 @@ def test_a_run_on_other_pictures_is_not_market_1501(home: Path, capsys: pytest.C
     assert runs["same"]["config"] == runs["other"]["config"] == "horeid/market1501/gap"
     assert not runs["same"]["modified"]
     assert runs["other"]["changed"] == {"loss.margin": [0.2, 0.5]}
-    assert runs["same"]["data"].startswith("own-split: 20 pictures of 5 people")
+    assert runs["same"]["data"].startswith("own-split: 16 pictures of 4 people")
     assert runs["same"]["remaining"] == 0
     history = (home / "runs" / "same" / "history.csv").read_text().splitlines()
     last = dict(zip(history[0].split(","), history[-1].split(",")))
@@ -77,7 +67,7 @@ def test_markdown_names_the_data_and_the_change(home: Path, capsys: pytest.Captu
     text = capsys.readouterr().out
     assert "## Table II" in text
     assert "modified: loss.margin 0.2 → 0.5" in text
-    assert "own-split: 20 pictures" in text
+    assert "own-split: 16 pictures" in text
 
 
 def test_rows_are_listed_one_name_a_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,7 +13,7 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from kronreid.data.pedestrians import write_market1501
+from kronreid.data.generated import write_market1501
 from kronreid.gallery import Entry, Gallery
 from kronreid.models.loading import load
 from kronreid.serve.app import Application

@@ -2,12 +2,12 @@
 
 import csv
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from kronreid.data.pedestrians import write_market1501
 from kronreid.papers.rows import OWN, row_names
 from kronreid.training.config import Config, read_config
 from kronreid.training.hard import HardIdentitySearch
@@ -33,6 +33,7 @@ SMALL = [
     "model.backbone.weights=none",
     "model.backbone.arguments={}",
     "batch.identities=4",
+    "batch.pictures=2",
     "training.iterations=2",
     "training.epoch=1",
     "training.evaluate_every=0",
@@ -45,19 +46,8 @@ SMALL = [
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("data") / "market"
-    write_market1501(
-        root,
-        train_identities=5,
-        test_identities=2,
-        cameras=2,
-        pictures_per_camera=2,
-        distractors=1,
-        junk=1,
-        progress=False,
-    )
-    return root
+def root(make_pedestrians: Callable[..., Path]) -> Path:
+    return make_pedestrians(train_identities=6)
 
 
 def small(row: str, root: Path, precision: str) -> Config:

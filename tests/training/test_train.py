@@ -21,7 +21,6 @@ from safetensors.torch import load_file
 
 import kronreid
 from kronreid.cli import main
-from kronreid.data.pedestrians import write_market1501
 from kronreid.data.readers import read
 from kronreid.data.samplers import PKBatchSampler
 from kronreid.errors import InputError
@@ -56,19 +55,8 @@ MODELS = {
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("data") / "market"
-    write_market1501(
-        root,
-        train_identities=6,
-        test_identities=4,
-        cameras=2,
-        pictures_per_camera=2,
-        distractors=3,
-        junk=2,
-        progress=False,
-    )
-    return root
+def root(make_pedestrians: Callable[..., Path]) -> Path:
+    return make_pedestrians(train_identities=6)
 
 
 def small(
@@ -225,7 +213,7 @@ def test_the_run_folder_opens_and_its_curve_is_complete(tmp_path: Path, root: Pa
 def test_evaluation_while_training_is_what_evaluate_says(tmp_path: Path, root: Path, options: dict) -> None:
     """Also where the training computes in bf16."""
     values = {**SMALL, "model": {**MODELS["kpm"], **options}, "data": {"workers": 0, "root": str(root)}}
-    training = {**SMALL["training"], "precision": "bf16-mixed", "average_weights": 0.0}
+    training = {**SMALL["training"], "iterations": 4, "precision": "bf16-mixed", "average_weights": 0.0}
     run = train(make_config({**values, "training": training}), tmp_path / "run")
     dataset = read(root)
     model = load(run, folded=False)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from kronreid import __version__
-from kronreid.data.pedestrians import draw
+from kronreid.data.generated import draw
 from kronreid.data.transforms import InputOptions
 from kronreid.errors import InputError, one_line
 from kronreid.export.graphs import EmbedderGraph, EncoderGraph, ScorerGraph, outputs

@@ -36,7 +36,7 @@ from kronreid.ops.sketch import (
     spectral_matrix,
 )
 
-_log = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 #: Exactly these: a subclass may compute its weight anew in every pass, like weight standardisation.
 _CONVOLUTIONS = (nn.Conv2d, Conv2dSame)
@@ -166,7 +166,7 @@ def fold_batchnorm(module: nn.Module) -> None:
     try:
         graph = _Tracer().trace(module)
     except Exception as error:  # whatever a network's own code does to a stand-in for a tensor
-        _log.info("batch normalisation of %s is not folded: %s", type(module).__name__, error)
+        log.info("batch normalisation of %s is not folded: %s", type(module).__name__, error)
         return
     calls = Counter(node.target for node in graph.nodes if node.op == "call_module")
     for node in graph.nodes:

@@ -1,9 +1,9 @@
-"""Who the generated pedestrians are: build, skin, hair, clothes and belongings of an identity."""
+"""Who the generated pedestrians are: the build, skin, hair, clothes and bag of each identity."""
 
 from dataclasses import dataclass
 from random import Random
 
-Colour = tuple[int, int, int]
+from kronreid.data.generated.colours import Colour
 
 UPPER_COLOURS: tuple[Colour, ...] = (
     (36, 36, 42), (226, 226, 222), (128, 130, 134), (42, 52, 98), (58, 102, 178), (138, 180, 218),
@@ -34,7 +34,7 @@ _LOOKS = 8  # how many outfits the identities of one seed are variations of
 
 @dataclass(frozen=True)
 class Person:
-    """What stays the same about one identity. Lengths are factors around 1, colours are sRGB."""
+    """What stays the same about one identity. Lengths are factors around 1."""
 
     stature: float
     build: float
@@ -62,14 +62,14 @@ class Person:
 
 
 def _vary(rng: Random, colour: Colour, spread: int) -> Colour:
-    """The same colour family, another dye."""
+    """A similar colour: lighter or darker, and a little off in hue."""
     level = rng.randint(-spread, spread)
     red, green, blue = (min(250, max(18, v + level + rng.randint(-spread, spread) // 2)) for v in colour)
     return red, green, blue
 
 
 def _contrast(rng: Random, colour: Colour) -> Colour:
-    """A second colour that a small, dim picture still tells from the first."""
+    """A second colour that differs from the first clearly enough for a small, dark picture."""
 
     def distance(other: Colour) -> int:
         return sum(abs(a - b) for a, b in zip(colour, other))
@@ -79,10 +79,10 @@ def _contrast(rng: Random, colour: Colour) -> Colour:
 
 
 def make_person(identity_seed: int, seed: int) -> Person:
-    """The person behind an identity, from the two numbers alone.
+    """The person behind an identity; the two numbers decide everything.
 
-    Every person is a variation of one of a few outfits, so that many share the colours of their clothes and
-    differ in pattern, cut, bag, hat, hair or shoes.
+    Every person wears a variation of one of a few outfits. So many people share the colours of their clothes,
+    and differ in pattern, cut, bag, hat, hair or shoes.
     """
     rng = Random(f"{seed}/person/{identity_seed}")
     look = Random(f"{seed}/look/{rng.randrange(_LOOKS)}")

@@ -1,178 +1,22 @@
-"""The little people of the generated pedestrians: how they walk and how they are drawn.
+"""Draws a generated pedestrian: a walking skeleton with clothes, head and bag.
 
-A person is a skeleton in body coordinates (left, forward, up; the body is about 1 high, the feet at 0) seen
-by a camera that looks a little downward. The trunk's clothes are tubes around the skeleton, and everything
-on them (stripes, checks, a logo on the chest, straps) is given by its angle around the body, so that a change
-of viewpoint shows and hides the same things as on a real person.
+The skeleton's joints are points in the body coordinates of `stage`. Parts are drawn from the farthest to the
+nearest.
 """
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 
 from PIL import ImageDraw
 
-from kronreid.data.person import Colour, Person
-
-Point = tuple[float, float]
-Joint = tuple[float, float, float]  # left, forward, up
-
-_QUARTER = math.pi / 2
+from kronreid.data.generated.colours import Colour, mix, shade
+from kronreid.data.generated.person import Person
+from kronreid.data.generated.stage import Joint, Point, Pose, Shell, Stage
 
 
-@dataclass(frozen=True)
-class Pose:
-    """What changes from picture to picture. Angles in radians.
-
-    Attributes:
-        heading: 0 walks toward the camera, π/2 to the right of the picture, π away.
-        phase: of the step, 0 … 2π.
-        stride: swing of the thigh, 0 stands still, 0.5 strides out.
-        lift: 0 both arms swing, 1 one hand is at the head.
-        pitch: how steeply the camera looks down, as the tangent.
-        light: -1 light falls from the left of the picture, 1 from the right.
-    """
-
-    heading: float
-    phase: float
-    stride: float
-    lift: float
-    pitch: float
-    light: int
-
-
-def _shade(colour: Colour, factor: float) -> Colour:
-    red, green, blue = (min(255, int(v * factor)) for v in colour)
-    return red, green, blue
-
-
-class _Stage:
-    """Projects body coordinates to canvas pixels and draws there."""
-
-    def __init__(self, draw: ImageDraw.ImageDraw, pose: Pose, foot: Point, scale: float) -> None:
-        self.draw = draw
-        self.pose = pose
-        self.scale = scale
-        self.drop = 0.0  # height of the lower foot over the ground, once the legs are known
-        self.foot_x, self.foot_y = foot
-        self.sin, self.cos = math.sin(pose.heading), math.cos(pose.heading)
-
-    def near(self, left: float, forward: float) -> float:
-        """Distance toward the camera."""
-        return forward * self.cos - left * self.sin
-
-    def at(self, left: float, forward: float, up: float) -> Point:
-        """Canvas pixel of a point of the body."""
-        x = left * self.cos + forward * self.sin
-        y = up - self.drop - self.pose.pitch * (forward * self.cos - left * self.sin)
-        return self.foot_x + x * self.scale, self.foot_y - y * self.scale
-
-    def polygon(self, points: list[Point], colour: Colour) -> None:
-        self.draw.polygon(points, fill=colour)
-
-    def ellipse(self, centre: Point, half_width: float, half_height: float, colour: Colour) -> None:
-        """Half axes in body units."""
-        x, y = centre
-        a, b = half_width * self.scale, half_height * self.scale
-        self.draw.ellipse((x - a, y - b, x + a, y + b), fill=colour)
-
-    def limb(self, start: Point, end: Point, r0: float, r1: float, colour: Colour, ends: int = 2) -> None:
-        """A tapering limb, its far side in shadow; radii in body units.
-
-        ``ends`` of them are round: both, only the start (a sleeve's hem is straight), or none.
-        """
-        r0, r1 = r0 * self.scale, r1 * self.scale
-        (x0, y0), (x1, y1) = start, end
-        length = math.hypot(x1 - x0, y1 - y0) or 1.0
-        nx, ny = (y1 - y0) / length, (x0 - x1) / length
-        if nx * self.pose.light > 0:  # the normal points away from the light
-            nx, ny = -nx, -ny
-        dark = _shade(colour, 0.72)
-        draw = self.draw
-        if ends > 0:
-            draw.ellipse((x0 - r0, y0 - r0, x0 + r0, y0 + r0), fill=colour)
-        if ends > 1:
-            draw.ellipse((x1 - r1, y1 - r1, x1 + r1, y1 + r1), fill=colour)
-        a, b = (x0 + nx * r0, y0 + ny * r0), (x1 + nx * r1, y1 + ny * r1)
-        c, d = (x1 - nx * r1, y1 - ny * r1), (x0 - nx * r0, y0 - ny * r0)
-        draw.polygon((a, b, c, d), fill=colour)
-        e, f = (x1 + nx * r1 * 0.3, y1 + ny * r1 * 0.3), (x0 + nx * r0 * 0.3, y0 + ny * r0 * 0.3)
-        draw.polygon((a, b, e, f), fill=dark)
-
-
-class _Shell:
-    """A garment's tube around the trunk.
-
-    Args:
-        stage: where it is drawn.
-        rings: (up, half width, half depth, forward) from top to bottom.
-    """
-
-    def __init__(self, stage: _Stage, rings: list[tuple[float, float, float, float]]) -> None:
-        self.stage = stage
-        self.top, self.bottom = rings[0][0], rings[-1][0]
-        self.shares = [(self.top - ring[0]) / (self.top - self.bottom) for ring in rings]
-        self.rings = []
-        for up, width, depth, forward in rings:
-            x, y = stage.at(0.0, forward, up)
-            half = math.hypot(width * stage.cos, depth * stage.sin) * stage.scale
-            bulge = math.hypot(width * stage.sin, depth * stage.cos) * stage.pose.pitch * stage.scale
-            self.rings.append((x, y, half, bulge))
-
-    def point(self, seen: float, t: float) -> Point:
-        """Canvas pixel at the angle ``seen`` from the camera's line of sight, share ``t`` of the way down."""
-        i = 1
-        while i < len(self.shares) - 1 and self.shares[i] < t:
-            i += 1
-        w = (t - self.shares[i - 1]) / (self.shares[i] - self.shares[i - 1])
-        x, y, half, bulge = (a + (b - a) * w for a, b in zip(self.rings[i - 1], self.rings[i]))
-        return x + half * math.sin(seen), y + bulge * math.cos(seen)
-
-    def _fill(self, seen0: float, seen1: float, t0: float, t1: float, colour: tuple[int, ...]) -> None:
-        levels = [t0, *(t for t in self.shares if t0 < t < t1), t1]
-        middle = (seen0 + seen1) / 2
-        points = [self.point(seen0, t) for t in levels]
-        points.append(self.point(middle, t1))
-        points += [self.point(seen1, t) for t in reversed(levels)]
-        points.append(self.point(middle, t0))
-        self.stage.draw.polygon(points, fill=colour)
-
-    def band(self, t0: float, t1: float, colour: Colour) -> None:
-        """All around, between two heights."""
-        self._fill(-_QUARTER, _QUARTER, t0, t1, colour)
-
-    def patch(self, angle: float, half_angle: float, t0: float, t1: float, colour: Colour) -> None:
-        """Around ``angle`` (0 the front of the body, π/2 its left), as far as the camera sees it."""
-        seen = math.remainder(angle + self.stage.pose.heading, 2 * math.pi)
-        seen0, seen1 = max(seen - half_angle, -_QUARTER), min(seen + half_angle, _QUARTER)
-        if seen0 < seen1:
-            self._fill(seen0, seen1, t0, t1, colour)
-
-    def strap(self, angle0: float, angle1: float, half_angle: float, colour: Colour) -> None:
-        """From the top to the bottom, winding from one angle to another."""
-        steps = 9
-        for step in range(steps):
-            t0, t1 = step / steps, (step + 1) / steps
-            angle = angle0 + (angle1 - angle0) * t0
-            seen0 = math.remainder(angle + self.stage.pose.heading, 2 * math.pi)
-            seen1 = seen0 + (angle1 - angle0) / steps
-            if max(abs(seen0), abs(seen1)) + half_angle < _QUARTER:
-                corners = ((seen0, -1, t0), (seen0, 1, t0), (seen1, 1, t1), (seen1, -1, t1))
-                self.stage.polygon(
-                    [self.point(seen + side * half_angle, t) for seen, side, t in corners], colour
-                )
-
-    def shade(self) -> None:
-        """Shadow on the side away from the light."""
-        light = self.stage.pose.light
-        for edge in (0.25, 0.75):
-            seen = (-_QUARTER, -edge) if light > 0 else (edge, _QUARTER)
-            self._fill(*seen, 0.0, 1.0, (0, 0, 0, 46))
-
-
-def _paint_upper(shell: _Shell, person: Person) -> None:
-    """The upper garment and its pattern."""
+def _paint_upper(shell: Shell, person: Person) -> None:
+    """Paint the upper garment and its pattern on the trunk."""
     first, second, count = person.upper, person.upper_second, person.pattern_count
     shell.band(0.0, 1.0, first)
     pattern = person.upper_pattern
@@ -187,7 +31,7 @@ def _paint_upper(shell: _Shell, person: Person) -> None:
     elif pattern == "checks":
         for i in range(2 * count):
             shell.patch(
-                (i + 0.5) * math.pi / count, 0.5 * math.pi / (2 * count), 0.0, 1.0, _mix(first, second)
+                (i + 0.5) * math.pi / count, 0.5 * math.pi / (2 * count), 0.0, 1.0, mix(first, second)
             )
         for i in range(count):
             shell.band((i + 0.5) / count, (i + 0.9) / count, second)
@@ -210,12 +54,8 @@ def _paint_upper(shell: _Shell, person: Person) -> None:
                 shell.patch(angle, 0.5 / count, t, t + 0.5 / (count + 1), second)
 
 
-def _mix(a: Colour, b: Colour) -> Colour:
-    return (a[0] + b[0]) // 2, (a[1] + b[1]) // 2, (a[2] + b[2]) // 2
-
-
 def _leg(person: Person, pose: Pose, side: int) -> list[Joint]:
-    """Hip, knee and ankle of one leg (left, forward, up)."""
+    """Hip, knee and ankle of one leg; `side` is 1 for the left leg and -1 for the right."""
     phase = pose.phase + (0.0 if side > 0 else math.pi)
     thigh = pose.stride * math.sin(phase)
     shin = thigh - 0.06 - 1.5 * pose.stride * max(0.0, math.cos(phase))
@@ -226,7 +66,7 @@ def _leg(person: Person, pose: Pose, side: int) -> list[Joint]:
     return [hip, knee, (left * 0.9, knee[1] + length * math.sin(shin), knee[2] - length * math.cos(shin))]
 
 
-def _draw_leg(stage: _Stage, person: Person, joints: list[Joint]) -> None:
+def _draw_leg(stage: Stage, person: Person, joints: list[Joint]) -> None:
     hip, knee, ankle = (stage.at(*joint) for joint in joints)
     thick = 0.7 + 0.3 * person.build
     thigh, calf, foot = 0.056 * thick, 0.04 * thick, 0.026 * thick
@@ -240,7 +80,7 @@ def _draw_leg(stage: _Stage, person: Person, joints: list[Joint]) -> None:
         if person.lower_pattern == "cuffs":
             stage.limb(_between(knee, ankle, 0.55), ankle, foot * loose * 1.2, foot * loose * 1.15, second)
         elif person.lower_pattern == "faded":
-            stage.limb(_between(hip, knee, 0.3), knee, thigh * 0.5, calf * 0.6, _shade(cloth, 1.2))
+            stage.limb(_between(hip, knee, 0.3), knee, thigh * 0.5, calf * 0.6, shade(cloth, 1.2))
     else:
         stage.limb(hip, knee, thigh * 0.85, calf, skin)
         stage.limb(knee, ankle, calf, foot, skin)
@@ -266,7 +106,7 @@ def _between(a: Point, b: Point, share: float) -> Point:
 
 
 def _arm(person: Person, pose: Pose, side: int) -> list[Joint]:
-    """Shoulder, elbow and wrist of one arm (left, forward, up)."""
+    """Shoulder, elbow and wrist of one arm; `side` is 1 for the left arm and -1 for the right."""
     stature = person.stature
     swing = -0.9 * pose.stride * math.sin(pose.phase + (0.0 if side > 0 else math.pi))
     bend = 0.25 + 0.5 * pose.stride
@@ -281,7 +121,7 @@ def _arm(person: Person, pose: Pose, side: int) -> list[Joint]:
     return [shoulder, elbow, (elbow[0], elbow[1] + fore * math.sin(turn), elbow[2] - fore * math.cos(turn))]
 
 
-def _draw_arm(stage: _Stage, person: Person, joints: list[Joint]) -> None:
+def _draw_arm(stage: Stage, person: Person, joints: list[Joint]) -> None:
     shoulder, elbow, wrist = (stage.at(*joint) for joint in joints)
     thick = 0.7 + 0.3 * person.build
     top, middle, end = 0.037 * thick, 0.031 * thick, 0.022 * thick
@@ -307,8 +147,8 @@ def _draw_arm(stage: _Stage, person: Person, joints: list[Joint]) -> None:
             )
 
 
-def _draw_head(stage: _Stage, person: Person, forward: float) -> None:
-    """Neck, hair, face and hat."""
+def _draw_head(stage: Stage, person: Person, forward: float) -> None:
+    """Draw neck, hair, face and hat; `forward` is how far the head leans forward."""
     up = 0.905 * person.stature + 0.012
     sin, cos = stage.sin, stage.cos
     half = 0.047 + 0.007 * abs(sin)
@@ -339,36 +179,36 @@ def _draw_head(stage: _Stage, person: Person, forward: float) -> None:
                 seen = stage.pose.heading + eye
                 if math.cos(seen) > 0.1:
                     spot = (x + half * 0.8 * math.sin(seen) * unit, y + 0.006 * unit)
-                    stage.ellipse(spot, 0.006, 0.005, _shade(person.skin, 0.3))
+                    stage.ellipse(spot, 0.006, 0.005, shade(person.skin, 0.3))
             mouth = (x + half * 0.75 * sin * unit, y + 0.04 * unit)
-            stage.ellipse(mouth, 0.012 * max(0.3, cos), 0.004, _shade(person.skin, 0.6))
+            stage.ellipse(mouth, 0.012 * max(0.3, cos), 0.004, shade(person.skin, 0.6))
     if style == "ponytail":
         tail = (x - 0.07 * sin * unit, y + (0.055 - 0.02 * cos) * unit)
         if abs(sin) > 0.4 or cos < 0:
-            stage.ellipse(tail, 0.022, 0.065, _shade(hair, 1.3))
+            stage.ellipse(tail, 0.022, 0.065, shade(hair, 1.3))
     elif style == "bun":
         stage.ellipse((x - 0.04 * sin * unit, y - 0.062 * unit), 0.03, 0.026, hair)
     _draw_hat(stage, person, x, y, half)
 
 
-def _draw_hat(stage: _Stage, person: Person, x: float, y: float, half: float) -> None:
+def _draw_hat(stage: Stage, person: Person, x: float, y: float, half: float) -> None:
     if person.hat == "none":
         return
     unit, colour = stage.scale, person.hat_colour
     crown = (x - half * 1.12 * unit, y - 0.078 * unit, x + half * 1.12 * unit, y + 0.036 * unit)
     if person.hat == "sun_hat":
-        stage.ellipse((x, y - 0.022 * unit), half * 2.3, 0.022, _shade(colour, 0.85))
+        stage.ellipse((x, y - 0.022 * unit), half * 2.3, 0.022, shade(colour, 0.85))
     stage.draw.chord(crown, 180, 360, fill=colour)
     if person.hat == "beanie":
-        stage.ellipse((x, y - 0.024 * unit), half * 1.1, 0.014, _shade(colour, 0.75))
+        stage.ellipse((x, y - 0.024 * unit), half * 1.1, 0.014, shade(colour, 0.75))
     elif person.hat == "cap":
         brim = (x + 0.055 * stage.sin * unit, y - (0.024 - 0.006 * stage.cos) * unit)
         if stage.cos > -0.6:
-            stage.ellipse(brim, 0.036, 0.012, _shade(colour, 0.7))
+            stage.ellipse(brim, 0.036, 0.012, shade(colour, 0.7))
 
 
-def _box(stage: _Stage, centre: Joint, half: Joint, colour: Colour) -> None:
-    """A bag: an upright rounded box, its outer pocket in a darker shade."""
+def _box(stage: Stage, centre: Joint, half: Joint, colour: Colour) -> None:
+    """Draw a bag: an upright rounded box whose outer pocket has a darker shade."""
     wide = abs(half[0] * stage.cos) + abs(half[1] * stage.sin)
     x, y = stage.at(*centre)
     a, b = wide * stage.scale, half[2] * stage.scale
@@ -376,12 +216,12 @@ def _box(stage: _Stage, centre: Joint, half: Joint, colour: Colour) -> None:
     stage.draw.rounded_rectangle(
         (x - a * 0.7, y + b * 0.05, x + a * 0.7, y + b * 0.8),
         radius=0.3 * min(a, b),
-        fill=_shade(colour, 0.7),
+        fill=shade(colour, 0.7),
     )
 
 
-def _bag(stage: _Stage, person: Person, wrist: Joint) -> tuple[float, Callable[[], None]]:
-    """The bag as a thing to draw with its distance toward the camera; straps lie on the shell."""
+def _bag(stage: Stage, person: Person, wrist: Joint) -> tuple[float, Callable[[], None]]:
+    """The bag: how near it is to the camera, and the function that draws it (without straps on the trunk)."""
     stature, side, colour = person.stature, person.side, person.bag_colour
     deep = 0.085 * (0.55 + 0.45 * person.build)
     if person.bag == "backpack":
@@ -395,17 +235,17 @@ def _bag(stage: _Stage, person: Person, wrist: Joint) -> tuple[float, Callable[[
 
     def draw() -> None:
         if person.bag == "handbag":
-            stage.limb(stage.at(*wrist), stage.at(*centre), 0.008, 0.008, _shade(colour, 0.7))
+            stage.limb(stage.at(*wrist), stage.at(*centre), 0.008, 0.008, shade(colour, 0.7))
         elif person.bag == "tote":
             top = stage.at(side * 0.1, 0.0, 0.81 * stature)
-            stage.limb(top, stage.at(*centre), 0.009, 0.009, _shade(colour, 0.8))
+            stage.limb(top, stage.at(*centre), 0.009, 0.009, shade(colour, 0.8))
         _box(stage, centre, half, colour)
 
     return stage.near(centre[0], centre[1]) * 1.05, draw
 
 
-def _paint_straps(shell: _Shell, person: Person) -> None:
-    dark = _shade(person.bag_colour, 0.8)
+def _paint_straps(shell: Shell, person: Person) -> None:
+    dark = shade(person.bag_colour, 0.8)
     if person.bag == "backpack":
         for angle in (-0.6, 0.6):
             shell.patch(angle, 0.13, 0.0, 0.5, dark)
@@ -421,13 +261,13 @@ def draw_person(draw: ImageDraw.ImageDraw, person: Person, pose: Pose, foot: Poi
     """Draw a person.
 
     Args:
-        draw: of an RGB image, opened with mode "RGBA" so that shadows are translucent.
-        person: who.
-        pose: how.
+        draw: draws on an RGB image. Its mode is "RGBA", so that shadows are translucent.
+        person: who is drawn.
+        pose: how the person stands or walks, and how the camera looks.
         foot: canvas pixel (x, y) of the ground under the body.
-        height: of the body in pixels, from the sole to the top of the head.
+        height: height of the body in pixels, from the sole to the top of the head.
     """
-    stage = _Stage(draw, pose, foot, height / (0.97 * person.stature + 0.01))
+    stage = Stage(draw, pose, foot, height / (0.97 * person.stature + 0.01))
     stature, wide = person.stature, 0.55 + 0.45 * person.build
     legs = {side: _leg(person, pose, side) for side in (1, -1)}
     arms = {side: _arm(person, pose, side) for side in (1, -1)}
@@ -443,7 +283,7 @@ def draw_person(draw: ImageDraw.ImageDraw, person: Person, pose: Pose, foot: Poi
         (0.60 * stature, waist, 0.08 * wide * person.build, lean * 0.4),
         (0.50 * stature, hip, 0.082 * wide, 0.0),
     ]
-    shell = _Shell(stage, [*trunk, (end, hip * (1.02 + person.upper_length), 0.085 * wide, 0.0)])
+    shell = Shell(stage, [*trunk, (end, hip * (1.02 + person.upper_length), 0.085 * wide, 0.0)])
 
     def draw_trunk() -> None:
         _draw_lower(stage, person, pose, hip, wide)
@@ -467,15 +307,15 @@ def draw_person(draw: ImageDraw.ImageDraw, person: Person, pose: Pose, foot: Poi
         part()
 
 
-def _draw_lower(stage: _Stage, person: Person, pose: Pose, hip: float, wide: float) -> None:
-    """The part of the lower garment around the trunk: the seat, or the whole skirt."""
+def _draw_lower(stage: Stage, person: Person, pose: Pose, hip: float, wide: float) -> None:
+    """Draw the part of the lower garment that surrounds the trunk: the seat of trousers, or a whole skirt."""
     stature, kind = person.stature, person.lower_kind
     if kind not in ("skirt", "long_skirt"):
         rings = [
             (0.53 * stature, hip * 0.97, 0.08 * wide, 0.0),
             (0.44 * stature, hip * 0.92, 0.075 * wide, 0.0),
         ]
-        _Shell(stage, rings).band(0.0, 1.0, person.lower)
+        Shell(stage, rings).band(0.0, 1.0, person.lower)
         return
     hem, flare = (0.30, 1.25) if kind == "skirt" else (0.12, 1.35)
     swing = 1.0 + 0.5 * pose.stride
@@ -484,7 +324,7 @@ def _draw_lower(stage: _Stage, person: Person, pose: Pose, hip: float, wide: flo
         (0.46 * stature, hip * 1.06, 0.09 * wide, 0.0),
         (hem * stature, hip * flare, 0.1 * wide * flare * swing, 0.0),
     ]
-    skirt = _Shell(stage, rings)
+    skirt = Shell(stage, rings)
     skirt.band(0.0, 1.0, person.lower)
     if person.lower_pattern == "checks":
         for i in range(8):

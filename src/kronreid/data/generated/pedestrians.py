@@ -1,8 +1,8 @@
-"""Generated pedestrians: pictures with identities for tests and for the demonstration, in any number.
+"""Draws pictures of generated pedestrians, and writes data sets of them.
 
-Every picture is a function of its numbers alone: who (``identity_seed``), by which camera, which shot, and
-the seed of the whole world. What makes them hard is what makes real ones hard: the same person from the
-front, the side and the back, under another light, with a box that is shifted, loose or cut, behind something.
+A picture depends on four numbers only: the person (`identity_seed`), the camera, the shot, and the seed of
+the world. The pictures are hard for the same reasons as real ones: the same person is seen from the front,
+the side and the back, in different light, behind things, and in boxes that are shifted, loose or cut.
 """
 
 import logging
@@ -17,12 +17,13 @@ import numpy as np
 from PIL import Image, ImageDraw
 from tqdm import tqdm
 
-from kronreid.data.figure import Pose, draw_person
-from kronreid.data.person import Person, make_person
-from kronreid.data.scenery import Camera, make_camera, occlude, panorama
+from kronreid.data.generated.figure import draw_person
+from kronreid.data.generated.person import Person, make_person
+from kronreid.data.generated.scenery import Camera, make_camera, occlude, panorama
+from kronreid.data.generated.stage import Pose
 from kronreid.errors import InputError
 
-_log = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 _OVERSAMPLING = 2
 _NOISE = np.random.RandomState(7).standard_normal((512, 512)).astype(np.float32)
@@ -35,15 +36,15 @@ def draw(
     """Draw one picture of one person.
 
     Args:
-        identity_seed: who; the same number is the same person under every camera and shot.
-        camera: which camera, any number; it sets viewpoint, light, cast, place, sharpness and noise.
-        shot: which picture by that camera; pose, box, window of the place and occluder differ.
-        seed: of the whole world: other people, other cameras.
-        height: of the picture, pixels.
-        width: of the picture, pixels.
+        identity_seed: the person; the same number is the same person in every camera and shot.
+        camera: the camera, any number; it sets viewpoint, light, colour cast, place, sharpness and noise.
+        shot: the picture taken by that camera; pose, box, background and occluder differ between shots.
+        seed: seed of the whole world; another seed gives other people and other cameras.
+        height: height of the picture, pixels.
+        width: width of the picture, pixels.
 
     Returns:
-        An RGB image of ``width`` × ``height`` pixels, the same on every call.
+        An RGB image of `width` × `height` pixels, the same on every call.
 
     Example:
         >>> draw(7, camera=1, shot=0).size
@@ -54,7 +55,7 @@ def draw(
 
 
 def _usual_box(rng: Random) -> tuple[float, float, float]:
-    """A detector's box around a person: (height of the body, x and y of its middle) in shares of the box."""
+    """A detector's box around a person: height of the body and x, y of its middle, as shares of the box."""
     fate = rng.random()
     if fate < 0.45:  # a good box
         return rng.uniform(0.84, 0.97), 0.5 + rng.uniform(-0.07, 0.07), 0.5 + rng.uniform(-0.03, 0.03)
@@ -75,7 +76,7 @@ def _usual_box(rng: Random) -> tuple[float, float, float]:
 
 
 def _poor_box(rng: Random) -> tuple[float, float, float]:
-    """A box that missed: a part of a body, or somebody at the edge."""
+    """A box that missed the person: it shows a part of the body, or the person at its edge."""
     if rng.random() < 0.6:
         return rng.uniform(1.9, 3.0), rng.uniform(0.2, 0.8), rng.uniform(-0.2, 1.2)
     return rng.uniform(0.4, 0.7), rng.choice((0.0, 1.0)) + rng.uniform(-0.1, 0.1), rng.uniform(0.3, 0.7)
@@ -104,7 +105,7 @@ def _take(
     height: int,
     width: int,
 ) -> Image.Image:
-    """The picture that a camera takes of a person (or of nobody) in a box."""
+    """The picture that a camera takes of a person (or of nobody) in a box, see `_usual_box`."""
     view = make_camera(camera, seed)
     high, wide = height * _OVERSAMPLING, width * _OVERSAMPLING
     place = panorama(camera, seed)
@@ -145,7 +146,7 @@ def _stranger(rng: Random, seed: int) -> Person:
 def _put(
     pencil: ImageDraw.ImageDraw, person: Person, pose: Pose, foot: tuple[float, float], tall: float
 ) -> None:
-    """A person and the shadow on the ground."""
+    """Draw a person and the shadow on the ground."""
     x, y = foot
     lean = -0.06 * pose.light * tall
     pencil.ellipse(
@@ -155,7 +156,7 @@ def _put(
 
 
 def _expose(canvas: Image.Image, view: Camera, rng: Random, height: int, width: int) -> Image.Image:
-    """Light, cast, sharpness and noise of the camera, and the small differences between its shots."""
+    """Apply the camera's light, colour cast, sharpness and noise, which differ a little between its shots."""
     sharp = view.sharpness * rng.uniform(0.8, 1.0)
     small = max(1, round(width * sharp)), max(1, round(height * sharp))
     image = canvas.resize(small, Image.Resampling.BOX)
@@ -198,7 +199,17 @@ def contact_sheet(
     height: int = 128,
     width: int = 64,
 ) -> Image.Image:
-    """A table of pictures: a row per identity, a column per camera and shot."""
+    """A table of pictures: a row per identity, a column per camera and shot.
+
+    Args:
+        identities: identity seeds, see `draw`.
+        cameras: numbers of the cameras.
+        shots: pictures per identity and camera.
+        seed, height, width: see `draw`.
+
+    Returns:
+        An RGB image; cells are 2 pixels apart.
+    """
     columns = [(camera, shot) for camera in cameras for shot in range(shots)]
     sheet = Image.new("RGB", (len(columns) * (width + 2), len(identities) * (height + 2)), (255, 255, 255))
     for row, identity in enumerate(identities):
@@ -220,25 +231,26 @@ def write_market1501(
     seed: int = 0,
     progress: bool = True,
 ) -> None:
-    """Write a data set of generated pedestrians in the layout of Market-1501, the same bytes on every run.
+    """Write a data set of generated pedestrians in the layout of Market-1501.
 
-    Every identity is seen by every camera. The first picture of each test identity by each camera is a query,
-    the others are in the gallery, with distractors (id 0: people who are in no query, and empty boxes) and
-    junk (id -1: boxes that hit only a part of a test identity). No identity is in training and in test.
+    The same arguments always give the same bytes. Every camera sees every identity. Each camera's first
+    picture of a test identity is a query; its others are in the gallery. The gallery also holds distractors
+    (identity 0: people who are in no query, and empty boxes) and junk (identity -1: boxes that show only a
+    part of a test identity). Training and test share no identity.
 
     Args:
-        root: folder to create; it may exist if it is empty. It appears when all its pictures are written.
-        train_identities: number of identities in ``bounding_box_train``.
-        test_identities: number of identities in ``query`` and ``bounding_box_test``.
-        cameras: 1 to 9, as the names have one digit for it.
-        pictures_per_camera: of each identity.
-        distractors: pictures of id 0 in ``bounding_box_test``.
-        junk: pictures of id -1 in ``bounding_box_test``.
-        seed: of the whole world.
-        progress: show a progress bar if this is a terminal.
+        root: folder to create. It may exist if it is empty. It appears once all its pictures are written.
+        train_identities: number of identities in `bounding_box_train`.
+        test_identities: number of identities in `query` and `bounding_box_test`.
+        cameras: number of cameras, 1 to 9, because file names have one digit for the camera.
+        pictures_per_camera: pictures of each identity by each camera.
+        distractors: pictures of identity 0 in `bounding_box_test`.
+        junk: pictures of identity -1 in `bounding_box_test`.
+        seed: seed of the whole world.
+        progress: show a progress bar on a terminal.
 
     Raises:
-        InputError: ``root`` is a file or is not empty, or a number is out of range.
+        InputError: `root` is a file or is not empty, or a number is out of range.
     """
     for name, value, low in (
         ("train_identities", train_identities, 0),
@@ -275,7 +287,7 @@ def write_market1501(
         partial.rename(root)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    _log.info("wrote %d pictures of generated pedestrians to %s", len(entries), root)
+    log.info("wrote %d pictures of generated pedestrians to %s", len(entries), root)
 
 
 # (folder, identity in the name, frame in the name, identity seed, camera, shot)
@@ -285,7 +297,7 @@ _Entry = tuple[str, int, int, int, int, int]
 def _entries(
     train: int, test: int, cameras: int, pictures: int, distractors: int, junk: int
 ) -> Iterator[_Entry]:
-    """Every picture of a data set, in the order of writing."""
+    """Every picture of a data set, in the order in which they are written."""
     for identity in range(1, train + test + 1):
         for camera in range(1, cameras + 1):
             for shot in range(pictures):
@@ -300,7 +312,7 @@ def _entries(
 
 
 def _develop(entry: _Entry, seed: int) -> tuple[str, Image.Image, int]:
-    """The picture of an entry: its path, the image and the quality of its file."""
+    """The picture of an entry: its path, the image, and the JPEG quality of its file."""
     folder, identity, frame, identity_seed, camera, shot = entry
     if identity > 0:
         image = draw(identity_seed, camera, shot, seed=seed)

@@ -1,4 +1,4 @@
-"""Cameras of the generated pedestrians: their places, their light, and what stands in the way."""
+"""Cameras of the generated pedestrians: the places they look at, their light, and what hides people."""
 
 import math
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from random import Random
 
 from PIL import Image, ImageDraw, ImageFilter
 
-Colour = tuple[int, int, int]
+from kronreid.data.generated.colours import Colour
 
 _SCENE = (1536, 256)  # pixels of a camera's panorama: its height is that of one picture
 _GOLDEN = 0.618034
@@ -18,16 +18,16 @@ class Camera:
     """What one camera does to all its pictures.
 
     Attributes:
-        heading: the direction in which most people walk past it, radians as in ``Pose.heading``.
-        pitch: how steeply it looks down, tangent.
-        gain: factors for red, green and blue, the product of light and cast.
-        gamma: of its tone curve.
-        lift: black level that haze or flare adds, 0 … 20.
-        saturation: 0 grey … 1 full colour.
-        sharpness: share of the pixels that its resolution really has, 0.45 … 1.
+        heading: direction in which most people walk past it, in radians, as in `Pose.heading`.
+        pitch: how steeply it looks down, as the tangent.
+        gain: factors for red, green and blue: the product of brightness and colour cast.
+        gamma: exponent of its tone curve.
+        lift: black level that haze or flare adds, 0 to 20 grey levels.
+        saturation: 0 is grey, 1 is full colour.
+        sharpness: share of a picture's width and height that the camera resolves, 0.55 to 1.
         noise: standard deviation of the sensor's noise, in grey levels.
-        quality: of its JPEG files.
-        light: -1 light falls from the left, 1 from the right.
+        quality: quality of its JPEG files.
+        light: side from which the light falls, as in `Pose.light`.
     """
 
     heading: float
@@ -44,7 +44,7 @@ class Camera:
 
 @lru_cache(maxsize=256)
 def make_camera(camera: int, seed: int) -> Camera:
-    """The camera with a number. Neighbouring numbers differ much in viewpoint, light and cast."""
+    """The camera with this number. Neighbouring numbers differ much in viewpoint, light and colour cast."""
     rng = Random(f"{seed}/camera/{camera}")
     start = Random(f"{seed}/cameras").random()
     hue = 2 * math.pi * ((start + camera * _GOLDEN) % 1.0)
@@ -81,7 +81,7 @@ def _vivid(rng: Random) -> Colour:
 
 @lru_cache(maxsize=64)
 def panorama(camera: int, seed: int) -> Image.Image:
-    """The place that a camera looks at, RGB, much wider than one picture; pictures show windows of it."""
+    """The place that a camera looks at: RGB, six times as wide as high; pictures show parts of it."""
     rng = Random(f"{seed}/place/{camera}")
     width, height = _SCENE
     horizon = int(height * rng.uniform(0.25, 0.5))
@@ -99,7 +99,7 @@ def panorama(camera: int, seed: int) -> Image.Image:
 
 
 def _draw_backdrop(draw: ImageDraw.ImageDraw, rng: Random, width: int, horizon: int) -> None:
-    """A row of walls, windows, hedges and dark entrances above the horizon."""
+    """Draw a row of walls, windows, hedges and dark entrances above the horizon."""
     x = 0.0
     while x < width:
         wide = rng.uniform(70, 240)
@@ -132,7 +132,7 @@ def _draw_backdrop(draw: ImageDraw.ImageDraw, rng: Random, width: int, horizon: 
 
 
 def _draw_ground(draw: ImageDraw.ImageDraw, rng: Random, width: int, height: int, horizon: int) -> None:
-    """Pavement with perspective joints, a kerb and a band of road, grass or another paving."""
+    """Draw the pavement: tiles with joints in perspective, a band of road or of grass, or plain."""
     base = _tint(rng, 95, 185, 12)
     draw.rectangle((0, horizon, width, height), fill=base)
     kind = rng.choice(("tiles", "road", "grass", "plain"))
@@ -213,13 +213,13 @@ def _draw_sign(draw: ImageDraw.ImageDraw, rng: Random, x: float, y: float, size:
 
 
 def occlude(draw: ImageDraw.ImageDraw, rng: Random, width: int, height: int) -> None:
-    """Put one thing in front of the person; it hides a third of the body at most, more often the legs.
+    """Draw one thing in front of the person. It hides at most a third of the body, most often the legs.
 
     Args:
-        draw: of the canvas, mode "RGBA".
-        rng: of the shot.
-        width: of the canvas, pixels.
-        height: of the canvas, pixels.
+        draw: draws on the canvas, mode "RGBA".
+        rng: random numbers of the shot.
+        width: width of the canvas, pixels.
+        height: height of the canvas, pixels.
     """
     kind = rng.choice(("pole", "bench", "car", "hedge", "rail", "bicycle"))
     size = height / 256

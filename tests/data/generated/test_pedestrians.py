@@ -4,8 +4,8 @@ import hashlib
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,17 +13,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from kronreid.data.pedestrians import contact_sheet, draw, write_market1501
+from kronreid.data.generated import contact_sheet, draw, write_market1501
 from kronreid.errors import InputError
 
-SMALL: dict[str, Any] = {
+SMALL: dict[str, int] = {
     "train_identities": 3,
     "test_identities": 2,
     "cameras": 3,
     "pictures_per_camera": 2,
     "distractors": 5,
     "junk": 4,
-    "progress": False,
 }
 NAME = re.compile(r"(-1|\d{4})_c(\d)s(\d)_(\d{6})_(\d{2})\.jpg")
 
@@ -38,10 +37,8 @@ def digest(root: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("pedestrians") / "set"
-    write_market1501(root, **SMALL)
-    return root
+def small(make_pedestrians: Callable[..., Path]) -> Path:
+    return make_pedestrians(**SMALL)
 
 
 def labels(root: Path, folder: str) -> list[tuple[int, int]]:
@@ -73,7 +70,7 @@ def test_same_bytes_on_every_run(small: Path, tmp_path: Path) -> None:
     """In this process, whose caches are warm, and in another one that writes other pictures first."""
     write_market1501(tmp_path / "again", **SMALL)
     script = (
-        "import sys; from pathlib import Path; from kronreid.data.pedestrians import draw, write_market1501;"
+        "import sys; from pathlib import Path; from kronreid.data.generated import draw, write_market1501;"
         f"draw(99, 3, 5, seed=4); write_market1501(Path(sys.argv[1]), **{SMALL})"
     )
     subprocess.run([sys.executable, "-c", script, str(tmp_path / "elsewhere")], check=True)
