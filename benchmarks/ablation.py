@@ -90,7 +90,7 @@ def rows_of(given: Sequence[str]) -> dict[str, str]:
         for source in several or [one]:
             name = source if source in row_names() else Path(source).stem
             if rows.setdefault(name, source) != source:
-                raise InputError(f"CONFIG {source}: has the name of {rows[name]}; rename one")
+                raise InputError(f"CONFIG {source}", f"has the name of {rows[name]}; rename one")
     return rows
 
 
@@ -116,16 +116,14 @@ def plan(rows: dict[str, str], seeds: Sequence[int], settings: Sequence[str], ou
         planned += first + later
     for run in planned:
         if run.config.training.devices != 1:
-            raise InputError(
-                f"{run.source}: training.devices {run.config.training.devices}; only 1 works here"
-            )
+            raise InputError(run.source, f"training.devices {run.config.training.devices}; only 1 works here")
         if (run.folder / "config.yaml").is_file():
             other = changes(run.config, read_config(run.folder / "config.yaml"))
             if other:
                 name, (here, there) = next(iter(other.items()))
                 raise InputError(
-                    f"--out {run.folder}: was trained with {name} {there}, not {here}; take another --out or "
-                    "remove that folder"
+                    f"--out {run.folder}",
+                    f"was trained with {name} {there}, not {here}; take another --out or remove that folder",
                 )
     return planned
 
@@ -141,7 +139,7 @@ def train_all(planned: Sequence[Planned]) -> int:
         with logged(run.folder / "train.log"):
             try:
                 if run.start is not None and not (run.start / EVALUATION).is_file():
-                    raise InputError(f"starts from {run.start}, which is not finished")
+                    raise InputError(run, f"starts from {run.start}, which is not finished")
                 train(run.config, run.folder, resume=True, source=run.source)
                 found = evaluate_run(run.folder, run.config)
                 outcome = f"mAP {100 * found['mAP']:.1f}, rank-1 {100 * found['rank1']:.1f}"
@@ -238,7 +236,7 @@ def resolve(name: str, rows: Sequence[str]) -> str:
     found = [row for row in rows if name in (row, paper[row]) or row.endswith(f"/{name}")]
     if len(found) != 1:
         raise InputError(
-            f"--rerank {name}: {'several' if found else 'none'} of the rows: {', '.join(found or rows)}"
+            f"--rerank {name}", f"{'several' if found else 'none'} of the rows: {', '.join(found or rows)}"
         )
     return found[0]
 
@@ -276,10 +274,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         for file in filter(None, (options.table, options.png, options.json)):
             if not file.parent.is_dir():
-                raise InputError(f"{file}: there is no folder {file.parent}")
+                raise InputError(file, f"there is no folder {file.parent}")
         rows = rows_of(options.rows)
         if not rows and not options.report_only:
-            raise InputError("ROW: which rows? Without one there is only --report-only")
+            raise InputError("ROW", "which rows? Without one there is only --report-only")
         known = list(rows) or list(read_rows(options.out))
         pairs = [(resolve(first, known), resolve(second, known)) for first, second in options.rerank]
         if not options.report_only:
@@ -287,8 +285,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             kinds = {run.row: run.config.name for run in planned}
             for _, matcher in pairs:
                 if kinds[matcher] != "kpm":
-                    raise InputError(f"--rerank {matcher}: is an embedder; a pair model is needed")
-            with alone(options.out, f"--out {options.out}: {BUSY}"):
+                    raise InputError(f"--rerank {matcher}", "is an embedder; a pair model is needed")
+            with alone(options.out, BUSY):
                 failed = train_all(planned)
                 rerank_all(planned, pairs, options.out)
         report(options.out, list(rows), pairs, options.compare, options.table, options.png, options.json)

@@ -71,7 +71,7 @@ def read_rows(out: Path, wanted: Sequence[str] = ()) -> dict[str, list[Trained]]
             rows.setdefault(name, []).append(read_run(folder))
     rows = {name: sorted(runs, key=lambda run: run.seed) for name, runs in rows.items() if runs}
     if not rows:
-        raise InputError(f"--out {out}: holds no run{' of these rows' if wanted else ''} yet")
+        raise InputError(f"--out {out}", f"holds no run{' of these rows' if wanted else ''} yet")
     return rows
 
 
@@ -228,7 +228,7 @@ def compare(lines: Sequence[Line], name: str, other: str) -> Comparison:
     for wanted in (name, other):
         line = wanted if wanted in results else f"{wanted}, its best 75 re-scored"
         if line not in results:
-            raise InputError(f"--compare {wanted}: none of the table's rows: {'; '.join(results)}")
+            raise InputError(f"--compare {wanted}", f"none of the table's rows: {'; '.join(results)}")
         both.append(results[line])
     first, second = both
     seeds = sorted(
@@ -237,7 +237,9 @@ def compare(lines: Sequence[Line], name: str, other: str) -> Comparison:
         if PEOPLE in first[seed] and first[seed][PEOPLE] == second[seed].get(PEOPLE)
     )
     if not seeds:
-        raise InputError(f"--compare {name} {other}: no seed of which both have figures of the same queries")
+        raise InputError(
+            f"--compare {name} {other}", "no seed of which both have figures of the same queries"
+        )
     precision, baseline = (
         np.array([result[seed][PRECISION] for seed in seeds], dtype=float) for result in both
     )
@@ -317,7 +319,7 @@ def draw(rows: dict[str, list[Trained]], file: Path) -> None:
             title = "Pair models, their best 75 re-scored" if pair else "Embedding models"
             charts.setdefault(title, {})[names[row]] = curve
     if not charts:
-        raise InputError("--png: no run was evaluated while training (training.evaluate_every): no curves")
+        raise InputError("--png", "no run was evaluated while training (training.evaluate_every): no curves")
     with style():
         figure, panes = panels(3.6 * len(charts), 2.9, len(charts))
         for axes, title in zip(panes, sorted(charts)):

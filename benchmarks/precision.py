@@ -53,7 +53,7 @@ def measure(model: str, data: str, layout: str | None, top: int) -> dict[str, fl
     """All figures, flat; printed as they come."""
     matcher = load(model)
     if not isinstance(matcher, Matcher):
-        raise InputError(f"{model}: is an embedder; a pair model like KPM is needed")
+        raise InputError(model, "is an embedder; a pair model like KPM is needed")
     dataset = read(data, layout)
     gallery = [picture for picture in dataset.gallery if picture.identity != -1]
     figures: dict[str, float] = {}

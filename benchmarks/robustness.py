@@ -191,7 +191,7 @@ def wrapped(tool: Embedder | Matcher, queries: Sequence[Picture], seed: int) -> 
 def check_apart(dataset: ReIDDataset) -> None:
     """InputError where queries are in the gallery too: a change of one would change the other."""
     if {key_of(one) for one in dataset.query} & {key_of(one) for one in dataset.gallery}:
-        raise InputError("--data: query pictures are in the gallery too, which must stay as it is")
+        raise InputError("--data", "query pictures are in the gallery too, which must stay as it is")
 
 
 # --- measuring ----------------------------------------------------------------------------------------------
@@ -238,7 +238,7 @@ def measure(
     check_apart(dataset)
     second = load(matcher) if matcher else None
     if second is not None and not isinstance(second, Matcher):
-        raise InputError(f"--matcher {matcher}: is an embedder; a pair model like KPM is needed")
+        raise InputError(f"--matcher {matcher}", "is an embedder; a pair model like KPM is needed")
     tools = {path: load(path) for path in models}
     stages: list[tuple[str, Path, Matcher | None]] = []
     for path, tool in tools.items():
@@ -369,7 +369,7 @@ def run(
     try:
         for file in filter(None, (options.json, options.png)):
             if not file.parent.is_dir():
-                raise InputError(f"{file}: there is no folder {file.parent}")
+                raise InputError(file, f"there is no folder {file.parent}")
         dataset = read(options.data, options.layout)
         dataset = replace(dataset, query=few(dataset.query, options.queries))
         table = table_of(dataset, options.protocol or dataset.protocol)

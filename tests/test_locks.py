@@ -34,13 +34,13 @@ def test_a_folder_is_another_processs_until_that_one_dies(tmp_path: Path) -> Non
     folder = tmp_path / "new" / "out"
     with hold("alone", folder) as holder:
         try:
-            with pytest.raises(InputError, match=r"^out: wait$"), alone(folder, "out: wait"):
+            with pytest.raises(InputError, match=r": wait$"), alone(folder, "wait"):
                 pass
         finally:
             holder.kill()
-    with alone(folder, "out: wait"):
+    with alone(folder, "wait"):
         assert folder.is_dir()
-    with alone(folder, "out: wait"):
+    with alone(folder, "wait"):
         pass
 
 

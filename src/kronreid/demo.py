@@ -106,10 +106,10 @@ def run(out: Path) -> Path:
         InputError: `out` holds something else.
     """
     if out.exists() and not out.is_dir():
-        raise InputError(f"--out {out}: is a file; name a folder")
+        raise InputError(f"--out {out}", "is a file; name a folder")
     if out.is_dir() and any(out.iterdir()):
         if not (out / "data").is_dir():
-            raise InputError(f"--out {out}: holds something else than a demo; name another folder")
+            raise InputError(f"--out {out}", "holds something else than a demo; name another folder")
         shutil.rmtree(out)
     seconds: dict[str, float] = {}
     with timed("generate pedestrians", seconds):

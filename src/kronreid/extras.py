@@ -63,7 +63,7 @@ def require(what: str, *extras: str) -> None:
 
 def _missing(what: str, package: str, extras: str) -> InputError:
     name = f"kronreid[{extras}]"
-    return InputError(f"{what} needs the packages of {name} ({package} is missing): pip install '{name}'")
+    return InputError(f"{what} needs the packages of {name} ({package} is missing)", f"pip install '{name}'")
 
 
 def _is_installed(package: str) -> bool:

@@ -21,7 +21,7 @@ def alone(folder: Path, busy: str) -> Iterator[None]:
 
     Args:
         folder: It is made if it is missing.
-        busy: The message if another process has it.
+        busy: What to say if another process has it.
 
     Raises:
         InputError: Another process has it, or the folder cannot be made.
@@ -29,12 +29,12 @@ def alone(folder: Path, busy: str) -> Iterator[None]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"{folder}: cannot be written ({error.strerror or error})") from None
+        raise InputError(folder, f"cannot be written ({error.strerror or error})") from None
     lock = FileLock(folder / LOCK)
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise InputError(busy) from None
+        raise InputError(folder, busy) from None
     except OSError:  # no locks, or a folder that is read-only, which the first file to be written finds out
         pass
     try:

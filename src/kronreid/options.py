@@ -42,7 +42,7 @@ def checked(made: Callable[..., T], values: Mapping[str, Any], source: str) -> T
     try:
         known = model(**arguments)
     except pydantic.ValidationError as error:
-        raise InputError(f"{source}: {_what_is_wrong(error)}") from None
+        raise InputError(source, str(_what_is_wrong(error))) from None
     return made(**{name: getattr(known, name) for name in model.model_fields})
 
 
@@ -76,14 +76,14 @@ def _on_top_of_defaults(
         if name not in parameters:
             near = difflib.get_close_matches(str(name), parameters, n=1)
             hint = f"did you mean {near[0]}?" if near else f"one of {', '.join(parameters)}"
-            raise InputError(f"{source}: {here} is unknown; {hint}")
+            raise InputError(source, f"{here} is unknown; {hint}")
         default = parameters[name][1]
         if dataclasses.is_dataclass(default) and not isinstance(default, type):
             if isinstance(value, Mapping):
                 own = {field.name: getattr(default, field.name) for field in dataclasses.fields(default)}
                 value = own | _on_top_of_defaults(type(default), value, source, (*place, name))
             elif value is not None and not isinstance(value, type(default)):
-                raise InputError(f"{source}: {here}: {value!r} is given where options by name are expected")
+                raise InputError(source, f"{here}: {value!r} is given where options by name are expected")
         complete[name] = value
     return complete
 

@@ -43,7 +43,7 @@ def toys(pedestrians: Path) -> Iterator[None]:
 
     def options(name: str) -> dict[str, Any]:
         if name not in ROWS:
-            raise InputError(f"{name}: neither a config file nor a row")
+            raise InputError(name, "neither a config file nor a row")
         return merge(yaml.safe_load(BASE.replace("ROOT", str(pedestrians))), yaml.safe_load(ROWS[name]))
 
     with pytest.MonkeyPatch.context() as patch:

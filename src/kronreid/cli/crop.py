@@ -55,9 +55,9 @@ def run(options: argparse.Namespace) -> None:
     from kronreid.data.lists import counted
 
     if not 0 <= options.min_visibility <= 1:
-        raise InputError(f"--min-visibility {options.min_visibility}: 0 to 1 expected")
+        raise InputError(f"--min-visibility {options.min_visibility}", "0 to 1 expected")
     if options.min_height < 0:
-        raise InputError(f"--min-height {options.min_height}: 0 or more expected")
+        raise InputError(f"--min-height {options.min_height}", "0 or more expected")
     sources = find_sources(options.sources)
     boxes = find_boxes(sources, options.min_height, options.min_visibility, options.category)
     report = cut_out(boxes.rows, options.out)
@@ -71,7 +71,7 @@ def run(options: argparse.Namespace) -> None:
         f"{len(boxes.skipped):,} skipped: {options.out}, {report.people:,} people"
     )
     if not report.written and not report.existing:
-        raise InputError(f"{options.sources[0]}: none of the {len(boxes.rows):,} boxes could be cut out")
+        raise InputError(options.sources[0], f"none of the {len(boxes.rows):,} boxes could be cut out")
 
 
 def _tell(what: str, lines: Sequence[str], count: int = 5) -> None:

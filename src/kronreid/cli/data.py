@@ -66,9 +66,10 @@ def check(options: argparse.Namespace) -> None:
         must_be_usable(one)
         if count is not None and count == len(one.dataset.query):
             raise InputError(
-                f"{one.dataset.root}: none of the {count:,} queries has a match in the gallery under "
-                f"protocol {one.dataset.protocol}; do query and gallery belong together, or is it a case for "
-                "another protocol (docs/protocols.md)?"
+                one.dataset.root,
+                f"none of the {count:,} queries has a match in the gallery under protocol "
+                f"{one.dataset.protocol}; do query and gallery belong together, or is it a case for "
+                "another protocol (docs/protocols.md)?",
             )
 
 
@@ -113,7 +114,7 @@ def extract(options: argparse.Namespace) -> None:
 
     mat = find(options.root, MAT)
     if mat is None:
-        raise InputError(f"{options.root}: no {MAT} in it, nor one folder below")
+        raise InputError(options.root, f"no {MAT} in it, nor one folder below")
     done = extract(mat, options.root)
     folders = " and ".join(str(picture_folder(options.root, kind)) for kind in KINDS)
     print(f"{done.written:,} pictures written, {done.existing:,} were there: {folders}")

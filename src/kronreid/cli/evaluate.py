@@ -79,7 +79,7 @@ def run(options: argparse.Namespace) -> None:
     matcher = load_matcher(options.matcher) if options.matcher else None
     if options.matcher_weight is not None and matcher is None and not isinstance(model, Matcher):
         raise InputError(
-            f"--matcher-weight {options.matcher_weight}: there is no matcher; name one by --matcher"
+            f"--matcher-weight {options.matcher_weight}", "there is no matcher; name one by --matcher"
         )
     set_precision([model] if matcher is None else [model, matcher], options.precision)
     result = evaluate_dataset(
@@ -125,10 +125,12 @@ def set_precision(tools: "Sequence[Embedder | Matcher]", precision: str) -> None
         return
     matchers = [tool for tool in tools if isinstance(tool, Matcher)]
     if precision == "bf16-matching" and not matchers:
-        raise InputError("--precision bf16-matching: there is no matcher; name one by --matcher")
+        raise InputError("--precision bf16-matching", "there is no matcher; name one by --matcher")
     for matcher in matchers:
         matcher.matching = torch.bfloat16
     for tool in tools if precision == "bf16" else ():
         if isinstance(tool, OnnxEmbedder):
-            raise InputError(f"--precision bf16: {tool.path} is an ONNX file and computes as it was exported")
+            raise InputError(
+                "--precision bf16", f"{tool.path} is an ONNX file and computes as it was exported"
+            )
         tool.autocast = True

@@ -47,9 +47,9 @@ def run(options: argparse.Namespace) -> None:
     from kronreid.explain.figures_runs import BODY, NUMBERS, draw_figures, pairs_of
 
     if (options.pictures is None) == (options.data is None):
-        raise InputError("--pictures or --data: one of the two says which pictures the figures show")
+        raise InputError("--pictures or --data", "one of the two says which pictures the figures show")
     if options.out.exists() and not options.out.is_dir():
-        raise InputError(f"--out {options.out}: is a file; a folder is needed")
+        raise InputError(f"--out {options.out}", "is a file; a folder is needed")
     pictures = options.pictures or pairs_of(read(options.data, options.layout))
     for drawn in draw_figures(options.runs, pictures, options.out, options.place or BODY):
         print(f"{options.out / drawn.name}.png and .svg\n  {drawn.shows}\n  {drawn.finding}")

@@ -40,10 +40,10 @@ def run(options: argparse.Namespace) -> None:
     selection = Selection(**filters(options), path=options.path)
     changes = values_of(options)
     if bool(changes) != (options.action == "update"):
-        raise InputError("--set: says what update changes; the others take none")
+        raise InputError("--set", "says what update changes; the others take none")
     if options.action == "export":
         if options.csv is None:
-            raise InputError("--csv: names the file that export writes")
+            raise InputError("--csv", "names the file that export writes")
         folder_must_exist(options.csv, "--csv")
     with Gallery(options.gallery, **login(options)) as gallery:
         if options.action == "info":
@@ -68,5 +68,5 @@ def run(options: argparse.Namespace) -> None:
                     print(f"  {reason.replace('_', ' ')}: {what}")
             if not report.intact:
                 raise InputError(
-                    f"{options.gallery}: {len(report.bad_vectors)} entries are damaged; index them again"
+                    options.gallery, f"{len(report.bad_vectors)} entries are damaged; index them again"
                 )

@@ -51,8 +51,8 @@ def run(options: argparse.Namespace) -> None:
     values = values_of(options)
     if options.ray and not options.gallery.startswith(("http://", "https://")):
         raise InputError(
-            f"--gallery {options.gallery}: many machines need a Milvus server (http://host:port); a file is "
-            "open in one process"
+            f"--gallery {options.gallery}",
+            "many machines need a Milvus server (http://host:port); a file is open in one process",
         )
     if options.ray:
         require("--ray", "ray")

@@ -129,7 +129,7 @@ def load_model(path: str, option: str) -> "Embedder | Matcher":
     try:
         return load(path)
     except InputError as error:
-        raise InputError(f"{option} {error}") from None
+        raise InputError(f"{option} {error.where}".rstrip(), error.what) from None
 
 
 def load_matcher(path: str) -> "Matcher":
@@ -138,7 +138,7 @@ def load_matcher(path: str) -> "Matcher":
 
     model = load_model(path, "--matcher")
     if not isinstance(model, Matcher):
-        raise InputError(f"--matcher {path}: is an embedder; a pair model like KPM is needed")
+        raise InputError(f"--matcher {path}", "is an embedder; a pair model like KPM is needed")
     return model
 
 
@@ -150,9 +150,9 @@ def to_json(value: Any) -> str:
 def folder_must_exist(path: Path, option: str, suffix: str | None = None) -> None:
     """Complain before the work is done, not after."""
     if suffix is not None and path.suffix != suffix:
-        raise InputError(f"{option} {path}: the name must end in {suffix}")
+        raise InputError(f"{option} {path}", f"the name must end in {suffix}")
     if not path.parent.is_dir():
-        raise InputError(f"{option} {path}: there is no folder {path.parent}")
+        raise InputError(f"{option} {path}", f"there is no folder {path.parent}")
 
 
 def write(path: Path, text: str, option: str) -> None:

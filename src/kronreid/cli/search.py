@@ -67,13 +67,13 @@ def run(options: argparse.Namespace) -> None:
     if options.html:
         require("--html", "figures")
     if options.cache and not options.matcher:
-        raise InputError("--cache: keeps a matcher's work; name one by --matcher")
+        raise InputError("--cache", "keeps a matcher's work; name one by --matcher")
     matcher = load_matcher(options.matcher) if options.matcher else None
     cache = MapCache(options.cache, options.cache_size * 10**6) if options.cache else None
     with Gallery(options.gallery, matcher=matcher, cache=cache, **login(options)) as gallery:
         if not options.model and not Path(gallery.model).exists():
             raise InputError(
-                f"--model: {options.gallery} was made by a model that is not at {gallery.model!r}; name it"
+                "--model", f"{options.gallery} was made by a model that is not at {gallery.model!r}; name it"
             )
         gallery.attach(load_model(options.model or gallery.model, "--model"))
         result = gallery.search(

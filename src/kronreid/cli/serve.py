@@ -85,7 +85,7 @@ def run(options: argparse.Namespace) -> None:
                 model = model or gallery.model
             if not Path(model).exists():
                 raise InputError(
-                    f"--model: {options.gallery} was made by a model that is not at {model!r}; name it"
+                    "--model", f"{options.gallery} was made by a model that is not at {model!r}; name it"
                 )
         metrics = Metrics()
         embedder = load_model(model, "--model")
@@ -113,7 +113,7 @@ def make_settings(options: argparse.Namespace) -> "Settings":
     from kronreid.serve.settings import Settings, is_loopback, new_token, state_folder
 
     if not 0 <= options.port < 65536:
-        raise InputError(f"--port {options.port}: 0 to 65535 is expected")
+        raise InputError(f"--port {options.port}", "0 to 65535 is expected")
     token = given(options)
     guarded = token is not None or not is_loopback(options.host)
     state = (options.state or state_folder(options.gallery)).absolute()

@@ -30,7 +30,7 @@ def run(options: argparse.Namespace) -> None:
     path = Path(options.model)
     if path.is_dir():
         if options.set:
-            raise InputError(f"--set: {path} is a model folder, whose options are settled; name a config")
+            raise InputError("--set", f"{path} is a model folder, whose options are settled; name a config")
         model, size, _ = load_folder(path)
     else:
         config = read_config(options.model, [*options.set, "model.backbone.weights=none"])

@@ -252,11 +252,12 @@ def must_be_usable(checked: Checked) -> None:
     dataset = checked.dataset
     if checked.verdict == "differs":
         raise InputError(
-            f"{dataset.root}: has more than {checked.title}, whose layout it has; is it another data set, or "
-            "two of them mixed?"
+            dataset.root,
+            f"has more than {checked.title}, whose layout it has; is it another data set, or two "
+            "of them mixed?",
         )
     trains, tests = len(identities(dataset.train)) > 1, bool(dataset.query and dataset.gallery)
     if not trains and not tests:
         raise InputError(
-            f"{dataset.root}: neither two people to train on nor query and gallery pictures to test with"
+            dataset.root, "neither two people to train on nor query and gallery pictures to test with"
         )

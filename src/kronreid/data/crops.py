@@ -65,14 +65,12 @@ def find_sources(sources: Iterable[Path]) -> list[Path]:
                 place / "gt.txt" for place, names in walk(source) if place.name == "gt" and "gt.txt" in names
             )
             if not below:
-                raise InputError(
-                    f"{source}: no gt/gt.txt below it; MOT sequences, COCO files or lists are cut"
-                )
+                raise InputError(source, "no gt/gt.txt below it; MOT sequences, COCO files or lists are cut")
             found += below
         elif source.suffix.lower() in LIST_SUFFIXES and source.is_file():
             found.append(source)
         else:
-            raise InputError(f"{source}: no such file, or none of {', '.join(LIST_SUFFIXES)}")
+            raise InputError(source, f"no such file, or none of {', '.join(LIST_SUFFIXES)}")
     once: dict[Path, Path] = {}
     for path in found:
         once.setdefault(path.parent.resolve() / path.name, path)
@@ -115,7 +113,7 @@ def find_boxes(
         found.skipped.extend(f"{source}: {one}" for one in kept.skipped)
         found.left_out.update(read.left_out + kept.left_out)
     if not found.rows:
-        raise problems[0] if problems else InputError("no list and no folder to cut people out of")
+        raise problems[0] if problems else InputError("SOURCE", "no list and no folder to cut people out of")
     return found
 
 
@@ -151,7 +149,7 @@ def cut_out(rows: Iterable[Row], out: Path, progress: bool = True) -> CutReport:
     """
     report = CutReport()
     in_order = sorted(rows, key=lambda row: row.path)  # each frame is decoded once
-    with alone(out, f"{out}: another process cuts into this folder; wait until it is done"):
+    with alone(out, "another process cuts into this folder; wait until it is done"):
         manifest = Manifest(out)
         names = manifest.name(in_order)
         cuts = list(dict(zip(names, in_order)).items())  # a box that is listed twice is one crop
@@ -208,4 +206,4 @@ def _save(image: Image.Image, path: Path) -> None:
         image.save(new, format="JPEG", quality=QUALITY)
         new.replace(path)
     except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror or error})") from None
+        raise InputError(path, f"cannot be written ({error.strerror or error})") from None

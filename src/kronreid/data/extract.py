@@ -62,8 +62,9 @@ class Splits:
             return cls([int(count) for count in content["people"]], pictures, test)
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(
-                f"{path}: damaged ({type(error).__name__}: {error}); remove it and run "
-                f"kronreid data extract {path.parent}"
+                path,
+                f"damaged ({type(error).__name__}: {error}); remove it and run kronreid data extract "
+                f"{path.parent}",
             ) from None
 
 
@@ -100,7 +101,7 @@ def extract(mat: Path, out: Path, progress: bool = True) -> Extraction:
         tables = {kind: [file[pair] for pair in _references(file, mat, kind)] for kind in KINDS}
         people = [table.shape[1] for table in tables["labeled"]]
         if [table.shape[1] for table in tables["detected"]] != people:
-            raise InputError(f"{mat}: labeled and detected are not of the same people; another file?")
+            raise InputError(mat, "labeled and detected are not of the same people; another file?")
         test = [file[one][()].T.astype(int).tolist() for one in _references(file, mat, "testsets")]
         _check_test_people(mat, test, people)
         with tqdm(
@@ -131,7 +132,7 @@ def _references(file: Any, mat: Path, name: str) -> np.ndarray:
 
     if name not in file or h5py.check_ref_dtype(getattr(file[name], "dtype", None)) is None:
         found = ", ".join(key for key in file if not key.startswith("#")) or "nothing"
-        raise InputError(f"{mat}: no cell array {name} in it, found {found}; expected {', '.join(CELLS)}")
+        raise InputError(mat, f"no cell array {name} in it, found {found}; expected {', '.join(CELLS)}")
     return file[name][()].reshape(-1)
 
 
@@ -148,15 +149,16 @@ def _check_test_people(mat: Path, test: list[list[list[int]]], people: list[int]
         for pair, person in one:
             if not (1 <= pair <= len(people) and 1 <= person <= people[pair - 1]):
                 raise InputError(
-                    f"{mat}: test set {number} names person {person} of camera pair {pair}, but the pairs "
-                    f"have {', '.join(map(str, people))} people"
+                    mat,
+                    f"test set {number} names person {person} of camera pair {pair}, but the pairs have "
+                    f"{', '.join(map(str, people))} people",
                 )
 
 
 def _save(pixels: np.ndarray, path: Path) -> None:
     """Write (H, W, 3) uint8."""
     if pixels.dtype != np.uint8 or pixels.shape[2] != 3:
-        raise InputError(f"{path.name}: {pixels.dtype} {pixels.shape} in {MAT}, uint8 (H, W, 3) expected")
+        raise InputError(path.name, f"{pixels.dtype} {pixels.shape} in {MAT}, uint8 (H, W, 3) expected")
     image = Image.fromarray(np.ascontiguousarray(pixels))
     _write(path, lambda new: image.save(new, format="PNG"))
 
@@ -172,7 +174,7 @@ def _writing(path: Path, write: Callable[[Path], object]) -> None:
     try:
         write(path)
     except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror or error})") from None
+        raise InputError(path, f"cannot be written ({error.strerror or error})") from None
 
 
 @contextmanager
@@ -183,10 +185,11 @@ def _errors_of(mat: Path) -> Iterator[None]:
     except InputError:
         raise
     except FileNotFoundError:
-        raise InputError(f"{mat}: no such file") from None
+        raise InputError(mat, "no such file") from None
     except (OSError, KeyError, ValueError, RuntimeError, TypeError, AttributeError) as error:
         what = " ".join(str(error).split())
         raise InputError(
-            f"{mat}: cannot be read as MATLAB's HDF5 ({what}); is it cut short or another file? "
-            "unpack cuhk03_release.zip again"
+            mat,
+            f"cannot be read as MATLAB's HDF5 ({what}); is it cut short or another file? unpack "
+            "cuhk03_release.zip again",
         ) from None

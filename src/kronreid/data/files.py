@@ -150,10 +150,10 @@ def find_pictures(folder: Path) -> list[Path]:
         InputError: There is no such folder, or no picture in it.
     """
     if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder")
+        raise InputError(folder, "no such folder")
     paths = pictures_below(folder)
     if not paths:
-        raise InputError(f"{folder}: no pictures in it (looked for {', '.join(sorted(SUFFIXES))})")
+        raise InputError(folder, f"no pictures in it (looked for {', '.join(sorted(SUFFIXES))})")
     return paths
 
 

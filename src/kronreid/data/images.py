@@ -70,7 +70,7 @@ def open_rgb(image: ImageLike) -> Image.Image:
     if isinstance(image, np.ndarray):
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
             raise InputError(
-                f"image array: uint8 (H, W, 3) in RGB order expected, got {image.dtype} {image.shape}"
+                "image array", f"uint8 (H, W, 3) in RGB order expected, got {image.dtype} {image.shape}"
             )
         return Image.fromarray(image)
     if isinstance(image, Image.Image):
@@ -176,8 +176,9 @@ def _content(file: Path | bytes | Image.Image) -> bytes:
 def _check_size(image: Image.Image, name: str | PathLike[str], most_pixels: int) -> None:
     if image.width * image.height > most_pixels:
         raise InputError(
-            f"{name}: {image.width} × {image.height} pixels are more than the {most_pixels:,} allowed; "
-            "scale it down or crop it"
+            name,
+            f"{image.width} × {image.height} pixels are more than the {most_pixels:,} allowed; "
+            "scale it down or crop it",
         )
 
 
@@ -196,25 +197,25 @@ def _pillow(
     except InputError:
         raise
     except FileNotFoundError:
-        raise InputError(f"{name}: no such file") from None
+        raise InputError(name, "no such file") from None
     except IsADirectoryError:
-        raise InputError(f"{name}: is a folder, a picture is expected") from None
+        raise InputError(name, "is a folder, a picture is expected") from None
     except UnidentifiedImageError:
         kinds = ", ".join(formats)
         raise InputError(
-            f"{name}: not a picture that can be read (empty, or another kind of file; {kinds} are read)"
+            name, f"not a picture that can be read (empty, or another kind of file; {kinds} are read)"
         ) from None
     except Image.DecompressionBombError:
         raise InputError(
-            f"{name}: has more pixels than the {most_pixels:,} allowed; scale it down or crop it"
+            name, f"has more pixels than the {most_pixels:,} allowed; scale it down or crop it"
         ) from None
     except MemoryError:
-        raise InputError(f"{name}: does not fit into the memory; scale it down or crop it") from None
+        raise InputError(name, "does not fit into the memory; scale it down or crop it") from None
     except Exception as error:
         if isinstance(error, OSError) and error.strerror:
-            raise InputError(f"{name}: cannot be read ({error.strerror})") from None
+            raise InputError(name, f"cannot be read ({error.strerror})") from None
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"{name}: the picture is damaged ({reason}); replace or remove it") from error
+        raise InputError(name, f"the picture is damaged ({reason}); replace or remove it") from error
 
 
 class _Silence:
@@ -282,7 +283,7 @@ def crop(image: Image.Image, box: Box, name: str | PathLike[str]) -> Image.Image
     left, top, width, height = box
     inside = (max(left, 0), max(top, 0), min(left + width, image.width), min(top + height, image.height))
     if inside[0] >= inside[2] or inside[1] >= inside[3]:
-        raise InputError(f"{name}: the box {box} lies outside the picture {image.size}")
+        raise InputError(name, f"the box {box} lies outside the picture {image.size}")
     return image.crop(inside)
 
 

@@ -54,7 +54,7 @@ class Manifest:
                 self._read(path, values)
         elif _has_pictures(out):
             raise InputError(
-                f"{out}: has pictures but no {NAME} that says what they are; choose another folder for crops"
+                out, f"has pictures but no {NAME} that says what they are; choose another folder for crops"
             )
 
     def _read(self, path: Path, values: Any) -> None:
@@ -63,9 +63,7 @@ class Manifest:
         folder, _, name = row.get("path", "").rpartition("/")
         number = re.match(r"([0-9]+)_", name)
         if number is None or not row["camera"]:
-            raise InputError(
-                f"{path}: row {len(self.rows) + 1} is damaged; mend it, or choose another folder"
-            )
+            raise InputError(path, f"row {len(self.rows) + 1} is damaged; mend it, or choose another folder")
         self.rows[row["path"]] = tuple(row.values())
         self._cameras.setdefault(row["camera"], int(number[1]))
         if folder:
@@ -150,7 +148,7 @@ class Manifest:
             new.write_text(text.getvalue(), encoding="utf-8", newline="")
             new.replace(path)
         except OSError as error:
-            raise InputError(f"{path}: cannot be written ({error.strerror or error})") from None
+            raise InputError(path, f"cannot be written ({error.strerror or error})") from None
 
 
 def _has_pictures(folder: Path) -> bool:

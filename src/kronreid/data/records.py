@@ -101,8 +101,8 @@ def parse_box(text: str) -> Box | None:
         left, top, width, height = (round(float(part)) for part in text.split(","))
     except (ValueError, OverflowError):
         raise InputError(
-            f"box {text!r}: four numbers expected, like 10,20,64,128 (x,y,width,height)"
+            f"box {text!r}", "four numbers expected, like 10,20,64,128 (x,y,width,height)"
         ) from None
     if width <= 0 or height <= 0:
-        raise InputError(f"box {text!r}: width and height must be positive")
+        raise InputError(f"box {text!r}", "width and height must be positive")
     return left, top, width, height

@@ -62,23 +62,25 @@ class PKBatchSampler(Sampler[list[tuple[int, int]]]):
         known = identities(pictures)
         if not known:
             raise InputError(
-                "--data (or data.root): it holds no training pictures, which lie in bounding_box_train or "
-                "train, or have split train in a list; without them a model can only be evaluated"
+                "--data (or data.root)",
+                "it holds no training pictures, which lie in bounding_box_train or train, or have "
+                "split train in a list; without them a model can only be evaluated",
             )
         if len(known) < 2:
-            raise InputError(f"training set: {len(known)} identity; at least two are needed to learn from")
+            raise InputError("training set", f"{len(known)} identity; at least two are needed to learn from")
         if identities_per_batch < 2 or identities_per_batch > len(known):
             raise InputError(
-                f"batch.identities: {identities_per_batch} does not fit the training set's {len(known)} "
-                f"identities; set it between 2 and {len(known)}"
+                "batch.identities",
+                f"{identities_per_batch} does not fit the training set's {len(known)} identities; set "
+                f"it between 2 and {len(known)}",
             )
         if pictures_per_identity < 2:
             raise InputError(
-                f"batch.pictures: {pictures_per_identity}; at least 2 pictures of an identity make a pair"
+                "batch.pictures", f"{pictures_per_identity}; at least 2 pictures of an identity make a pair"
             )
         if identities_per_batch % world:
             raise InputError(
-                f"batch.identities: {identities_per_batch} does not divide over {world} processes"
+                "batch.identities", f"{identities_per_batch} does not divide over {world} processes"
             )
         few = sum(len(groups[identity]) < pictures_per_identity for identity in known)
         if few:

@@ -39,9 +39,9 @@ class InputOptions:
 
     def __post_init__(self) -> None:
         if self.height < 32 or self.width < 16:
-            raise InputError(f"input: {self.height} × {self.width} is too small; at least 32 × 16 pixels")
+            raise InputError("input", f"{self.height} × {self.width} is too small; at least 32 × 16 pixels")
         if min(self.std) <= 0:
-            raise InputError(f"input.std: {self.std} must be positive")
+            raise InputError("input.std", f"{self.std} must be positive")
 
 
 PositiveShare: TypeAlias = Annotated[float, Field(ge=0.001, le=1)]
@@ -71,7 +71,7 @@ class AugmentOptions:
         for name in ("crop_area", "crop_aspect"):
             smallest, largest = getattr(self, name)
             if smallest > largest:
-                raise InputError(f"{name} ({smallest:g}, {largest:g}): the smaller first")
+                raise InputError(f"{name} ({smallest:g}, {largest:g})", "the smaller first")
 
 
 def to_tensor(image: Image.Image) -> Tensor:

@@ -62,7 +62,7 @@ def label(value: Any, name: str = "label") -> str | None:
     """
     found = attribute(value, name)
     if isinstance(found, list | dict):
-        raise InputError(f"{name} {shown(value)}: text or a number expected")
+        raise InputError(f"{name} {shown(value)}", "text or a number expected")
     if isinstance(found, bool):
         return "true" if found else "false"
     return found if found is None or isinstance(found, str) else repr(found)
@@ -99,12 +99,12 @@ def attributes(given: Mapping[Any, Any]) -> dict[str, Any]:
             characters, or stands twice.
     """
     if not isinstance(given, Mapping):
-        raise InputError(f"attributes {shown(given)}: names with values expected")
+        raise InputError(f"attributes {shown(given)}", "names with values expected")
     found: dict[str, Any] = {}
     for key, value in given.items():
         name = attribute_name(key)
         if name in found:
-            raise InputError(f"attributes: {name} is given twice")
+            raise InputError("attributes", f"{name} is given twice")
         found[name] = attribute(value, f"attributes: {name}")
     return found
 
@@ -117,9 +117,9 @@ def attribute_name(key: Any) -> str:
     """
     name = (_text(key, "attributes:") if isinstance(key, str) else label(key, "attributes:") or "").strip()
     if not name:
-        raise InputError("attributes: a name is empty")
+        raise InputError("attributes", "a name is empty")
     if any(sign < " " and sign not in "\t\n\r" for sign in name):
-        raise InputError(f"attributes: {shown(name)} has control characters in its name")
+        raise InputError("attributes", f"{shown(name)} has control characters in its name")
     return name
 
 
@@ -140,7 +140,7 @@ def moment(value: Any, end_of_day: bool = False) -> float | None:
     if isinstance(value, np.datetime64):
         value = _calendar(value, "time")
     if isinstance(value, timedelta | np.timedelta64) and value == value:  # other than NaT
-        raise InputError(f"time {shown(value)}: is a duration; a date and a time expected")
+        raise InputError(f"time {shown(value)}", "is a duration; a date and a time expected")
     if not isinstance(value, date):
         value = attribute(value, "time")
         if isinstance(value, str):
@@ -155,15 +155,15 @@ def moment(value: Any, end_of_day: bool = False) -> float | None:
         seconds = float(value)
         if _reads_as_date(seconds):
             text = f"{seconds:.0f}"
-            raise InputError(f"time {text}: reads as a date; write {text[:4]}-{text[4:6]}-{text[6:]}")
+            raise InputError(f"time {text}", f"reads as a date; write {text[:4]}-{text[4:6]}-{text[6:]}")
     else:
-        raise InputError(f"time {shown(value)}: a date and a time, or seconds since 1970 expected")
+        raise InputError(f"time {shown(value)}", "a date and a time, or seconds since 1970 expected")
     try:
         datetime.fromtimestamp(seconds, timezone.utc)
     except (ValueError, OverflowError, OSError):
         raise InputError(
-            f"time {shown(value)}: lies outside the years 1 to 9999; seconds since 1970 are expected, "
-            "not milliseconds"
+            f"time {shown(value)}",
+            "lies outside the years 1 to 9999; seconds since 1970 are expected, not milliseconds",
         ) from None
     return seconds
 
@@ -177,14 +177,14 @@ def picture_path(value: Any) -> Path:
     if isinstance(value, bytes):
         value = os.fsdecode(value)
     if is_absent(value):
-        raise InputError("path: is empty")
+        raise InputError("path", "is empty")
     if not isinstance(value, str | PathLike):
-        raise InputError(f"path {shown(value)}: text expected")
+        raise InputError(f"path {shown(value)}", "text expected")
     path = Path(value)
     with suppress(UnicodeEncodeError):  # of a surrogate that does not stand for a byte
         if b"\0" not in os.fsencode(path):
             return path
-    raise InputError(f"path {shown(value)}: no file can have this name")
+    raise InputError(f"path {shown(value)}", "no file can have this name")
 
 
 def read_box(value: Any) -> Box | None:
@@ -204,13 +204,13 @@ def read_box(value: Any) -> Box | None:
         given = {SIDES[name]: side for name, side in plain.items() if name in SIDES and side != ""}
         missing = [side for side in ("x", "y", "width", "height") if side not in given]
         if given and missing:
-            raise InputError(f"box: {', '.join(given)} given, but not {', '.join(missing)}")
+            raise InputError("box", f"{', '.join(given)} given, but not {', '.join(missing)}")
         plain = [given[side] for side in ("x", "y", "width", "height")] if given else None
     if plain is None or plain == "":
         return None
     if isinstance(plain, list):
         if len(plain) != 4:
-            raise InputError(f"box {shown(value)}: four numbers expected (x, y, width, height)")
+            raise InputError(f"box {shown(value)}", "four numbers expected (x, y, width, height)")
         plain = ",".join(map(str, plain))
     return parse_box(str(plain))
 
@@ -226,9 +226,9 @@ def pairs(texts: Iterable[str], option: str) -> dict[str, str]:
         key, equals, value = text.partition("=")
         key = key.strip()
         if not key or not equals:
-            raise InputError(f"{option} {text!r}: key=value is expected")
+            raise InputError(f"{option} {text!r}", "key=value is expected")
         if key in found:
-            raise InputError(f"{option} {key}: given twice")
+            raise InputError(f"{option} {key}", "given twice")
         found[key] = value
     return found
 
@@ -285,7 +285,7 @@ def _plain(value: Any, name: str, depth: int = 0) -> Any:
     if isinstance(value, UUID | PurePath):
         return _text(str(value), name)
     if depth == DEEPEST:
-        raise InputError(f"{name}: lists and objects are nested deeper than {DEEPEST} levels")
+        raise InputError(name, f"lists and objects are nested deeper than {DEEPEST} levels")
     if isinstance(value, Mapping):
         return _object(value, name, depth + 1)
     if isinstance(value, np.ndarray) and not value.ndim:
@@ -293,7 +293,7 @@ def _plain(value: Any, name: str, depth: int = 0) -> Any:
     if isinstance(value, list | tuple | np.ndarray):
         return [_plain(one, name, depth + 1) for one in value]
     raise InputError(
-        f"{name} {shown(value)}: text, a number, true/false, a date, a time, a list or an object expected"
+        f"{name} {shown(value)}", "text, a number, true/false, a date, a time, a list or an object expected"
     )
 
 
@@ -303,7 +303,7 @@ def _object(given: Mapping[Any, Any], name: str, depth: int) -> dict[str, Any]:
     for key, value in given.items():
         text = _text(key, name) if isinstance(key, str) else label(key, name) or ""
         if text in found:
-            raise InputError(f"{name}: {shown(text)} is given twice")
+            raise InputError(name, f"{shown(text)} is given twice")
         plain = _plain(value, name, depth)
         if plain is not None:
             found[text] = plain
@@ -315,7 +315,7 @@ def _text(value: str | bytes | bytearray | memoryview, name: str) -> str:
         text = str.__str__(value) if isinstance(value, str) else bytes(value).decode()
         text.encode()
     except UnicodeError:
-        raise InputError(f"{name} {shown(value)}: not valid Unicode (UTF-8)") from None
+        raise InputError(f"{name} {shown(value)}", "not valid Unicode (UTF-8)") from None
     return text
 
 
@@ -352,14 +352,14 @@ def _whole(value: int, name: str) -> int | str:
     try:
         return str(value)
     except ValueError:  # Python writes no number of thousands of digits
-        raise InputError(f"{name}: a number of so many digits cannot be stored") from None
+        raise InputError(name, "a number of so many digits cannot be stored") from None
 
 
 def _number(value: float, name: str) -> int | float | None:
     if math.isnan(value):
         return None
     if math.isinf(value):
-        raise InputError(f"{name} {value}: infinity cannot be stored")
+        raise InputError(f"{name} {value}", "infinity cannot be stored")
     return int(value) if value.is_integer() and abs(value) <= LARGEST else value
 
 
@@ -380,7 +380,7 @@ def _calendar(value: np.datetime64, name: str) -> date | None:
         value = value.astype("datetime64[us]")
     found = value.item()
     if not isinstance(found, date):
-        raise InputError(f"{name} {value}: lies outside the years 1 to 9999")
+        raise InputError(f"{name} {value}", "lies outside the years 1 to 9999")
     return found
 
 
@@ -388,7 +388,7 @@ def _seconds(value: np.timedelta64, name: str) -> float:
     try:
         return float(value / np.timedelta64(1, "s"))
     except TypeError:
-        raise InputError(f"{name} {shown(value)}: months and years have no fixed length") from None
+        raise InputError(f"{name} {shown(value)}", "months and years have no fixed length") from None
 
 
 def _time_of(text: str) -> float | date:
@@ -402,7 +402,7 @@ def _time_of(text: str) -> float | date:
         return datetime.fromisoformat(re.sub("[Zz]$", "+00:00", text))
     except ValueError:
         raise InputError(
-            f"time {shown(text)}: 2024-05-01, 2024-05-01T13:45:00+02:00 or seconds since 1970 expected"
+            f"time {shown(text)}", "2024-05-01, 2024-05-01T13:45:00+02:00 or seconds since 1970 expected"
         ) from None
 
 

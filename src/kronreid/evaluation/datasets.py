@@ -72,11 +72,11 @@ def evaluate_dataset(
     if matcher is None and hasattr(embedder, "score_lists"):
         matcher = cast("Matches", embedder)
     if embedder is None and matcher is None:
-        raise InputError("embedder: give an embedder or a matcher")
+        raise InputError("embedder", "give an embedder or a matcher")
     if not 0 <= matcher_weight <= 1:
-        raise InputError(f"matcher_weight: {matcher_weight} is not between 0 and 1")
+        raise InputError("matcher_weight", f"{matcher_weight} is not between 0 and 1")
     if rerank_top != "all" and not (type(rerank_top) is int and rerank_top > 0):
-        raise InputError(f"rerank_top: give a number of candidates from 1, or 'all', not {rerank_top!r}")
+        raise InputError("rerank_top", f"give a number of candidates from 1, or 'all', not {rerank_top!r}")
     task, images = dataset_task(dataset, protocol)
     if ranks is None:
         ranks = [rank for rank in (1, 5, 10) if rank <= task.gallery]
@@ -85,7 +85,7 @@ def evaluate_dataset(
     if pictures is not None and rerank_top == "all":
         if k_reciprocal:
             raise InputError(
-                "k_reciprocal: it re-ranks a first stage, and rerank_top='all' leaves nothing of it"
+                "k_reciprocal", "it re-ranks a first stage, and rerank_top='all' leaves nothing of it"
             )
         scores = PairScores(pictures, task, progress)
     else:
@@ -111,7 +111,7 @@ def dataset_task(dataset: ReIDDataset, protocol: str | rules.Protocol) -> tuple[
     """
     for part in ("query", "gallery"):
         if not getattr(dataset, part):
-            raise InputError(f"{dataset.root}: has no {part} pictures to evaluate with")
+            raise InputError(dataset.root, f"has no {part} pictures to evaluate with")
     protocol = rules.protocol_named(protocol)
     query = _several_pictures(dataset) if protocol.average_queries else list(dataset.query)
     gallery = list(dataset.gallery)

@@ -87,7 +87,7 @@ class Result:
         """The share of queries whose first match stands at `rank` or better."""
         if rank > len(self.cmc) and len(self.cmc) < self.gallery:
             raise InputError(
-                f"rank: {rank} is beyond the {len(self.cmc)} that were kept; ask for it in ranks"
+                "rank", f"{rank} is beyond the {len(self.cmc)} that were kept; ask for it in ranks"
             )
         return float(self.cmc[min(rank, len(self.cmc)) - 1])
 
@@ -229,8 +229,9 @@ def _blocks_of(matrix: Any, queries: int, gallery: int) -> BlockFunction:
     values = matrix if isinstance(matrix, Tensor) else np.asarray(matrix)
     if tuple(values.shape) != (queries, gallery):
         raise InputError(
-            f"scores: shape {tuple(values.shape)}, but there are labels for {queries} queries and {gallery} "
-            "gallery pictures"
+            "scores",
+            f"shape {tuple(values.shape)}, but there are labels for {queries} queries and "
+            f"{gallery} gallery pictures",
         )
     return lambda queries, gallery: values[queries, gallery]
 
@@ -239,14 +240,14 @@ def reciprocal_scores(vectors: VectorScores, task: rules.Task) -> KReciprocalSco
     """The first stage re-ranked, where the protocol has one gallery to re-rank."""
     if task.protocol.draws:
         raise InputError(
-            f"k_reciprocal: protocol {task.protocol.name} draws its galleries, none can be re-ranked"
+            "k_reciprocal", f"protocol {task.protocol.name} draws its galleries, none can be re-ranked"
         )
     return KReciprocalScores(vectors)
 
 
 def _same_length(vectors: Any, ids: Any, which: str) -> None:
     if len(vectors) != len(ids):
-        raise InputError(f"{which}_vectors: {len(vectors)} rows, but {which}_ids has {len(ids)} labels")
+        raise InputError(f"{which}_vectors", f"{len(vectors)} rows, but {which}_ids has {len(ids)} labels")
 
 
 def measure(
@@ -265,8 +266,9 @@ def measure(
     for rank in ranks:
         if not 1 <= rank <= task.gallery:
             raise InputError(
-                f"ranks: rank {rank} does not exist in a gallery of {task.gallery} pictures; ask for 1 to "
-                f"{task.gallery}"
+                "ranks",
+                f"rank {rank} does not exist in a gallery of {task.gallery} pictures; ask for 1 to "
+                f"{task.gallery}",
             )
     query_block = scores.query_block if isinstance(scores, PairScores) else None
     counted = metrics.count_hits(scores, task, seed=seed, query_block=query_block)
@@ -274,8 +276,9 @@ def measure(
     matched = np.stack([one.positives > 0 for one in hits])
     if not matched.any():
         raise InputError(
-            f"query_ids: none of the {task.queries} queries has a match in the gallery under protocol "
-            f"{task.protocol.name}; compare the identities and cameras of queries and gallery"
+            "query_ids",
+            f"none of the {task.queries} queries has a match in the gallery under protocol "
+            f"{task.protocol.name}; compare the identities and cameras of queries and gallery",
         )
     first = np.stack([metrics.first_rank(one) for one in hits]).astype(float)
     first[~matched] = np.nan

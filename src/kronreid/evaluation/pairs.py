@@ -110,8 +110,9 @@ def rescored(
     _check_single(task)
     if task.protocol.draws:
         raise InputError(
-            f"rerank_top: protocol {task.protocol.name} draws its galleries, so there is no one list to "
-            "re-score; use rerank_top='all'"
+            "rerank_top",
+            f"protocol {task.protocol.name} draws its galleries, so there is no one list to "
+            "re-score; use rerank_top='all'",
         )
     low, high = share(task.queries, 16)  # every process re-scores its own queries
     lists, similarities = top_lists(base, task, min(top, task.gallery), low, high)
@@ -232,14 +233,14 @@ def _dense_ranks(values: np.ndarray) -> np.ndarray:
 
 def _finite(logits: Tensor) -> Tensor:
     if not torch.isfinite(logits).all():
-        raise InputError("matcher: it gave NaN or infinite logits; its weights are unusable")
+        raise InputError("matcher", "it gave NaN or infinite logits; its weights are unusable")
     return logits
 
 
 def _check_single(task: Task) -> None:
     if task.protocol.average_queries:
         raise InputError(
-            f"matcher: protocol {task.protocol.name} averages vectors; a pair model has none to average"
+            "matcher", f"protocol {task.protocol.name} averages vectors; a pair model has none to average"
         )
 
 

@@ -92,7 +92,7 @@ def protocol_named(protocol: str | Protocol) -> Protocol:
     if isinstance(protocol, Protocol):
         return protocol
     if protocol not in PROTOCOLS:
-        raise InputError(f"protocol: {protocol!r} is unknown; choose one of {', '.join(PROTOCOLS)}")
+        raise InputError("protocol", f"{protocol!r} is unknown; choose one of {', '.join(PROTOCOLS)}")
     return PROTOCOLS[protocol]
 
 
@@ -170,9 +170,9 @@ def prepare(
     q_ids = _labels(query_ids, "query_ids")
     g_ids = _labels(gallery_ids, "gallery_ids")
     if not len(q_ids):
-        raise InputError("query_ids: there is no query; give at least one")
+        raise InputError("query_ids", "there is no query; give at least one")
     if not len(g_ids):
-        raise InputError("gallery_ids: the gallery is empty; give at least one picture")
+        raise InputError("gallery_ids", "the gallery is empty; give at least one picture")
     q_cameras = _cameras(query_cameras, "query_cameras", q_ids, protocol)
     g_cameras = _cameras(gallery_cameras, "gallery_cameras", g_ids, protocol)
 
@@ -185,7 +185,7 @@ def prepare(
         query_rows = np.flatnonzero(np.isin(all_ids, people))
         gallery_rows = np.arange(len(all_ids))
         if not len(query_rows):
-            raise InputError("query_ids: no query has an identity, all are junk or distractors")
+            raise InputError("query_ids", "no query has an identity, all are junk or distractors")
     else:
         query_rows = np.arange(len(q_ids))
         gallery_rows = np.arange(len(q_ids), len(all_ids))
@@ -193,7 +193,7 @@ def prepare(
     junk = int(len(kept) - kept.sum())
     gallery_rows = gallery_rows[kept]
     if not len(gallery_rows):
-        raise InputError("gallery_ids: the gallery holds nothing but junk (identity -1)")
+        raise InputError("gallery_ids", "the gallery holds nothing but junk (identity -1)")
 
     query_groups = np.arange(len(query_rows) + 1)
     if protocol.average_queries:
@@ -278,16 +278,17 @@ def _labels(values: Any, argument: str) -> np.ndarray:
         values = values.detach().cpu().numpy()
     array = np.asarray(values)
     if array.ndim != 1:
-        raise InputError(f"{argument}: give one label per picture, not an array of shape {array.shape}")
+        raise InputError(argument, f"give one label per picture, not an array of shape {array.shape}")
     if array.size == 0:
         return np.zeros(0, np.int64)
     if not np.issubdtype(array.dtype, np.integer):
-        raise InputError(f"{argument}: labels are whole numbers, not {array.dtype}")
+        raise InputError(argument, f"labels are whole numbers, not {array.dtype}")
     labels = array.astype(np.int64)
     if labels.min() < JUNK:
         raise InputError(
-            f"{argument}: label {labels.min()} at position {int(labels.argmin())} says that the picture has "
-            "no label; evaluation needs labelled pictures (-1 marks junk)"
+            argument,
+            f"label {labels.min()} at position {int(labels.argmin())} says that the picture has "
+            "no label; evaluation needs labelled pictures (-1 marks junk)",
         )
     return labels
 
@@ -296,18 +297,19 @@ def _cameras(values: Any, argument: str, ids: np.ndarray, protocol: Protocol) ->
     if values is None:
         if protocol.needs_cameras:
             raise InputError(
-                f"{argument}: protocol {protocol.name} needs camera labels; give them or use no-camera"
+                argument, f"protocol {protocol.name} needs camera labels; give them or use no-camera"
             )
         return np.full(len(ids), -1, np.int64)
     cameras = _labels(values, argument)
     name = argument.replace("cameras", "ids")
     if len(cameras) != len(ids):
-        raise InputError(f"{argument}: {len(cameras)} labels, but {name} has {len(ids)}")
+        raise InputError(argument, f"{len(cameras)} labels, but {name} has {len(ids)}")
     unknown = np.flatnonzero((cameras < 0) & (ids != JUNK))
     if protocol.needs_cameras and len(unknown):
         raise InputError(
-            f"{argument}: the camera of entry {unknown[0]} is unknown ({len(unknown)} in all) and protocol "
-            f"{protocol.name} needs it; label it or use no-camera"
+            argument,
+            f"the camera of entry {unknown[0]} is unknown ({len(unknown)} in all) and protocol "
+            f"{protocol.name} needs it; label it or use no-camera",
         )
     return cameras
 
@@ -323,6 +325,6 @@ def _picture_numbers(
         ("gallery_pictures", gallery, entries),
     ):
         if len(names) != wanted:
-            raise InputError(f"{argument}: {len(names)} names, but there are {wanted} pictures")
+            raise InputError(argument, f"{len(names)} names, but there are {wanted} pictures")
     numbers: dict[Hashable, int] = {}
     return np.array([numbers.setdefault(name, len(numbers)) for name in [*query, *gallery]], np.int64)

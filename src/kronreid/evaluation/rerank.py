@@ -45,11 +45,12 @@ class KReciprocalScores:
         count = vectors.queries + vectors.gallery
         if not 1 <= k1 < count:
             raise InputError(
-                f"k1: k-reciprocal re-ranking needs {k1} neighbours of every picture, but there are "
-                f"{count - 1} others; leave it out for so small a set"
+                "k1",
+                f"k-reciprocal re-ranking needs {k1} neighbours of every picture, but there are "
+                f"{count - 1} others; leave it out for so small a set",
             )
         if not 1 <= k2 <= k1 + 1:
-            raise InputError(f"k2: {k2} must lie between 1 and k1 + 1 = {k1 + 1}")
+            raise InputError("k2", f"{k2} must lie between 1 and k1 + 1 = {k1 + 1}")
         self.device, self.tile, self.kind = vectors.device, vectors.tile, "k-reciprocal"
         self._vectors, self._weight = vectors, weight
         neighbours, farthest = nearest(vectors, k1 + 1)
@@ -218,7 +219,7 @@ def average_query_expansion(query_vectors: Any, gallery_vectors: Any, top: int =
     check_finite(query, "query_vectors")
     check_finite(gallery, "gallery_vectors")
     if not 1 <= top <= len(gallery):
-        raise InputError(f"top: {top} neighbours asked for, but the gallery holds {len(gallery)}")
+        raise InputError("top", f"{top} neighbours asked for, but the gallery holds {len(gallery)}")
     out = torch.empty(query.shape, dtype=torch.float32, device=query.device)
     step = max(1, BLOCK_SCORES // len(gallery))
     edges = tile_edges(len(gallery), VectorScores.tile)

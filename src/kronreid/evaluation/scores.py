@@ -58,14 +58,14 @@ class VectorScores:
         precision: str = "fp32",
     ) -> None:
         if precision not in PRECISIONS:
-            raise InputError(f"precision: {precision!r} is unknown; choose one of {', '.join(PRECISIONS)}")
+            raise InputError("precision", f"{precision!r} is unknown; choose one of {', '.join(PRECISIONS)}")
         if metric not in ("cosine", "euclidean"):
-            raise InputError(f"metric: {metric!r} is unknown; choose cosine or euclidean")
+            raise InputError("metric", f"{metric!r} is unknown; choose cosine or euclidean")
         query = as_matrix(query_vectors, "query_vectors")
         gallery = as_matrix(gallery_vectors, "gallery_vectors").to(query.device)
         if query.shape[1] != gallery.shape[1]:
             raise InputError(
-                f"gallery_vectors: {gallery.shape[1]} dimensions, but query_vectors has {query.shape[1]}"
+                "gallery_vectors", f"{gallery.shape[1]} dimensions, but query_vectors has {query.shape[1]}"
             )
         check_finite(query, "query_vectors")
         check_finite(gallery, "gallery_vectors")
@@ -142,8 +142,9 @@ class FunctionScores:
     def __init__(self, function: BlockFunction, task: Task, *, distances: bool = False) -> None:
         if task.protocol.pool or task.protocol.average_queries:
             raise InputError(
-                f"protocol: {task.protocol.name} builds its own queries from the vectors; give vectors, not "
-                "scores or distances"
+                "protocol",
+                f"{task.protocol.name} builds its own queries from the vectors; give vectors, not "
+                "scores or distances",
             )
         self.device, self.tile, self.kind = torch.device("cpu"), 4096, "distance" if distances else "score"
         self._function, self._distances = function, distances
@@ -156,14 +157,15 @@ class FunctionScores:
         expected = (queries.stop - queries.start, high - low)
         if tuple(block.shape) != expected:
             raise InputError(
-                f"{self.kind}s: a block of shape {tuple(block.shape)} came where {expected} was expected"
+                f"{self.kind}s", f"a block of shape {tuple(block.shape)} came where {expected} was expected"
             )
         if high - low != len(wanted):
             block = block[:, torch.from_numpy(wanted - low).to(block.device)]
         if not torch.isfinite(block).all():
             raise InputError(
-                f"{self.kind}s: the block of queries {queries.start}:{queries.stop} holds NaN or "
-                "infinite values; scores and distances must be finite"
+                f"{self.kind}s",
+                f"the block of queries {queries.start}:{queries.stop} holds NaN or infinite values; "
+                "scores and distances must be finite",
             )
         out.copy_(block)
         if self._distances:
@@ -186,9 +188,9 @@ def as_matrix(values: Any, argument: str) -> Tensor:
     try:
         tensor = values.detach() if isinstance(values, Tensor) else torch.from_numpy(np.asarray(values))
     except TypeError as error:
-        raise InputError(f"{argument}: give an array of numbers ({error})") from None
+        raise InputError(argument, f"give an array of numbers ({error})") from None
     if tensor.ndim != 2:
-        raise InputError(f"{argument}: give one row per picture, not an array of shape {tuple(tensor.shape)}")
+        raise InputError(argument, f"give one row per picture, not an array of shape {tuple(tensor.shape)}")
     if not tensor.is_floating_point():
         tensor = tensor.float()
     return tensor
@@ -199,7 +201,7 @@ def check_finite(vectors: Tensor, argument: str) -> None:
     # Whatever is not finite shows in its row's sum; a sum may overflow by itself, so suspects are looked at.
     for row in (~torch.isfinite(vectors.sum(1))).nonzero()[:, 0].tolist():
         if not torch.isfinite(vectors[row]).all():
-            raise InputError(f"{argument}: row {row} holds NaN or infinite values; embed the picture again")
+            raise InputError(argument, f"row {row} holds NaN or infinite values; embed the picture again")
 
 
 def unit(rows: Tensor) -> Tensor:

@@ -129,7 +129,9 @@ class _Counter:
             reaching, exceeding = sum_over_processes(reaching), sum_over_processes(exceeding)
         negatives = int(reaching.sum())
         if not negatives:
-            raise InputError("negative_scores: there is no negative pair, so there is no false positive rate")
+            raise InputError(
+                "negative_scores", "there is no negative pair, so there is no false positive rate"
+            )
         accepted = np.cumsum(self._weights.cpu().numpy()[::-1])
         return Verification(
             positives=int(accepted[-1]),
@@ -144,7 +146,7 @@ class _Counter:
 def _scores(values: Any, argument: str) -> Tensor:
     tensor = torch.as_tensor(values).reshape(-1).float()
     if not len(tensor):
-        raise InputError(f"{argument}: there is none; give at least one")
+        raise InputError(argument, "there is none; give at least one")
     if not torch.isfinite(tensor).all():
-        raise InputError(f"{argument}: holds NaN or infinite values")
+        raise InputError(argument, "holds NaN or infinite values")
     return tensor

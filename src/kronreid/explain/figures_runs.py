@@ -63,7 +63,7 @@ def pairs_of(dataset: ReIDDataset, count: int = 3) -> list[Picture]:
         if found := next(others, None):
             pairs.append((query, found))
     if not pairs:
-        raise InputError(f"{dataset.root}: no query has a gallery picture of another camera; name --pictures")
+        raise InputError(dataset.root, "no query has a gallery picture of another camera; name --pictures")
     count = min(count, len(pairs))
     return [picture for number in range(count) for picture in pairs[number * len(pairs) // count]]
 
@@ -87,12 +87,12 @@ def draw_figures(
         InputError: A run has nothing to show, or the pictures make no pairs.
     """
     if not pictures or len(pictures) % 2:
-        raise InputError(f"--pictures: {len(pictures)} given; pairs of pictures of one person are needed")
+        raise InputError("--pictures", f"{len(pictures)} given; pairs of pictures of one person are needed")
     names = _short_names(runs)
     tools = [load(run, folded=False) for run in runs]
     for run, tool in zip(runs, tools):
         if not (tool.model.match if isinstance(tool, Matcher) else isinstance(tool.model, HOReID)):
-            raise InputError(f"{run}: a model without high orders or matching has nothing of this to show")
+            raise InputError(run, "a model without high orders or matching has nothing of this to show")
     out.mkdir(parents=True, exist_ok=True)
     drawn: list[Drawn] = []
     insights: dict[str, Insight] = {}
@@ -250,4 +250,4 @@ def _short_names(runs: Sequence[Path]) -> list[str]:
         names = ["-".join(each[-count:]).strip("/") for each in whole]
         if len(set(names)) == len(names):
             return names
-    raise InputError(f"RUN: {runs[0]} is named twice" if runs else "RUN: name one at least")
+    raise InputError("RUN", f"{runs[0]} is named twice" if runs else "name one at least")

@@ -19,8 +19,9 @@ def as_image(picture: Picture) -> Image.Image:
         return picture.convert("RGB")
     if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
         raise InputError(
-            f"picture: expected uint8 (H, W, 3), got {picture.dtype} {picture.shape}; "
-            "give a PIL image or an RGB array"
+            "picture",
+            f"expected uint8 (H, W, 3), got {picture.dtype} {picture.shape}; give a PIL image or "
+            "an RGB array",
         )
     return Image.fromarray(picture)
 

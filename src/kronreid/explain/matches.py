@@ -176,7 +176,7 @@ def _scale(explanation: Explanation, scale: int) -> ScaleExplanation:
     count = len(explanation.scales)
     if not -count <= scale < count:
         raise InputError(
-            f"scale: {scale} is not one of the explanation's {count}; use 0 to {count - 1}, or -1"
+            "scale", f"{scale} is not one of the explanation's {count}; use 0 to {count - 1}, or -1"
         )
     return explanation.scales[scale]
 

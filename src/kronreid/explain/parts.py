@@ -61,7 +61,7 @@ def look_inside(embedder: Embedder, images: Sequence[ImageLike]) -> Insight:
     model = embedder.model
     if not isinstance(model, HOReID):
         raise InputError(
-            f"model: {type(model).__name__} has no separate levels to look into; HOReID's has, not folded"
+            "model", f"{type(model).__name__} has no separate levels to look into; HOReID's has, not folded"
         )
     pixels = [embedder.pixels(image) for image in images]
     batch = embedder.batch(pixels)
@@ -241,7 +241,9 @@ def place_at(scale: ScaleExplanation, point: Point) -> tuple[int, int]:
     """
     x, y = point
     if not (0 <= x < 1 and 0 <= y < 1):
-        raise InputError(f"place: {x:g},{y:g} lies outside the picture; both are fractions from 0 to below 1")
+        raise InputError(
+            "place", f"{x:g},{y:g} lies outside the picture; both are fractions from 0 to below 1"
+        )
     return int(y * scale.height), int(x * scale.width)
 
 

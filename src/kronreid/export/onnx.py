@@ -90,9 +90,9 @@ def export_onnx(tool: Embedder | Matcher, file: str | Path, progress: bool = Fal
     """
     file = Path(file)
     if isinstance(tool, OnnxEmbedder):
-        raise InputError(f"{tool.path}: is an ONNX file already")
+        raise InputError(tool.path, "is an ONNX file already")
     if file.suffix != ".onnx" or not file.parent.is_dir():
-        raise InputError(f"{file}: a name ending in .onnx in a folder that exists is expected")
+        raise InputError(file, "a name ending in .onnx in a folder that exists is expected")
     require("kronreid export", "export")
     model = copy.deepcopy(tool.model).cpu()
     reference = wrap(model, tool.input)
@@ -114,8 +114,9 @@ def export_onnx(tool: Embedder | Matcher, file: str | Path, progress: bool = Fal
         bar.update()
         if not difference <= TOLERANCE:
             raise InputError(
-                f"{file}: not written: the graph's numbers differ from the model's by {difference:.2g}, more "
-                f"than {TOLERANCE}; its backbone does not export"
+                file,
+                f"not written: the graph's numbers differ from the model's by {difference:.2g}, more "
+                f"than {TOLERANCE}; its backbone does not export",
             )
         for new, one in zip(written, files):
             new.replace(one)
@@ -190,7 +191,8 @@ def _trace(plan: _Plan) -> Any:
             while cause.__cause__ is not None:
                 cause = cause.__cause__
             raise InputError(
-                f"the {plan.kind} cannot be exported to ONNX: {type(cause).__name__}: {one_line(cause)[:300]}"
+                f"the {plan.kind} cannot be exported to ONNX",
+                f"{type(cause).__name__}: {one_line(cause)[:300]}",
             ) from error
     assert written is not None
     return written.model_proto

@@ -58,14 +58,14 @@ class MapCache:
     def __init__(self, folder: str | os.PathLike[str], max_bytes: int = 10 * 10**9) -> None:
         self.folder = Path(folder)
         if max_bytes < 1:
-            raise InputError(f"cache {folder}: its size must be positive, not {max_bytes}")
+            raise InputError(f"cache {folder}", f"its size must be positive, not {max_bytes}")
         self.max_bytes = max_bytes
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise InputError(f"cache {folder}: cannot be made ({error.strerror or error})") from error
+            raise InputError(f"cache {folder}", f"cannot be made ({error.strerror or error})") from error
         if not os.access(self.folder, os.W_OK | os.X_OK):
-            raise InputError(f"cache {folder}: cannot be written to; choose another folder")
+            raise InputError(f"cache {folder}", "cannot be written to; choose another folder")
         self._lock = threading.Lock()
         self._numbers = itertools.count()
         self._spare = 0  # what may be written before the folder is looked at again
@@ -78,7 +78,8 @@ class MapCache:
         """
         if not isinstance(matcher, Matcher) or not matcher.fingerprint:
             raise InputError(
-                "cache: only maps of kronreid's own matchers, loaded from a folder, can be kept; leave it out"
+                "cache",
+                "only maps of kronreid's own matchers, loaded from a folder, can be kept; leave it out",
             )
 
     def read(self, matcher: Matcher, identifier: str) -> EncodedMaps | None:

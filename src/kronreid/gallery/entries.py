@@ -105,13 +105,13 @@ def _known(name: str, value: Any) -> Any:
         found = attributes(value)
         taken = sorted(found.keys() & set(FIELDS))
         if taken:
-            raise InputError(f"attributes: {taken[0]} is the name of a field; choose another name")
+            raise InputError("attributes", f"{taken[0]} is the name of a field; choose another name")
         return found
     if name == "source":
         return label(value, name)
     if name in ("camera", "identity"):
         return known_label(label(value, name) or "")
-    raise InputError(f"{name}: no such field; one of path, camera, time, identity, source, attributes")
+    raise InputError(name, "no such field; one of path, camera, time, identity, source, attributes")
 
 
 def checked(entry: Entry, changes: Mapping[str, Any]) -> Entry:
@@ -132,13 +132,14 @@ def checked(entry: Entry, changes: Mapping[str, Any]) -> Entry:
     for name, value in found.to_row().items():
         length = len(value.encode()) if isinstance(value, str) else 0
         if length > LONGEST_TEXT:
-            raise InputError(f"{name}: {length:,} bytes are more than the {LONGEST_TEXT:,} allowed")
+            raise InputError(name, f"{length:,} bytes are more than the {LONGEST_TEXT:,} allowed")
     size = _size(kept)
     if size > LONGEST_ATTRIBUTES:
         largest = max(kept, key=lambda name: _size(kept[name]))
         raise InputError(
-            f"attributes: {size:,} bytes are more than the {LONGEST_ATTRIBUTES:,} allowed for a picture; "
-            f"{largest} is the largest"
+            "attributes",
+            f"{size:,} bytes are more than the {LONGEST_ATTRIBUTES:,} allowed for a picture; "
+            f"{largest} is the largest",
         )
     return found
 

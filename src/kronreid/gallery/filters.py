@@ -75,7 +75,7 @@ class Selection:
             parts.append(f"time <= {quote(_moment('until', self.until))}")
         for key, value in self.where.items():
             if key in _NO_CONDITIONS:
-                raise InputError(f"where {key}: {_NO_CONDITIONS[key]}")
+                raise InputError(f"where {key}", _NO_CONDITIONS[key])
             parts.append(_field(key, value) if key in _FIELDS else _attribute(key, value))
         return " and ".join(f"({part})" for part in parts)
 
@@ -87,7 +87,7 @@ def _field(name: str, wanted: Any) -> str:
     one = isinstance(wanted, str | bytes | Mapping) or not isinstance(wanted, Iterable)
     several = [wanted] if one else list(wanted)
     if not several:
-        raise InputError(f"{name}: an empty list; leave it out to mean everything")
+        raise InputError(name, "an empty list; leave it out to mean everything")
     texts: set[str] = set()
     for value in several:
         text = label(value, name) or ""
@@ -105,7 +105,7 @@ def _attribute(key: str, value: Any) -> str:
     if wanted is None:
         return f'(not (exists {place})) or {place} == ""'
     if not isinstance(wanted, Scalar):
-        raise InputError(f"where {key}: text, a number or true/false expected, got {type(value).__name__}")
+        raise InputError(f"where {key}", f"text, a number or true/false expected, got {type(value).__name__}")
     # Older versions stored numbers of a CSV file as the text that they were, and Parquet may have the number
     # 1.1 where CSV has the text 1.10.
     forms = [quote(wanted), quote(label(value) or "")]
@@ -117,7 +117,7 @@ def _attribute(key: str, value: Any) -> str:
 def _moment(name: str, value: Time) -> float:
     found = moment(value, end_of_day=name == "until")
     if found is None:
-        raise InputError(f"{name} {value!r}: a time expected")
+        raise InputError(f"{name} {value!r}", "a time expected")
     return found
 
 
@@ -142,12 +142,12 @@ def quote(value: Scalar) -> str:
         return "true" if value else "false"
     if isinstance(value, int | float):
         if not (abs(value) <= LARGEST if isinstance(value, int) else math.isfinite(value)):
-            raise InputError(f"{value}: a finite number expected in a filter, of 64 bits where it is whole")
+            raise InputError(value, "a finite number expected in a filter, of 64 bits where it is whole")
         return repr(value)
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise InputError(f"{value!r}: not valid Unicode, cannot be filtered by") from None
+        raise InputError(f"{value!r}", "not valid Unicode, cannot be filtered by") from None
     return f'"{value.translate(_ESCAPES)}"'
 
 

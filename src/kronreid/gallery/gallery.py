@@ -118,14 +118,14 @@ class Gallery:
             cache.check(matcher)
         remote = self.uri.startswith(("http://", "https://"))
         if embedder is None and not remote and not Path(self.uri).exists():
-            raise InputError(f"{self.uri}: no such gallery; add pictures to it first")
+            raise InputError(self.uri, "no such gallery; add pictures to it first")
         if embedder is not None and not embedder.fingerprint:
-            raise InputError("embedder: has no fingerprint to remember it by; save the model and load it")
+            raise InputError("embedder", "has no fingerprint to remember it by; save the model and load it")
         self._store = Store(self.uri, collection, token)
         try:
             if not self._store.exists:
                 if embedder is None:
-                    raise InputError(f"{self.uri}: holds no gallery {collection!r}; add pictures to it first")
+                    raise InputError(self.uri, f"holds no gallery {collection!r}; add pictures to it first")
                 self._create(embedder)
             self._read_properties()
             if embedder is not None:
@@ -149,7 +149,7 @@ class Gallery:
             self.dimension = int(properties[_PROPERTY + "dimension"])
         except (KeyError, ValueError):
             raise InputError(
-                f"{self.uri}: collection {self._store.collection!r} is not a kronreid gallery"
+                self.uri, f"collection {self._store.collection!r} is not a kronreid gallery"
             ) from None
         self.model = properties.get(_PROPERTY + "model", "")
 
@@ -163,8 +163,9 @@ class Gallery:
             made_by = f" ({self.model})" if self.model else ""
             given = f"{embedder.fingerprint[:12]}, {embedder.dimension} dimensions"
             raise InputError(
-                f"{self.uri}: its vectors were made by model {self.fingerprint[:12]}{made_by}, "
-                f"{self.dimension} dimensions, not by {given}; use that model or another gallery"
+                self.uri,
+                f"its vectors were made by model {self.fingerprint[:12]}{made_by}, {self.dimension} "
+                f"dimensions, not by {given}; use that model or another gallery",
             )
         self.embedder = embedder
 
@@ -274,7 +275,7 @@ class Gallery:
         embedder = self._embedder()
         pictures = [open_rgb(image) for image in as_list(query)]
         if not pictures:
-            raise InputError("query: no picture given")
+            raise InputError("query", "no picture given")
         selection = Selection(
             camera=camera, identity=identity, source=source, since=since, until=until, where=where or {}
         )
@@ -291,7 +292,7 @@ class Gallery:
             self.cache,
         )
         if not result.hits and not self.count:
-            raise InputError(f"{self.uri}: the gallery is empty; add pictures to it first")
+            raise InputError(self.uri, "the gallery is empty; add pictures to it first")
         return result
 
     # ── keeping ─────────────────────────────────────────────────────────────────────────────────────
@@ -331,7 +332,7 @@ class Gallery:
             return
         if limit is None or not 1 <= limit <= MOST // 2 or offset < 0:
             raise InputError(
-                f"limit {limit}, offset {offset}: 1 to {MOST // 2:,} pictures from 0 on expected"
+                f"limit {limit}, offset {offset}", f"1 to {MOST // 2:,} pictures from 0 on expected"
             )
         yield from self._store.page(offset, limit, expression)
 
@@ -448,9 +449,7 @@ class Gallery:
 
     def _embedder(self) -> "Embeds":
         if self.embedder is None:
-            raise InputError(
-                f"{self.uri}: opened without a model; give the one that made it to add or search"
-            )
+            raise InputError(self.uri, "opened without a model; give the one that made it to add or search")
         return self.embedder
 
 
@@ -458,7 +457,7 @@ def _changed(entry: Entry, changes: Mapping[str, Any]) -> Entry:
     try:
         return checked(entry, changes)
     except InputError as error:
-        raise InputError(f"{entry.path}: {error}; nothing was changed") from None
+        raise InputError(entry.path, f"{error}; nothing was changed") from None
 
 
 def _kind(name: str, row: Mapping[str, Any]) -> Any:
@@ -477,5 +476,5 @@ def _kind(name: str, row: Mapping[str, Any]) -> Any:
 def _some(selection: Selection) -> str:
     expression = selection.expression()
     if not expression:
-        raise InputError("no condition given; name a path, camera, identity, source, time or attribute")
+        raise InputError("", "no condition given; name a path, camera, identity, source, time or attribute")
     return expression

@@ -45,9 +45,9 @@ class Unreadable:
     reason: str
 
     @classmethod
-    def of(cls, path: Path, message: str) -> "Unreadable":
-        """From a message that names the file first, as those of `InputError` do."""
-        return cls(path, message.removeprefix(f"{path}: "))
+    def of(cls, path: Path, error: InputError) -> "Unreadable":
+        """From what was wrong with the file."""
+        return cls(path, error.within(path).what)
 
 
 @dataclass
@@ -99,7 +99,7 @@ def described(
         try:
             found.append(checked(entry, changes))
         except InputError as error:
-            unreadable.append(Unreadable.of(entry.path, str(error)))
+            unreadable.append(Unreadable.of(entry.path, error))
     return found, unreadable
 
 
@@ -136,12 +136,14 @@ def entries_of(
                 listed, skipped = read_list(root, categories)
             except InputError as error:
                 problems.append(error)
-                unreadable.append(Unreadable.of(root, str(error)))
+                unreadable.append(Unreadable.of(root, error))
             else:
                 entries += listed
                 unreadable += [Unreadable(root, str(record)) for record in skipped]
         elif categories:
-            raise InputError(f"--category: {given} is no list with categories, as those of COCO and MOT are")
+            raise InputError(
+                "--category", f"{given} is no list with categories, as those of COCO and MOT are"
+            )
         elif root.is_dir():
             entries += _entries_below(root)
         else:
@@ -160,7 +162,7 @@ def _matched(inputs: Iterable[str | PathLike[str] | Entry]) -> Iterator[Path | E
             continue
         found = matching(path.absolute())
         if not found:
-            raise InputError(f"{given}: no file fits this pattern")
+            raise InputError(given, "no file fits this pattern")
         yield from found
 
 
@@ -274,7 +276,7 @@ def prepare_batch(
     frames = [list(group) for _, group in groupby(batch, key=lambda entry: entry.path)]
     fresh: list[tuple[bytes, list[Entry]]] = []
     for group, content in zip(frames, readers.map(_read, [group[0].path for group in frames])):
-        if isinstance(content, str):
+        if isinstance(content, InputError):
             prepared.unreadable += [Unreadable.of(entry.path, content) for entry in group]
         else:
             fresh.append((content, identified(group, content)))
@@ -293,7 +295,7 @@ def prepare_batch(
             wanted.append((content, new))
     for (_, group), crops in zip(wanted, readers.map(_decode, wanted)):
         for entry, crop in zip(group, crops):
-            if isinstance(crop, str):
+            if isinstance(crop, InputError):
                 prepared.unreadable.append(Unreadable.of(entry.path, crop))
             else:
                 prepared.entries.append(entry)
@@ -313,30 +315,30 @@ def identified(group: Sequence[Entry], content: bytes) -> list[Entry]:
     return entries
 
 
-def _read(path: Path) -> bytes | str:
-    """The content of a file, or one line that says why there is none."""
+def _read(path: Path) -> bytes | InputError:
+    """The content of a file, or why there is none."""
     try:
         return path.read_bytes()
     except FileNotFoundError:
-        return f"{path}: no such file"
+        return InputError(path, "no such file")
     except OSError as error:
-        return f"{path}: cannot be read ({error.strerror or error})"
+        return InputError(path, f"cannot be read ({error.strerror or error})")
 
 
-def _decode(job: tuple[bytes, list[Entry]]) -> list[Image.Image | str]:
-    """The picture of each entry of one file; a line instead where there is none."""
+def _decode(job: tuple[bytes, list[Entry]]) -> list[Image.Image | InputError]:
+    """The picture of each entry of one file, or why there is none."""
     content, group = job
     path = group[0].path
     try:
         frame = read_rgb(content, path)
     except InputError as error:
-        return [str(error)] * len(group)
-    crops: list[Image.Image | str] = []
+        return [error] * len(group)
+    crops: list[Image.Image | InputError] = []
     for entry in group:
         try:
             crops.append(crop(frame, entry))
         except InputError as error:
-            crops.append(str(error))
+            crops.append(error)
     return crops
 
 

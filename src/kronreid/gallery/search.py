@@ -109,9 +109,9 @@ def search(
     """See `Gallery.search`."""
     for name, value in (("top", top), ("rerank_top", rerank_top)):
         if not 1 <= value <= MOST:
-            raise InputError(f"{name} {value}: a whole number from 1 to {MOST:,} expected")
+            raise InputError(f"{name} {value}", f"a whole number from 1 to {MOST:,} expected")
     if not 0 <= matcher_weight <= 1:
-        raise InputError(f"matcher_weight {matcher_weight}: a number from 0 to 1 expected")
+        raise InputError(f"matcher_weight {matcher_weight}", "a number from 0 to 1 expected")
     clock = _Clock()
     person = unit(unit(embedder.embed(query)).mean(axis=0))
     clock.stop("embed")

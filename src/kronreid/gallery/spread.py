@@ -81,8 +81,8 @@ def add_spread(
             .iter_rows()
         )
         for row in done if tables else ():
-            if row["error"]:
-                raise InputError(row["error"])
+            if row["what"]:
+                raise InputError(row["where"], row["what"])
             report.added += row["added"]
             report.skipped_existing += row["skipped_existing"]
             report.unreadable += [
@@ -101,13 +101,13 @@ class Worker:
         from kronreid.models.loading import load
 
         self.batch_size = batch_size
-        self.problem = ""
+        self.problem: InputError | None = None
         try:
             self.gallery = Gallery(
                 place["uri"], load(model), token=place["token"], collection=place["collection"]
             )
         except InputError as error:
-            self.problem = str(error)
+            self.problem = error
 
     def __call__(self, share: pyarrow.Table) -> pyarrow.Table:
         report = AddReport()
@@ -116,14 +116,15 @@ class Worker:
             try:
                 report = self.gallery.add(entries, batch_size=self.batch_size, progress=False)
             except InputError as error:
-                self.problem = str(error)
+                self.problem = error
         unreadable = [(path_to_text(picture.path), picture.reason) for picture in report.unreadable]
         row = {
             "pictures": len(entries),
             "added": report.added,
             "skipped_existing": report.skipped_existing,
             "unreadable": json.dumps(unreadable),
-            "error": self.problem,
+            "where": self.problem.where if self.problem else "",
+            "what": self.problem.what if self.problem else "",
         }
         return pyarrow.Table.from_pylist([row])
 
@@ -142,7 +143,7 @@ def _cluster(address: str) -> Iterator[None]:
         )
     except (ConnectionError, ValueError, RuntimeError) as error:
         reason = next(iter(str(error).splitlines()), "")
-        raise InputError(f"--ray {address}: no Ray cluster is reached there ({reason})") from error
+        raise InputError(f"--ray {address}", f"no Ray cluster is reached there ({reason})") from error
     ray.data.DataContext.get_current().enable_progress_bars = False
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     try:
@@ -160,7 +161,7 @@ def _must_answer(address: str) -> None:
         socket.create_connection((host, int(port)), timeout=5).close()
     except OSError as error:
         raise InputError(
-            f"--ray {address}: no Ray cluster is reached there ({error.strerror or error})"
+            f"--ray {address}", f"no Ray cluster is reached there ({error.strerror or error})"
         ) from error
 
 

@@ -117,8 +117,8 @@ class Store:
     def __init__(self, uri: str, collection: str, token: str = "") -> None:
         if not _COLLECTION.fullmatch(collection):
             raise InputError(
-                f"--collection {collection!r}: a name has at most 255 letters, digits and underscores, "
-                "and no digit first"
+                f"--collection {collection!r}",
+                "a name has at most 255 letters, digits and underscores, and no digit first",
             )
         self.uri = uri
         self.collection = collection
@@ -164,18 +164,16 @@ class Store:
     def _enter_file(self) -> None:
         path = Path(self._path)
         if path.suffix != ".db":
-            raise InputError(
-                f"{self.uri}: a gallery is a file ending in .db, or http://host:port of a server"
-            )
+            raise InputError(self.uri, "a gallery is a file ending in .db, or http://host:port of a server")
         if path.is_file():
-            raise InputError(f"{self.uri}: is not a gallery (Milvus Lite keeps one in a folder of that name)")
+            raise InputError(self.uri, "is not a gallery (Milvus Lite keeps one in a folder of that name)")
         if path.is_dir() and any(path.iterdir()) and not (path / "collections").is_dir():
-            raise InputError(f"{self.uri}: is a folder with other files, not a gallery; choose another name")
+            raise InputError(self.uri, "is a folder with other files, not a gallery; choose another name")
         if not path.parent.is_dir():
-            raise InputError(f"{self.uri}: the folder {path.parent} does not exist; make it first")
+            raise InputError(self.uri, f"the folder {path.parent} does not exist; make it first")
         if sys.platform == "win32":
             raise InputError(
-                f"{self.uri}: Windows has no gallery in a file; use a Milvus server (http://host:port)"
+                self.uri, "Windows has no gallery in a file; use a Milvus server (http://host:port)"
             )
         with explained(self.uri):
             from milvus_lite.db import MilvusLite  # type: ignore[import-untyped]
@@ -189,11 +187,12 @@ class Store:
                     MilvusLite(self._path).close()
                 except DataDirLockedError:
                     raise InputError(
-                        f"{self.uri}: is open in another process; close that one, "
-                        "or share a Milvus server (http://host:port)"
+                        self.uri,
+                        "is open in another process; close that one, or share a Milvus server "
+                        "(http://host:port)",
                     ) from None
                 except OSError as error:
-                    raise InputError(f"{self.uri}: cannot be opened ({error.strerror or error})") from error
+                    raise InputError(self.uri, f"cannot be opened ({error.strerror or error})") from error
             engine.users += 1
             self._engine = engine
 
@@ -214,7 +213,7 @@ class Store:
     @property
     def client(self) -> MilvusClient:
         if self._client is None or (self._engine is not None and self._engine.broken):
-            raise InputError(f"{self.uri}: the gallery is closed; open it again")
+            raise InputError(self.uri, "the gallery is closed; open it again")
         return self._client
 
     def _call(self, name: str, /, *arguments: Any, writing: bool = False, **options: Any) -> Any:
@@ -255,16 +254,17 @@ class Store:
             said = error.message if isinstance(error, MilvusException) else str(error)
             text = f"{said} {error.__cause__}".lower()
             if any(sign in text for sign in _TOO_LARGE):
-                raise _TooLarge(f"{self.uri}: the answer is too large; ask for fewer pictures") from error
+                raise _TooLarge(self.uri, "the answer is too large; ask for fewer pictures") from error
             for sign, advice in _TROUBLE.items():
                 if sign in text:
-                    raise InputError(f"{self.uri}: {advice}") from error
+                    raise InputError(self.uri, advice) from error
             if not self.embedded and any(sign in text for sign in _NOT_READY):
-                raise _Silent(f"{self.uri}: the Milvus server is not ready ({said})") from error
+                raise _Silent(self.uri, f"the Milvus server is not ready ({said})") from error
             if not self.embedded and any(sign in text for sign in _SILENCE):
                 raise _Silent(
-                    f"{self.uri}: the Milvus server does not answer; start it or check the address, "
-                    "and run the same again"
+                    self.uri,
+                    "the Milvus server does not answer; start it or check the address, and run the same "
+                    "again",
                 ) from error
             raise
 
@@ -478,7 +478,7 @@ class Store:
             yield from self._between(middle, high, expression, fields)
             return
         if len(rows) == limit:
-            raise InputError(f"{self.uri}: grew manifold while it was read; run the same again")
+            raise InputError(self.uri, "grew manifold while it was read; run the same again")
         yield from sorted(rows, key=lambda row: row["id"])
 
 

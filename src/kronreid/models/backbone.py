@@ -50,7 +50,7 @@ class Backbone(nn.Module):
     def __init__(self, options: BackboneOptions, levels: int = 1) -> None:
         super().__init__()
         if options.last_stride not in (1, 2):
-            raise InputError(f"backbone.last_stride: {options.last_stride}; 1 or 2")
+            raise InputError("backbone.last_stride", f"{options.last_stride}; 1 or 2")
         arguments = dict(options.arguments)
         if options.last_stride == 1:
             arguments["output_stride"] = 16
@@ -64,7 +64,7 @@ class Backbone(nn.Module):
                 **arguments,
             )
         except (RuntimeError, TypeError, ValueError, NotImplementedError, AssertionError) as error:
-            raise InputError(f"backbone.name {options.name!r}: timm cannot make it ({error})") from None
+            raise InputError(f"backbone.name {options.name!r}", f"timm cannot make it ({error})") from None
         if options.last_stride == 1:
             undo_dilation(network)
         if options.weights not in ("imagenet", "none"):
@@ -99,11 +99,11 @@ def load_backbone_weights(network: nn.Module, path: Path) -> None:
     folder = path.is_dir()
     file = path / "model.safetensors" if folder else path
     if not file.is_file():
-        raise InputError(f"backbone.weights {file}: no such file")
+        raise InputError(f"backbone.weights {file}", "no such file")
     try:
         tensors = load_file(file)
     except Exception as error:
-        raise InputError(f"backbone.weights {file}: not a safetensors file ({error})") from None
+        raise InputError(f"backbone.weights {file}", f"not a safetensors file ({error})") from None
     if folder:
         prefix = "backbone.network."
         tensors = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
@@ -111,13 +111,13 @@ def load_backbone_weights(network: nn.Module, path: Path) -> None:
     missing = [name for name in wanted if name not in tensors and not name.endswith("num_batches_tracked")]
     if missing:
         raise InputError(
-            f"backbone.weights {file}: {len(missing)} tensors are missing, the first is {missing[0]}"
+            f"backbone.weights {file}", f"{len(missing)} tensors are missing, the first is {missing[0]}"
         )
     for name, tensor in wanted.items():
         if name in tensors and tensors[name].shape != tensor.shape:
             raise InputError(
-                f"backbone.weights {file}: {name} is {tuple(tensors[name].shape)}, the network wants "
-                f"{tuple(tensor.shape)}"
+                f"backbone.weights {file}",
+                f"{name} is {tuple(tensors[name].shape)}, the network wants {tuple(tensor.shape)}",
             )
     network.load_state_dict({name: tensors[name] for name in wanted if name in tensors}, strict=False)
 

@@ -24,7 +24,7 @@ class Pooled(nn.Module):
     def __init__(self, backbone: BackboneOptions = RESNET50, channels: int = 512) -> None:
         super().__init__()
         if channels < 1:
-            raise InputError(f"model: channels {channels} must be positive")
+            raise InputError("model", f"channels {channels} must be positive")
         self.backbone = Backbone(backbone)
         self.reduce = nn.Conv2d(self.backbone.channels[-1], channels, 1, bias=False)
         self.dimension = channels
@@ -61,7 +61,7 @@ class Concatenated(Hierarchy):
         parts: int = 256,
     ) -> None:
         if dimension < 1 or parts < 0:
-            raise InputError(f"model: dimension {dimension} must be positive, parts {parts} at least 0")
+            raise InputError("model", f"dimension {dimension} must be positive, parts {parts} at least 0")
         super().__init__(backbone, order, channels)
         together = order * channels
         self.whole = nn.Conv2d(together, dimension, 1, bias=False)

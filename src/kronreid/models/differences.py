@@ -80,7 +80,7 @@ class Differences(Way):
         shares = []
         for x, y, (a, b) in zip(queries.scales, candidates.scales, self.head()):
             if not torch.isfinite(a).all():
-                raise InputError("model: its weights hold NaN or infinity; they are unusable")
+                raise InputError("model", "its weights hold NaN or infinity; they are unusable")
             shares.append(self.share(x, y, a, lists) + b.to(x.norms.device))
         return self.combine(shares)
 

@@ -52,9 +52,9 @@ class Hierarchy(nn.Module):
     ) -> None:
         super().__init__()
         if order < 1 or channels < 1:
-            raise InputError(f"model: order {order} and channels {channels} must be positive")
+            raise InputError("model", f"order {order} and channels {channels} must be positive")
         if kernel not in (1, 3):
-            raise InputError(f"model.kernel: {kernel}; the residual blocks have 1×1 or 3×3 kernels")
+            raise InputError("model.kernel", f"{kernel}; the residual blocks have 1×1 or 3×3 kernels")
         self.order = order
         self.backbone = Backbone(backbone)
         self.reduce = nn.Conv2d(self.backbone.channels[-1], channels, 1, bias=False)
@@ -180,9 +180,9 @@ class HOReID(Hierarchy):
         shared_sampler: bool = True,
     ) -> None:
         if parts < 0 or not (ghp or parts):
-            raise InputError(f"model.parts: {parts}; at least 0 with GHP, at least 1 without (ghp: false)")
+            raise InputError("model.parts", f"{parts}; at least 0 with GHP, at least 1 without (ghp: false)")
         if dimension < 2 or dimension % 2:
-            raise InputError(f"model.dimension: {dimension}; an even number, as the inverse real FFT needs")
+            raise InputError("model.dimension", f"{dimension}; an even number, as the inverse real FFT needs")
         super().__init__(backbone, order, channels, kernel, hierarchical)
         self.ghp = GlobalHierarchicalPooling(order, channels, dimension, relu) if ghp else None
         self.lhp = (
@@ -220,6 +220,6 @@ class HOReID(Hierarchy):
         Samplers that are not shared give n·P maps, level by level.
         """
         if self.lhp is None:
-            raise InputError("this model has no parts (parts: 0): it has no sampler's maps to show")
+            raise InputError("this model has no parts (parts", "0): it has no sampler's maps to show")
         levels = self.levels(images)
         return self.lhp.maps(levels).view(len(images), -1, *levels[0].shape[2:])

@@ -38,10 +38,10 @@ def download(hub_id: str) -> Path:
         )
     except LocalEntryNotFoundError:
         raise InputError(
-            f"{hub_id}: no such folder here, and the Hugging Face hub cannot be reached to look for it there"
+            hub_id, "no such folder here, and the Hugging Face hub cannot be reached to look for it there"
         ) from None
     except (OSError, HFValidationError) as error:  # the hub's own errors are OSErrors
         raise InputError(
-            f"{hub_id}: no such folder here, and the Hugging Face hub refuses it: {one_line(error)[:200]}"
+            hub_id, f"no such folder here, and the Hugging Face hub refuses it: {one_line(error)[:200]}"
         ) from None
     return Path(folder)

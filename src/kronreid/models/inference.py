@@ -87,7 +87,7 @@ class _Network:
     def _batches(self, images: Sequence[ImageLike], batch_size: int, progress: bool) -> Iterator[Tensor]:
         """Normalised batches on the model's device; the next is decoded while this one is computed."""
         if batch_size < 1:
-            raise InputError(f"batch_size: {batch_size}; at least 1 picture per pass")
+            raise InputError("batch_size", f"{batch_size}; at least 1 picture per pass")
         starts = range(0, len(images), batch_size)
         with ThreadPoolExecutor(max_workers=2) as pool:
 
@@ -166,7 +166,7 @@ class Embedder(_Network):
         """Where HOReID's sampler looks, (P, h, w) float32, each map summing to 1 (Fig. 6)."""
         batch = next(self._batches([image], 1, progress=False))
         if not hasattr(self.model, "part_maps"):
-            raise InputError("this model has no part sampler; HOReID with parts > 0 has one")
+            raise InputError("", "this model has no part sampler; HOReID with parts > 0 has one")
         return self.model.part_maps(batch)[0].float().cpu().numpy()
 
 
@@ -201,7 +201,7 @@ class Matcher(_Network):
         """
         images = as_list(images)
         if not images:
-            raise InputError("images: there are none to encode")
+            raise InputError("images", "there are none to encode")
         parts = []
         for batch in self._batches(images, batch_size, progress):
             with self._precision():
@@ -273,7 +273,7 @@ class Matcher(_Network):
         first, second = torch.tensor([[0], [1]], device=self.device)
         probability = float(self.model(encoded, first, second).sigmoid())
         if not math.isfinite(probability):
-            raise InputError("model: its answer is not finite; its weights are unusable")
+            raise InputError("model", "its answer is not finite; its weights are unusable")
         scales = []
         for scale in encoded.scales:
             height, width = scale.maps.shape[2:]

@@ -144,7 +144,7 @@ def choose_way(
     """The way that the options of `KPM` stand for; InputError where they contradict each other."""
     known = dict.fromkeys(name for _, _, name in WAYS)
     if normalisation not in known:
-        raise InputError(f"model: normalisation {normalisation!r} is unknown; one of {', '.join(known)}")
+        raise InputError("model", f"normalisation {normalisation!r} is unknown; one of {', '.join(known)}")
     way = WAYS.get((match, warp, normalisation))
     complaints = {
         "attention weighs the places of a warped match; set match and warp: true, or attention: false": (
@@ -157,6 +157,6 @@ def choose_way(
     }
     for complaint, applies in complaints.items():
         if applies:
-            raise InputError(f"model: {complaint}")
+            raise InputError("model", complaint)
     assert way is not None
     return way

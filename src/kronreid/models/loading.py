@@ -48,10 +48,10 @@ def load(
     if folder.suffix.lower() == ".onnx" and not folder.is_dir():
         return load_onnx(folder, onnx, device)
     if onnx is not None:
-        raise InputError(f"{path}: is no .onnx file: it knows its own mean, std and outputs")
+        raise InputError(path, "is no .onnx file: it knows its own mean, std and outputs")
     if not folder.is_dir():
         if folder.exists() or not is_hub_id(str(path)):
-            raise InputError(f"{path}: no such model folder, and no .onnx file or hub id (org/name)")
+            raise InputError(path, "no such model folder, and no .onnx file or hub id (org/name)")
         folder = download(str(path))
     model, input_options, fingerprint = load_folder(folder)
     if folded:
@@ -59,7 +59,7 @@ def load(
     try:
         model = model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     except (AssertionError, RuntimeError) as error:  # no such kind of device, or none of it here
-        raise InputError(f"device {device}: cannot be used ({one_line(error)})") from None
+        raise InputError(f"device {device}", f"cannot be used ({one_line(error)})") from None
     tool = wrap(model, input_options, fingerprint)
     tool.path = folder.resolve()
     return tool

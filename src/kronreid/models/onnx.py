@@ -66,15 +66,15 @@ class OnnxOptions:
 
     def __post_init__(self) -> None:
         if (self.mean is None) != (self.std is None):
-            raise InputError("mean and std go together: give both or neither")
+            raise InputError("mean and std go together", "give both or neither")
         if self.mean is not None and self.std is not None:
             finite = all(map(math.isfinite, (*self.mean, *self.std)))
             if len(self.mean) != 3 or len(self.std) != 3 or not finite or min(self.std) <= 0:
                 raise InputError(
-                    f"mean {self.mean} and std {self.std}: three finite numbers each, std above 0"
+                    f"mean {self.mean} and std {self.std}", "three finite numbers each, std above 0"
                 )
         if self.scale not in (1, 255) or self.colours not in ("rgb", "bgr"):
-            raise InputError(f"scale {self.scale} and colours {self.colours!r}: 1 or 255, 'rgb' or 'bgr'")
+            raise InputError(f"scale {self.scale} and colours {self.colours!r}", "1 or 255, 'rgb' or 'bgr'")
 
 
 class OnnxNetwork(nn.Module):
@@ -113,8 +113,9 @@ class OnnxNetwork(nn.Module):
         bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
         if len(bad):
             raise InputError(
-                f"{self.path}: output {self.output} holds NaN or infinity for {len(bad)} of {len(vectors)} "
-                "pictures; the network is damaged, or expects another mean, std or scale"
+                self.path,
+                f"output {self.output} holds NaN or infinity for {len(bad)} of {len(vectors)} "
+                "pictures; the network is damaged, or expects another mean, std or scale",
             )
         return Embedding(torch.from_numpy(vectors), {})
 
@@ -164,22 +165,20 @@ def load_onnx(path: Path, options: OnnxOptions | None = None, device: str | None
         options = read_sidecar(sidecar)
     if own:
         if options is not None:
-            raise InputError(f"{path}: kronreid's own file says all by itself; leave {source} away")
+            raise InputError(path, f"kronreid's own file says all by itself; leave {source} away")
         if card.get("kind") == "scorer":
-            raise InputError(
-                f"{path}: scores pairs of maps, not pictures; load the file it was exported with"
-            )
+            raise InputError(path, "scores pairs of maps, not pictures; load the file it was exported with")
         options = OnnxOptions(output=card.get("output"))
     options = options or OnnxOptions()
     session = _session(runtime, path, device)
     size = _size(session, path, sidecar, options)
     raw = session.get_inputs()[0].type == "tensor(uint8)"
     if own and not raw:
-        raise InputError(f"{path}: was changed since kronreid wrote it and no longer takes uint8 pictures")
+        raise InputError(path, "was changed since kronreid wrote it and no longer takes uint8 pictures")
     try:
         input_options = InputOptions(*size, *_normalisation(path, options, raw))
     except InputError as error:
-        raise InputError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from None
+        raise error.within(path) from None
     network = _network(onnx, proto, session, path, sidecar, input_options, options)
     if not raw and options.mean is None and options.scale == 1:
         _log.info(
@@ -223,16 +222,13 @@ def read_sidecar(path: Path) -> OnnxOptions:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise InputError(f"{path}: no JSON ({one_line(error)})") from None
+        raise InputError(path, f"no JSON ({one_line(error)})") from None
     names = [field.name for field in dataclasses.fields(OnnxOptions)]
     if not isinstance(values, dict):
-        raise InputError(f"{path}: an object with some of {', '.join(names)} is expected")
+        raise InputError(path, f"an object with some of {', '.join(names)} is expected")
     if unknown := sorted(values.keys() - set(names)):
-        raise InputError(f"{path}: {unknown[0]!r} is unknown; one of {', '.join(names)}")
-    try:
-        return checked(OnnxOptions, values, str(path))
-    except InputError as error:
-        raise InputError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from None
+        raise InputError(path, f"{unknown[0]!r} is unknown; one of {', '.join(names)}")
+    return checked(OnnxOptions, values, str(path))
 
 
 def external_files(onnx: Any, proto: Any, path: Path) -> list[Path]:
@@ -248,11 +244,9 @@ def external_files(onnx: Any, proto: Any, path: Path) -> list[Path]:
         location = next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
         file = folder / location
         if not location or Path(location).name != location or file.resolve().parent != folder:
-            raise InputError(
-                f"{path}: refers to the file {location!r}; only files of its own folder are read"
-            )
+            raise InputError(path, f"refers to the file {location!r}; only files of its own folder are read")
         if not file.is_file():
-            raise InputError(f"{path}: its weights are in {location}, which is not beside it")
+            raise InputError(path, f"its weights are in {location}, which is not beside it")
         files.add(file)
     return sorted(files)
 
@@ -277,7 +271,7 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+        raise InputError(path, f"cannot be read ({error.strerror})") from None
 
 
 def _parse(onnx: Any, content: bytes, path: Path) -> Any:
@@ -286,7 +280,7 @@ def _parse(onnx: Any, content: bytes, path: Path) -> Any:
     except Exception:  # protobuf raises different errors in its different implementations
         proto = None
     if proto is None or not proto.graph.node:
-        raise InputError(f"{path}: not an ONNX file, or a damaged one")
+        raise InputError(path, "not an ONNX file, or a damaged one")
     return proto
 
 
@@ -296,7 +290,7 @@ def _session(runtime: Any, path: Path, device: str | None) -> Any:
     if device is None:
         device = "cuda" if cuda in runtime.get_available_providers() else "cpu"
     elif device != "cpu" and (device != "cuda" or cuda not in runtime.get_available_providers()):
-        raise InputError(f"{path}: device {device!r}; 'cpu', or with onnxruntime-gpu installed 'cuda'")
+        raise InputError(path, f"device {device!r}; 'cpu', or with onnxruntime-gpu installed 'cuda'")
     options = runtime.SessionOptions()
     options.log_severity_level = 4  # what goes wrong is raised as well
     options.intra_op_num_threads = torch.get_num_threads()
@@ -306,7 +300,7 @@ def _session(runtime: Any, path: Path, device: str | None) -> Any:
     try:
         return runtime.InferenceSession(str(path), options, providers=providers)
     except Exception as error:  # onnxruntime's exceptions have no common ancestor
-        raise InputError(f"{path}: onnxruntime cannot run it ({first_line(error)})") from None
+        raise InputError(path, f"onnxruntime cannot run it ({first_line(error)})") from None
 
 
 def _size(session: Any, path: Path, sidecar: Path, options: OnnxOptions) -> tuple[int, int]:
@@ -315,16 +309,14 @@ def _size(session: Any, path: Path, sidecar: Path, options: OnnxOptions) -> tupl
     shape = inputs[0].shape if len(inputs) == 1 and inputs[0].type in _TYPES else []
     if len(shape) != 4 or (isinstance(shape[1], int) and shape[1] != 3):
         told = ", ".join(f"{one.name} {one.type} {shape_text(one.shape)}" for one in inputs) or "nothing"
-        raise InputError(f"{path}: takes {told}; one picture input (N, 3, height, width) is expected")
+        raise InputError(path, f"takes {told}; one picture input (N, 3, height, width) is expected")
     size = []
     for name, known, given in (("height", shape[2], options.height), ("width", shape[3], options.width)):
         if isinstance(known, int) and given not in (None, known):
-            raise InputError(
-                f"{path}: its {name} is {known}, not {given} as {sidecar.name} or the options say"
-            )
+            raise InputError(path, f"its {name} is {known}, not {given} as {sidecar.name} or the options say")
         number = known if isinstance(known, int) else given
         if number is None:
-            raise InputError(f"{path}: its graph leaves the {name} open; say it in {sidecar.name}")
+            raise InputError(path, f"its graph leaves the {name} open; say it in {sidecar.name}")
         size.append(number)
     return size[0], size[1]
 
@@ -332,7 +324,7 @@ def _size(session: Any, path: Path, sidecar: Path, options: OnnxOptions) -> tupl
 def _normalisation(path: Path, options: OnnxOptions, raw: bool) -> tuple[Triple, Triple]:
     """Mean and std of RGB in 0…1; what they are does not matter to a graph that takes raw bytes."""
     if raw and (options.mean is not None or options.scale != 1):
-        raise InputError(f"{path}: takes uint8 pictures: mean, std and scale have no say; leave them out")
+        raise InputError(path, "takes uint8 pictures: mean, std and scale have no say; leave them out")
     if options.mean is not None and options.std is not None:
         mean, std = options.mean, options.std
     elif raw or options.scale == 255:

@@ -154,7 +154,7 @@ class Probe:
             return {}
 
     def _refusal(self, reason: str) -> InputError:
-        return InputError(f"{self.path}: {reason}")
+        return InputError(self.path, reason)
 
     def _vector(
         self, alone: Outputs, beside: Outputs, wanted: str | None, sidecar: str

@@ -186,17 +186,19 @@ class PairModel(nn.Module):
             channels = [scale.unit.shape[2] for scale in maps.scales]
             if channels != self.channels:
                 raise InputError(
-                    f"{which}: maps of {channels} channels are not this model's, which are of "
-                    f"{self.channels}; encode both sides with one model"
+                    which,
+                    f"maps of {channels} channels are not this model's, which are of {self.channels}; "
+                    "encode both sides with one model",
                 )
             if len(maps) == 0:
-                raise InputError(f"{which}: there are none to compare; give at least one picture")
+                raise InputError(which, "there are none to compare; give at least one picture")
         for x, y in zip(queries.scales, candidates.scales):
             kinds = [f"{scale.unit.shape[1]} places in {scale.unit.dtype}" for scale in (x, y)]
             if kinds[0] != kinds[1] or (self.way.keeps_places and x.unit.shape[1] == 0):
                 raise InputError(
-                    f"query and candidates: maps of {kinds[0]} do not compare with maps of {kinds[1]}; "
-                    "encode both sides with one model in one precision"
+                    "query and candidates",
+                    f"maps of {kinds[0]} do not compare with maps of {kinds[1]}; encode both sides with "
+                    "one model in one precision",
                 )
         return self.way.score(queries, candidates, lists)
 

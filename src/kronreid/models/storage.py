@@ -32,7 +32,7 @@ def build(name: str, arguments: dict[str, Any], source: str = "model") -> nn.Mod
         InputError: An unknown name or argument, or a value of the wrong type.
     """
     if name not in MODELS:
-        raise InputError(f"{source}: model {name!r} is unknown; one of {', '.join(MODELS)}")
+        raise InputError(source, f"model {name!r} is unknown; one of {', '.join(MODELS)}")
     return checked(MODELS[name], arguments, f"{source}: model {name}")
 
 
@@ -61,7 +61,7 @@ def load_folder(folder: Path) -> tuple[nn.Module, InputOptions, str]:
     """
     for file in (CONFIG, WEIGHTS):
         if not (folder / file).is_file():
-            raise InputError(f"{folder}: no {file}; a model folder holds {CONFIG} and {WEIGHTS}")
+            raise InputError(folder, f"no {file}; a model folder holds {CONFIG} and {WEIGHTS}")
     try:
         config = json.loads((folder / CONFIG).read_text())
         name, arguments, size = str(config["name"]), dict(config["arguments"]), dict(config["input"])
@@ -71,21 +71,22 @@ def load_folder(folder: Path) -> tuple[nn.Module, InputOptions, str]:
         # The weights are in the folder: the backbone starts from none.
         arguments["backbone"] = {**arguments.get("backbone", {}), "weights": "none"}
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{folder / CONFIG}: damaged ({type(error).__name__}: {error})") from None
+        raise InputError(folder / CONFIG, f"damaged ({type(error).__name__}: {error})") from None
     input_options = checked(InputOptions, size, f"{folder / CONFIG}: input")
     model = build(name, arguments, source=str(folder / CONFIG))
     try:
         tensors = load_file(folder / WEIGHTS)
     except Exception as error:
-        raise InputError(f"{folder / WEIGHTS}: damaged ({one_line(error)})") from None
+        raise InputError(folder / WEIGHTS, f"damaged ({one_line(error)})") from None
     wanted = model.state_dict()
     odd = sorted(set(tensors) ^ set(wanted)) or sorted(
         k for k in wanted if wanted[k].shape != tensors[k].shape
     )
     if odd:
         raise InputError(
-            f"{folder / WEIGHTS}: does not fit {CONFIG}: {odd[0]} is missing, unknown or of another shape "
-            f"({len(odd)} such tensors)"
+            folder / WEIGHTS,
+            f"does not fit {CONFIG}: {odd[0]} is missing, unknown or of another shape ({len(odd)} "
+            "such tensors)",
         )
     model.load_state_dict(tensors)
     digest = hashlib.sha256((folder / CONFIG).read_bytes() + (folder / WEIGHTS).read_bytes()).hexdigest()

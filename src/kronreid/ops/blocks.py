@@ -86,14 +86,16 @@ def prepare(
         InputError: they hold NaN or infinity, or it is another dtype.
     """
     if dtype not in (torch.float32, torch.bfloat16):
-        raise InputError(f"prepare: dtype {dtype} is not supported; use torch.float32 or torch.bfloat16")
+        raise InputError("prepare", f"dtype {dtype} is not supported; use torch.float32 or torch.bfloat16")
     x = as_positions(maps, "maps").float()
     weight = as_weight(weight, x, "weight")
     with torch.autocast(maps.device.type, enabled=False):
         norms = torch.linalg.vector_norm(x, dim=1).clamp_min(EPSILON)
         weighted_mean = torch.bmm(x, weight[:, :, None])[:, :, 0] / norms.shape[1]
         if not bool(torch.isfinite(weighted_mean).all() & torch.isfinite(norms).all()):
-            raise InputError("maps: the maps or their weights hold NaN or infinity, or overflow when squared")
+            raise InputError(
+                "maps", "the maps or their weights hold NaN or infinity, or overflow when squared"
+            )
         if not positions:
             x, norms, weight = x[:, :, :0], norms[:, :0], weight[:, :0]
         unit = (x / norms[:, None]).transpose(1, 2).to(dtype)
@@ -137,11 +139,11 @@ def check_head(head_weight: Tensor, queries: PreparedMaps) -> Tensor:
 def check_lists(queries: PreparedMaps, candidates: PreparedMaps, lists: Tensor) -> Tensor:
     """Lists (Q, K) of candidates' numbers where the maps are."""
     if lists.dtype != torch.int64:
-        raise InputError(f"lists: candidates' numbers as int64 expected, got {lists.dtype}")
+        raise InputError("lists", f"candidates' numbers as int64 expected, got {lists.dtype}")
     if lists.dim() != 2 or len(lists) != len(queries) or lists.numel() == 0:
-        raise InputError(f"lists: expected ({len(queries)}, K) with K > 0, got {tuple(lists.shape)}")
+        raise InputError("lists", f"expected ({len(queries)}, K) with K > 0, got {tuple(lists.shape)}")
     if int(lists.min()) < 0 or int(lists.max()) >= len(candidates):
-        raise InputError(f"lists: a number lies outside the candidates 0 to {len(candidates) - 1}")
+        raise InputError("lists", f"a number lies outside the candidates 0 to {len(candidates) - 1}")
     return lists.to(candidates.unit.device)
 
 

@@ -68,7 +68,7 @@ def as_weight(weight: Tensor | None, positions: Tensor, name: str) -> Tensor:
 def check_temperature(temperature: float, name: str = "temperature") -> None:
     """InputError for a temperature that is not a positive number, or whose inverse overflows float32."""
     if not (temperature > 0 and math.isfinite(temperature) and 1 / temperature < 1e38):
-        raise InputError(f"{name}: {temperature} is not a positive number; the paper uses 0.05")
+        raise InputError(name, f"{temperature} is not a positive number; the paper uses 0.05")
 
 
 def _check_pair(x: Tensor, y: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
@@ -90,7 +90,7 @@ def check_finite(result: Tensor) -> None:
     """InputError where what was computed from maps holds NaN or infinity: then so do maps or weights."""
     # Tracing cannot branch on values.
     if not torch.compiler.is_compiling() and not torch.jit.is_tracing() and not bool(result.isfinite().all()):
-        raise InputError("maps: the comparison is not finite; the maps or weights hold NaN or infinity")
+        raise InputError("maps", "the comparison is not finite; the maps or weights hold NaN or infinity")
 
 
 def _unit(positions: Tensor) -> Tensor:

@@ -36,7 +36,7 @@ def row_options(name: str) -> dict[str, Any]:
     if name not in row_names():
         near = difflib.get_close_matches(name, row_names(), n=3)
         hint = f"; did you mean {' or '.join(near)}?" if near else ""
-        raise InputError(f"{name}: neither a config file nor a row that kronreid papers --rows lists{hint}")
+        raise InputError(name, f"neither a config file nor a row that kronreid papers --rows lists{hint}")
     paper, data, row = name.split("/")
     if data == OWN:
         own = content(OWN)

@@ -271,7 +271,7 @@ def _looking(app: FastAPI, of: Application) -> None:
         """Find a person in the gallery."""
         sent = await _pictures(of, form.pictures, form.box)
         if len(sent) + len(form.item) > of.settings.upload_pictures:
-            raise InputError(f"item: at most {of.settings.upload_pictures} pictures make one search")
+            raise InputError("item", f"at most {of.settings.upload_pictures} pictures make one search")
         selection = selection_of(form)
         options = form.model_dump(
             include={"top", "offset", "limit", "rerank_top", "matcher_weight", "group_by"}
@@ -388,7 +388,7 @@ async def _pictures(of: Application, uploads: list[UploadFile], boxes: list[str]
     if len(uploads) > most:
         raise HTTPException(413, f"pictures: {len(uploads)} are more than the {most} allowed in one request")
     if len(boxes) > len(uploads):
-        raise InputError(f"box: there are {len(boxes)} for {len(uploads)} uploaded pictures")
+        raise InputError("box", f"there are {len(boxes)} for {len(uploads)} uploaded pictures")
     boxes = boxes + [""] * (len(uploads) - len(boxes))
     return [
         Sent(upload.filename or "picture", await upload.read(), box) for upload, box in zip(uploads, boxes)
@@ -403,9 +403,11 @@ async def _two(of: Application, form: schemas.PairForm) -> tuple[Sent | str, Sen
         ("b", form.b, form.b_item, form.b_box),
     ):
         if (upload is None) == (item is None):
-            raise InputError(f"{name}: either an uploaded picture or {name}_item is needed")
+            raise InputError(name, f"either an uploaded picture or {name}_item is needed")
         if item is not None and box:
-            raise InputError(f"{name}_box: is for uploaded pictures; the gallery knows the boxes of its own")
+            raise InputError(
+                f"{name}_box", "is for uploaded pictures; the gallery knows the boxes of its own"
+            )
         found.append(item if upload is None else (await _pictures(of, [upload], [box]))[0])  # type: ignore[arg-type]
     return found[0], found[1]
 

@@ -38,4 +38,4 @@ class Audit:
             # reader's cursor or break its line.
             append_line(self.path, json.dumps(line | details | line))
         except OSError as error:
-            raise OutOfOrder(f"the audit log cannot be written ({error.strerror or error})") from error
+            raise OutOfOrder("", f"the audit log cannot be written ({error.strerror or error})") from error

@@ -47,8 +47,8 @@ class Pictures:
             if identified([entry], content)[0].id == entry.id:
                 return crop(read_rgb(content, entry.path), entry)
         except (OSError, InputError):
-            raise Changed(f"{entry.path.name}: the picture's file is gone or cannot be read") from None
-        raise Changed(f"{entry.path.name}: the picture's file has changed since it was added to the gallery")
+            raise Changed(entry.path.name, "the picture's file is gone or cannot be read") from None
+        raise Changed(entry.path.name, "the picture's file has changed since it was added to the gallery")
 
     def jpeg(self, entry: Entry, small: bool) -> bytes:
         """The picture as JPEG; small ones are kept in memory."""
@@ -108,5 +108,5 @@ def _size(entry: Entry) -> tuple[int, int]:
         left, top, w, h = entry.box
         width, height = min(left + w, width) - max(left, 0), min(top + h, height) - max(top, 0)
         if width < 1 or height < 1:
-            raise InputError(f"{entry.path}: the box {entry.box} lies outside the picture")
+            raise InputError(entry.path, f"the box {entry.box} lies outside the picture")
     return width, height

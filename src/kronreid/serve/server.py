@@ -62,7 +62,7 @@ def listen(settings: Settings) -> socket.socket:
             settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
     except (OSError, UnicodeError) as error:
-        raise InputError(f"{where}: no such address ({error})") from None
+        raise InputError(where, f"no such address ({error})") from None
     listener = socket.socket(family, kind)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -70,7 +70,7 @@ def listen(settings: Settings) -> socket.socket:
         listener.listen(CONNECTIONS)
     except (OSError, OverflowError) as error:
         listener.close()
-        raise InputError(f"{where}: cannot listen there ({error}); choose another --port") from None
+        raise InputError(where, f"cannot listen there ({error}); choose another --port") from None
     return listener
 
 

@@ -113,13 +113,13 @@ class Service:
         try:
             yield
         except InputError as error:
-            if str(error).startswith(f"{self.uri}:"):
+            if error.where == self.uri:
                 logger.error("%s", error)
-                raise OutOfOrder(str(error)) from error
+                raise OutOfOrder(error.where, error.what) from error
             raise
         except MilvusException as error:  # closed under a search by a write that failed, for one
             logger.error("%s: %s", self.uri, error.message)
-            raise OutOfOrder(f"{self.uri}: the gallery does not answer; try again in a moment") from error
+            raise OutOfOrder(self.uri, "the gallery does not answer; try again in a moment") from error
 
     # ── what there is ───────────────────────────────────────────────────────────────────────────────
 
@@ -166,7 +166,7 @@ class Service:
         with self._trouble():
             entry = self.gallery.entry(id)
         if entry is None:
-            raise NotFound(f"picture {id[:12]}…: is not in the gallery; it may have been deleted")
+            raise NotFound(f"picture {id[:12]}…", "is not in the gallery; it may have been deleted")
         return entry
 
     def picture(self, id: str, small: bool) -> bytes:
@@ -224,7 +224,7 @@ class Service:
             images.append(image)
             queries.append(query)
         if not images:
-            raise InputError("pictures: there is none to search for; upload one, or name an item")
+            raise InputError("pictures", "there is none to search for; upload one, or name an item")
         read = time.perf_counter() - started
         gallery = self.reranked if rerank_top else self.gallery
         with self._trouble():
@@ -272,7 +272,7 @@ class Service:
     def explain(self, a: "Sent | str", b: "Sent | str") -> schemas.ExplainAnswer:
         """Why two pictures match."""
         if self.matcher is None and not self.has_parts:
-            raise InputError("there is no model that could explain; start the server with --matcher")
+            raise InputError("", "there is no model that could explain; start the server with --matcher")
         return explain(self.models, self.matcher, self.has_parts, *self._two(a, b))
 
     # ── changing ────────────────────────────────────────────────────────────────────────────────────
@@ -297,8 +297,7 @@ class Service:
             try:
                 uploads.append(self._read(one))
             except InputError as error:
-                message = str(error)
-                refused.append(schemas.Refused(name=one.name, message=message.partition(": ")[2] or message))
+                refused.append(schemas.Refused(name=one.name, message=error.what))
         with self._writing:  # or what is stored here could be deleted before the gallery knows of it
             entries = [
                 Entry(keep(folder, upload), box=upload.entry.box, id=upload.entry.id, **values)
@@ -345,7 +344,7 @@ class Service:
                 asked = self.entry(query)
             except NotFound:
                 raise NotFound(
-                    "query: this picture is neither in the gallery nor still remembered; search again"
+                    "query", "this picture is neither in the gallery nor still remembered; search again"
                 ) from None
             path, box = asked.path, format_box(asked.box)
         try:
@@ -354,7 +353,7 @@ class Service:
             texts = (query, path_to_text(path), box, item, path_to_text(found.path), format_box(found.box))
             self.marks.add(Mark(*texts, same=same, time=now()))
         except OSError as error:
-            raise OutOfOrder(f"the mark cannot be stored ({error.strerror or error})") from error
+            raise OutOfOrder("", f"the mark cannot be stored ({error.strerror or error})") from error
 
     @contextmanager
     def _changing(self) -> Iterator[None]:
@@ -447,7 +446,7 @@ def keep(folder: Path, upload: Upload) -> Path:
             new.replace(path)
         except OSError as error:
             new.unlink(missing_ok=True)
-            raise OutOfOrder(f"the picture cannot be stored ({error.strerror})") from error
+            raise OutOfOrder("", f"the picture cannot be stored ({error.strerror})") from error
     return path
 
 

@@ -58,11 +58,13 @@ class Settings:
 
     def __post_init__(self) -> None:
         if len(self.token) < SHORTEST_TOKEN or not self.token.isascii() or not self.token.isprintable():
-            raise InputError(f"--token: at least {SHORTEST_TOKEN} printable ASCII characters are needed")
+            raise InputError("--token", f"at least {SHORTEST_TOKEN} printable ASCII characters are needed")
         if not is_loopback(self.host) and not self.guarded:
-            raise InputError(f"--host {self.host}: a server that others can reach must be guarded by a token")
+            raise InputError(
+                f"--host {self.host}", "a server that others can reach must be guarded by a token"
+            )
         if self.reports is not None and not self.reports.is_dir():
-            raise InputError(f"--reports {self.reports}: no such folder")
+            raise InputError(f"--reports {self.reports}", "no such folder")
 
 
 def new_token() -> str:
@@ -90,7 +92,7 @@ def make_private(folder: Path) -> Path:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"{folder}: cannot be made ({error.strerror})") from error
+        raise InputError(folder, f"cannot be made ({error.strerror})") from error
     return folder
 
 

@@ -169,7 +169,7 @@ class TrainingOptions:
 
     def __post_init__(self) -> None:
         if self.iterations % self.epoch:
-            raise InputError(f"iterations {self.iterations} must be a multiple of epoch {self.epoch}")
+            raise InputError("", f"iterations {self.iterations} must be a multiple of epoch {self.epoch}")
 
 
 @dataclass(frozen=True)
@@ -222,17 +222,17 @@ def read_config(source: str | Path, changes: Sequence[str] = ()) -> Config:
     for change in changes:
         key, equals, value = change.partition("=")
         if not equals or not key:
-            raise InputError(f"--set {change}: expected section.key=value, like training.iterations=200")
+            raise InputError(f"--set {change}", "expected section.key=value, like training.iterations=200")
         *sections, last = key.split(".")
         place = values
         for section in sections:
             place = place.setdefault(section, {})
             if not isinstance(place, dict):
-                raise InputError(f"--set {change}: {section!r} is a value, not a section")
+                raise InputError(f"--set {change}", f"{section!r} is a value, not a section")
         try:
             place[last] = yaml.safe_load(value)
         except yaml.YAMLError as error:
-            raise InputError(f"--set {change}: the value is no YAML ({one_line(error)})") from None
+            raise InputError(f"--set {change}", f"the value is no YAML ({one_line(error)})") from None
     return make_config(values, source=str(source))
 
 
@@ -245,7 +245,7 @@ def make_config(values: dict[str, Any], source: str = "config") -> Config:
     values = dict(values)
     model = values.pop("model", None)
     if not isinstance(model, dict) or "name" not in model:
-        raise InputError(f"{source}: 'model' needs a name; one of {', '.join(MODELS)}")
+        raise InputError(source, f"'model' needs a name; one of {', '.join(MODELS)}")
     return checked(Config, {"model": model, **values}, source)
 
 
@@ -271,15 +271,15 @@ def _values(source: str, folder: Path, seen: tuple[Path, ...]) -> dict[str, Any]
     if path.suffix not in (".yaml", ".yml") and not path.is_file():
         return row_options(source)
     if path.resolve() in seen:
-        raise InputError(f"{path}: its bases lead back to itself")
+        raise InputError(path, "its bases lead back to itself")
     if not path.is_file():
-        raise InputError(f"{path}: no such config file")
+        raise InputError(path, "no such config file")
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: no YAML ({one_line(error)})") from None
+        raise InputError(path, f"no YAML ({one_line(error)})") from None
     if not isinstance(values, dict):
-        raise InputError(f"{path}: a mapping of sections is expected")
+        raise InputError(path, "a mapping of sections is expected")
     base = values.pop("base", None)
     if base is None:
         return values

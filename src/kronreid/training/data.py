@@ -23,7 +23,7 @@ def read_dataset(options: DataOptions) -> ReIDDataset:
         InputError: There is no root, or it cannot be read.
     """
     if options.root is None:
-        raise InputError("--data: the data set's root is needed (or data.root in the config)")
+        raise InputError("--data", "the data set's root is needed (or data.root in the config)")
     root, layout = os.path.expandvars(options.root), options.layout
     if layout is None and options.usual_layout in detect(root):
         layout = options.usual_layout
@@ -54,10 +54,11 @@ def check_evaluation(dataset: ReIDDataset, pairs: bool) -> None:
         task, _ = dataset_task(dataset, dataset.protocol)
     except InputError as error:
         raise InputError(
-            f"evaluation while training: {error}; training.evaluate_every=0 turns it off"
+            "evaluation while training", f"{error}; training.evaluate_every=0 turns it off"
         ) from None
     if pairs and (task.protocol.draws or task.protocol.average_queries):
         raise InputError(
-            f"data.protocol: {task.protocol.name} has no one list whose best a pair model could re-score "
-            "while it trains; name another one, or set training.evaluate_every to 0"
+            "data.protocol",
+            f"{task.protocol.name} has no one list whose best a pair model could re-score while "
+            "it trains; name another one, or set training.evaluate_every to 0",
         )

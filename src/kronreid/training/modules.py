@@ -139,7 +139,7 @@ class EmbeddingTraining(ReIDTraining):
     def __init__(self, model: nn.Module, config: Config, identities: int) -> None:
         loss = config.loss
         if not (loss.triplet or loss.identity or loss.oim):
-            raise InputError("loss: triplet, identity and oim are all 0; give one of them a weight")
+            raise InputError("loss", "triplet, identity and oim are all 0; give one of them a weight")
         super().__init__(model, config, identities)
 
     def vectors(self, images: Tensor) -> dict[str, Tensor]:

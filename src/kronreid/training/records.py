@@ -92,10 +92,10 @@ def read_runs(folders: Sequence[Path]) -> list[Measured]:
     runs: dict[Path, Path] = {}  # by where they really are
     for folder in folders:
         if not folder.is_dir():
-            raise InputError(f"--runs {folder}: no such folder")
+            raise InputError(f"--runs {folder}", "no such folder")
         found = sorted(place for place, names in walk(folder) if "config.yaml" in names)
         if not found:
-            raise InputError(f"--runs {folder}: holds no run; a run's folder has a config.yaml")
+            raise InputError(f"--runs {folder}", "holds no run; a run's folder has a config.yaml")
         for run in found:
             runs.setdefault(run.resolve(), run)
     unrecorded = [run for run in runs.values() if not (run / RECORD).is_file()]
@@ -124,7 +124,7 @@ def read_run(folder: Path, rows: Sequence[tuple[str, Config]] = ()) -> Measured:
             official = _official(layout, data["pictures"], data["identities"])
             words = _data_words(data, official)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise InputError(f"{folder / RECORD}: damaged ({type(error).__name__}: {error})") from None
+            raise InputError(folder / RECORD, f"damaged ({type(error).__name__}: {error})") from None
     else:
         name = next((row for row, each in rows if not changes(each, config)), None)
         layout, changed, official = None, {}, False
@@ -150,7 +150,7 @@ def _evaluations(folder: Path, layout: str | None) -> Iterator[tuple[str, dict[s
         try:
             values = json.loads(path.read_text())
         except ValueError as error:
-            raise InputError(f"{path}: no JSON ({error})") from None
+            raise InputError(path, f"no JSON ({error})") from None
         if isinstance(values, dict) and {"protocol", "rank1", "mAP"} <= values.keys():
             other = layout is not None and values.get("layout", layout) != layout
             helped = [name for name in ("matcher", "matcher_weight", "k_reciprocal") if values.get(name)]

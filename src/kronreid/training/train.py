@@ -122,10 +122,10 @@ def train(config: Config, out: str | Path, resume: bool = False, source: str | N
     first_process = int(os.environ.get("LOCAL_RANK", 0)) == 0 and int(os.environ.get("RANK", 0)) == 0
     checkpoint = out / CHECKPOINT
     if first_process and not resume and out.is_dir() and any(out.iterdir()):
-        raise InputError(f"--out {out}: is not empty; --resume goes on with it, another name starts anew")
+        raise InputError(f"--out {out}", "is not empty; --resume goes on with it, another name starts anew")
     dataset = read_dataset(config.data)
     if not dataset.train:
-        raise InputError(f"--data {dataset.root}: has no pictures to train on")
+        raise InputError(f"--data {dataset.root}", "has no pictures to train on")
     data = TrainingData(dataset, config)
     data.sampler(0, config.training.devices)  # complains early about a data set that does not fit the batch
     lightning.seed_everything(config.training.seed, verbose=False)
@@ -164,8 +164,8 @@ def train(config: Config, out: str | Path, resume: bool = False, source: str | N
         )
     except MisconfigurationException as error:  # no such device here, or not as many
         raise InputError(
-            f"training.accelerator {options.accelerator}, training.devices {options.devices}: "
-            f"{one_line(error)}"
+            f"training.accelerator {options.accelerator}, training.devices {options.devices}",
+            str(one_line(error)),
         ) from None
     if isinstance(trainer.accelerator, CPUAccelerator):
         keep_memory()

@@ -261,16 +261,16 @@ def write_market1501(
         ("junk", junk, 0),
     ):
         if value < low:
-            raise InputError(f"{name}: {value} is too small, give at least {low}")
+            raise InputError(name, f"{value} is too small, give at least {low}")
     if cameras > 9:
         raise InputError(
-            f"cameras: {cameras} is too many, the names of Market-1501 have one digit: give 1 to 9"
+            "cameras", f"{cameras} is too many, the names of Market-1501 have one digit: give 1 to 9"
         )
     if junk and not test_identities:
-        raise InputError("junk: shows test identities, so it needs test_identities of at least 1")
+        raise InputError("junk", "shows test identities, so it needs test_identities of at least 1")
     root = Path(root).resolve()
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
-        raise InputError(f"{root}: exists and is not an empty folder, name another one or remove it")
+        raise InputError(root, "exists and is not an empty folder, name another one or remove it")
     root.parent.mkdir(parents=True, exist_ok=True)
     partial = root.parent / f".{root.name}.{os.getpid()}.part"
     entries = list(

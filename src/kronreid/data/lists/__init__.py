@@ -55,12 +55,12 @@ def read_rows(path: Path, categories: Sequence[str] = ()) -> ListContent:
             records is usable.
     """
     if not path.is_file():
-        raise InputError(f"{path}: no such list")
+        raise InputError(path, "no such list")
     suffix = path.suffix.lower()
     if suffix in _BOXES:
         return collect(path, _BOXES[suffix](path, categories))
     if suffix not in _TABLES:
-        raise InputError(f"{path}: a list is {', '.join(_TABLES)}, COCO's .json or MOT's gt.txt")
+        raise InputError(path, f"a list is {', '.join(_TABLES)}, COCO's .json or MOT's gt.txt")
     if categories:
-        raise InputError(f"--category: {path} has no categories; they are COCO's and MOT's")
+        raise InputError("--category", f"{path} has no categories; they are COCO's and MOT's")
     return collect(path, _TABLES[suffix](path))

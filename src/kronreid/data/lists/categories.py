@@ -40,14 +40,17 @@ def choose(path: Path, names: Mapping[str, str], wanted: Sequence[str]) -> set[s
         chosen = {number for number, name in names.items() if _plain(name) in PEOPLE}
         if not chosen:
             raise InputError(
-                f"{path}: none of its categories is known to be people: {_listed(names)}; "
-                "--category says which ones are"
+                path,
+                f"none of its categories is known to be people: {_listed(names)}; --category says "
+                "which ones are",
             )
         return chosen
     found = {text: _named(names, text) for text in wanted}
     unknown = [text for text, numbers in found.items() if not numbers]
     if len(unknown) == len(found):
-        raise InputError(f"--category {' '.join(unknown)}: {path} has only the categories {_listed(names)}")
+        raise InputError(
+            f"--category {' '.join(unknown)}", f"{path} has only the categories {_listed(names)}"
+        )
     if unknown:
         log.warning("%s: no category %s in it", path, ", ".join(unknown))
     return set().union(*found.values())
@@ -55,7 +58,7 @@ def choose(path: Path, names: Mapping[str, str], wanted: Sequence[str]) -> set[s
 
 def _named(names: Mapping[str, str], text: str) -> set[str]:
     if not text.strip():
-        raise InputError("--category: an empty name; a category's name or number is expected")
+        raise InputError("--category", "an empty name; a category's name or number is expected")
     return {number for number, name in names.items() if _plain(name) == _plain(text)} or (
         {text.strip()} & set(names)
     )

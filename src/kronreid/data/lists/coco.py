@@ -46,7 +46,7 @@ def read_coco(path: Path, categories: Sequence[str] = ()) -> Iterator[Record]:
     for number, annotation in enumerate(annotations, start=1):
         try:
             if not isinstance(annotation, dict):
-                raise InputError(f"{shown(annotation)}: an annotation is an object")
+                raise InputError(shown(annotation), "an annotation is an object")
             record: Record = _left_out(annotation, names, wanted) or (
                 _row(path, number, annotation, images, pictures)
             )
@@ -61,14 +61,14 @@ def _content(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_bytes())
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
+        raise InputError(path, f"cannot be read ({error.strerror or error})") from None
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not JSON that can be read ({error})") from None
+        raise InputError(path, f"not JSON that can be read ({error})") from None
     if not isinstance(content, dict):
-        raise InputError(f"{path}: not COCO's annotations: an object with images and annotations expected")
+        raise InputError(path, "not COCO's annotations: an object with images and annotations expected")
     for name in ("images", "annotations"):
         if not isinstance(content.get(name), list):
-            raise InputError(f"{path}: not COCO's annotations: it has no list of {name}")
+            raise InputError(path, f"not COCO's annotations: it has no list of {name}")
     return content
 
 
@@ -110,14 +110,14 @@ def _the_name(numbered: Mapping[str, _Numbered], number: str | None, what: str, 
         InputError: There is no such entry, or not one name.
     """
     if number is None:
-        raise InputError(f"no number of its {what}")
+        raise InputError("", f"no number of its {what}")
     if number not in numbered:
-        raise InputError(f"{what} {shown(number)}: not in the file's list")
+        raise InputError(f"{what} {shown(number)}", "not in the file's list")
     names = sorted(numbered[number].names)
     if not names:
-        raise InputError(f"{what} {shown(number)}: has no {name}")
+        raise InputError(f"{what} {shown(number)}", f"has no {name}")
     if len(names) > 1:
-        raise InputError(f"{what} {shown(number)}: is listed as {shown(names[0])} and {shown(names[1])}")
+        raise InputError(f"{what} {shown(number)}", f"is listed as {shown(names[0])} and {shown(names[1])}")
     return names[0]
 
 
@@ -134,8 +134,9 @@ def _wanted(
         return choose(path, {number: number for number in numbers}, categories)
     if numbers:
         raise InputError(
-            f"{path}: it names no categories; which of the numbers {', '.join(numbers[:20])} are people? "
-            "--category takes them"
+            path,
+            f"it names no categories; which of the numbers {', '.join(numbers[:20])} are people? "
+            "--category takes them",
         )
     log.info("%s: no categories in it, so every box is taken as a person's", path)
     return None
@@ -183,7 +184,7 @@ def _row(
 
 def _box(value: Any) -> Box:
     if not isinstance(value, list) or len(value) != 4 or not all(map(_is_number, value)):
-        raise InputError(f"bbox {shown(value)}: four numbers expected, x, y, width and height")
+        raise InputError(f"bbox {shown(value)}", "four numbers expected, x, y, width and height")
     return box_of(*value)
 
 
@@ -225,8 +226,9 @@ class _Pictures:
             home = self.path.absolute().parent
             places = [os.path.relpath(folder, home) for folder in self.folders if folder != home]
             raise InputError(
+                "",
                 f"no picture {shown(name)}; it may lie in {home} or, from there, in {', '.join(places)} or a "
-                "folder beside these"
+                "folder beside these",
             )
         return found
 
@@ -241,7 +243,7 @@ class _Pictures:
         if len(found) > 1:
             first, second = (os.path.relpath(file.parent, self.path.absolute().parent) for file in found[:2])
             raise InputError(
-                f"picture {shown(name)} is in {first} and in {second}; name the list after its folder"
+                "", f"picture {shown(name)} is in {first} and in {second}; name the list after its folder"
             )
         return found[0] if found else None
 

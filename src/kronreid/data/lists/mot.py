@@ -132,7 +132,7 @@ def _must_count_as_gt(path: Path, lines: Sequence[_Line]) -> None:
         frames[line.track, line.box].add(line.frame)
     there = [line.frame in frames[line.track, line.box] for line in lines if (line.track, line.box) in frames]
     if 2 * sum(there) < len(there):
-        raise InputError(f"{path}: counts frames otherwise than {whole.name} beside it; give that one")
+        raise InputError(path, f"counts frames otherwise than {whole.name} beside it; give that one")
 
 
 def _line(number: int, text: str) -> _Line:
@@ -146,9 +146,9 @@ def _line(number: int, text: str) -> _Line:
         frame, track = map(_whole, parts[:2])
         left, top, width, height, flag, *rest = map(float, [*parts[2:6], *(parts[6:] or ["1"])])
     except ValueError:
-        raise InputError(f"{shown(text)}: frame,track,left,top,width,height,flag,… expected") from None
+        raise InputError(shown(text), "frame,track,left,top,width,height,flag,… expected") from None
     if not math.isfinite(flag):
-        raise InputError(f"flag {parts[6]}: a finite number expected")
+        raise InputError(f"flag {parts[6]}", "a finite number expected")
     return _Line(number, frame, track, box_of(left - 1, top - 1, width, height), flag, tuple(rest))
 
 
@@ -192,7 +192,9 @@ class _Classes:
         self.unflagged: set[int] = set()
         if not _has_classes(lines):
             if categories:
-                raise InputError(f"--category: {path} has no classes, all its boxes are people; leave it out")
+                raise InputError(
+                    "--category", f"{path} has no classes, all its boxes are people; leave it out"
+                )
             return
         kinds = Counter(line.kind for line in lines if line.kind is not None)
         labels = path.with_name("labels.txt")
@@ -217,7 +219,9 @@ class _Classes:
         """
         if self.wanted is not None and line.kind not in self.wanted:
             if line.kind is None:
-                raise InputError(f"class {line.rest[0] if line.rest else 'missing'}: a whole number expected")
+                raise InputError(
+                    f"class {line.rest[0] if line.rest else 'missing'}", "a whole number expected"
+                )
             name = self.names.get(line.kind)
             return LeftOut(f"of class {line.kind}" + (f" ({name})" if name else ""))
         counts = not truth or line.flag != 0 or line.kind in self.unflagged
@@ -236,9 +240,10 @@ def _must_be_mots(path: Path, kinds: Counter[int]) -> None:
     """
     if RARE * sum(count for kind, count in kinds.items() if kind not in CLASSES) > kinds.total():
         raise InputError(
-            f"{path}: its classes {', '.join(map(str, sorted(kinds)[:20]))} are not numbered as MOT's are (1 "
-            "is a pedestrian); --category takes those that are people, or a file labels.txt beside it names "
-            "them, one per line"
+            path,
+            f"its classes {', '.join(map(str, sorted(kinds)[:20]))} are not numbered as MOT's are "
+            "(1 is a pedestrian); --category takes those that are people, or a file labels.txt "
+            "beside it names them, one per line",
         )
 
 
@@ -278,7 +283,7 @@ class _Frames:
             if found > best:
                 self.pictures, self.shift, best = numbered, shift, found
         if not self.pictures:
-            raise InputError(f"{path}: no pictures with a number in their names in {self.folder}")
+            raise InputError(path, f"no pictures with a number in their names in {self.folder}")
         if self.shift:
             first = min(self.pictures)
             name = self.pictures[first][0].name
@@ -293,9 +298,9 @@ class _Frames:
         found = self.pictures.get(frame + self.shift, [])
         if len(found) > 1:
             names = some_of([file.name for file in found])
-            raise InputError(f"frame {frame}: several pictures have this number: {names}")
+            raise InputError(f"frame {frame}", f"several pictures have this number: {names}")
         if not found:
-            raise InputError(f"frame {shown(frame)}: no picture of it in {self.folder}")
+            raise InputError(f"frame {shown(frame)}", f"no picture of it in {self.folder}")
         return found[0]
 
 
@@ -311,7 +316,7 @@ def _sequence(path: Path) -> tuple[Path, Path, str]:
         for name in (settings.get("imdir") or FRAMES, FRAMES):
             if is_folder(sequence / name):
                 return sequence, sequence / name, "." + settings.get("imext", "").lower().lstrip(".")
-    raise InputError(f"{path}: the sequence has no folder {FRAMES} with its frames; it lies beside gt or det")
+    raise InputError(path, f"the sequence has no folder {FRAMES} with its frames; it lies beside gt or det")
 
 
 def _pictures(folder: Path) -> list[Path]:
@@ -322,7 +327,7 @@ def _pictures(folder: Path) -> list[Path]:
             if file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
         )
     except OSError as error:
-        raise InputError(f"{folder}: cannot be read ({error.strerror or error})") from None
+        raise InputError(folder, f"cannot be read ({error.strerror or error})") from None
 
 
 def _numberings(pictures: Sequence[Path]) -> Iterator[dict[int, list[Path]]]:

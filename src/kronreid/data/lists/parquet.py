@@ -8,7 +8,7 @@ import pyarrow as pa  # type: ignore[import-untyped]
 from pyarrow import parquet
 
 from kronreid.data.lists.tables import column_names
-from kronreid.errors import InputError
+from kronreid.errors import InputError, one_line
 
 #: What pyarrow raises on a value that Python does not have, such as a date in the year 10000.
 _NO_VALUE = (pa.ArrowException, ValueError, OverflowError, KeyError)
@@ -31,8 +31,8 @@ def parquet_values(path: Path) -> Iterator[Mapping[str, Any] | InputError]:
                 named = {name: _simple(column) for name, column in zip(names, batch.columns) if name}
                 yield from _rows(list(named), list(named.values()))
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        what = " ".join(str(error).split())
-        raise InputError(f"{path}: not a Parquet file that can be read ({what})") from error
+        what = one_line(error)
+        raise InputError(path, f"not a Parquet file that can be read ({what})") from error
 
 
 def _rows(names: list[str], columns: list[pa.Array]) -> Sequence[Mapping[str, Any] | InputError]:
@@ -49,7 +49,7 @@ def _row(names: list[str], columns: list[pa.Array], number: int) -> dict[str, An
         try:
             row[name] = column[number].as_py(maps_as_pydicts="strict")
         except _NO_VALUE as error:
-            return InputError(f"{name}: {' '.join(str(error).split())}")
+            return InputError(name, one_line(error))
     return row
 
 

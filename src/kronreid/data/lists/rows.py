@@ -108,7 +108,7 @@ def collect(path: Path, records: Iterable[Record]) -> ListContent:
         else:
             rows.append(record)
     if not rows:
-        raise InputError(f"{path}: {_nothing(skipped, left_out)}")
+        raise InputError(path, _nothing(skipped, left_out))
     return ListContent(rows, skipped, left_out)
 
 
@@ -142,8 +142,8 @@ def box_of(left: float, top: float, width: float, height: float) -> Box:
     """
     numbers = (left, top, width, height)
     if not all(-LARGEST < number < LARGEST for number in numbers):  # false for NaN, too
-        raise InputError(f"box {shown(list(numbers))}: four finite numbers expected")
+        raise InputError(f"box {shown(list(numbers))}", "four finite numbers expected")
     box = (round(left), round(top), round(width), round(height))
     if box[2] <= 0 or box[3] <= 0:
-        raise InputError(f"box {shown(list(numbers))}: covers no pixel")
+        raise InputError(f"box {shown(list(numbers))}", "covers no pixel")
     return box

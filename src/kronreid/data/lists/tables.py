@@ -94,7 +94,7 @@ def _csv_rows(lines: Sequence[str], delimiter: str) -> Iterator[list[str] | Inpu
                 first = end
             return
         except csv.Error as error:
-            yield InputError(f"not a row of CSV: {error}")
+            yield InputError("not a row of CSV", str(error))
             start = first + 1
 
 
@@ -114,12 +114,12 @@ def column_names(path: Path, header: Sequence[str]) -> list[str | None]:
         if len(others) != 1:
             found = ", ".join(shown(name) for name in names[:20] if name)
             raise InputError(
-                f"{path}: the list needs a column named path; its columns are {found or 'unnamed'}"
+                path, f"the list needs a column named path; its columns are {found or 'unnamed'}"
             )
         log.info("%s: no column named path; the column %s is taken", path, names[others[0]])
         names[others[0]] = "path"
     if twice := [name for name in _KNOWN if names.count(name) > 1]:
-        raise InputError(f"{path}: two columns are named {twice[0]}")
+        raise InputError(path, f"two columns are named {twice[0]}")
     return names
 
 
@@ -140,9 +140,9 @@ def _records(path: Path, rows: Iterator[_Values]) -> Iterator[Row | Skipped]:
 
 def _row(number: int, folder: Path, row: Mapping[str, Any]) -> Row:
     if is_absent(row.get("path")):
-        raise InputError("no path; the list needs a column named path")
+        raise InputError("", "no path; the list needs a column named path")
     if None in row:
-        raise InputError("more values than columns")
+        raise InputError("", "more values than columns")
     more = {name: value for name, value in row.items() if name not in _FIELDS}
     time = row.get("time")
     return Row(
@@ -170,7 +170,7 @@ def _attributes(value: Any) -> dict[str, Any]:
         with suppress(ValueError, RecursionError):
             decoded = json.loads(value)
     if not isinstance(decoded, dict):
-        raise InputError(f"attributes {shown(value)}: a JSON object expected, or a column for each")
+        raise InputError(f"attributes {shown(value)}", "a JSON object expected, or a column for each")
     return decoded
 
 

@@ -40,11 +40,9 @@ def detect(root: str | Path) -> list[str]:
     if listed.is_list(root):
         return ["list"]
     if not root.is_dir():
-        raise InputError(
-            f"{root}: no such folder; the root of a data set, or a list of pictures, is expected"
-        )
+        raise InputError(root, "no such folder; the root of a data set, or a list of pictures, is expected")
     if not any(root.iterdir()):
-        raise InputError(f"{root}: the folder is empty; the root of a data set is expected")
+        raise InputError(root, "the folder is empty; the root of a data set is expected")
     found = [*market1501.looks_like(root), *msmt17.looks_like(root), *cuhk03.looks_like(root)]
     return found or ["folders"]
 
@@ -64,12 +62,14 @@ def read(root: str | Path, layout: str | None = None, split: int = 0) -> ReIDDat
     found = detect(root)
     if layout is None:
         if len(found) > 1:
-            raise InputError(f"{root}: could be read as {', '.join(found)}; choose one with --layout")
+            raise InputError(root, f"could be read as {', '.join(found)}; choose one with --layout")
         layout = found[0]
     if layout not in LAYOUTS:
-        raise InputError(f"--layout {layout} (or data.layout): unknown; one of {', '.join(LAYOUTS)}")
+        raise InputError(f"--layout {layout} (or data.layout)", f"unknown; one of {', '.join(LAYOUTS)}")
     if layout in WITH_SPLITS:
         return LAYOUTS[layout](Path(root), split=split)
     if split:
-        raise InputError(f"--split {split} (or data.split): layout {layout} has one division; leave it out")
+        raise InputError(
+            f"--split {split} (or data.split)", f"layout {layout} has one division; leave it out"
+        )
     return LAYOUTS[layout](Path(root))

@@ -54,17 +54,18 @@ def read_classic(root: Path, kind: str, split: int = 0) -> ReIDDataset:
     """
     if not (root / SPLITS).is_file():
         if mat := find(root, MAT):
-            raise InputError(f"{mat}: its pictures have not been extracted; run kronreid data extract {root}")
-        raise InputError(f"{root}: neither {MAT} nor {SPLITS}, which kronreid data extract makes of it")
+            raise InputError(mat, f"its pictures have not been extracted; run kronreid data extract {root}")
+        raise InputError(root, f"neither {MAT} nor {SPLITS}, which kronreid data extract makes of it")
     splits = Splits.read(root / SPLITS)
     if not 0 <= split < len(splits.test):
-        raise InputError(f"--split {split}: {root / SPLITS} has splits 0 to {len(splits.test) - 1}")
+        raise InputError(f"--split {split}", f"{root / SPLITS} has splits 0 to {len(splits.test) - 1}")
     folder = picture_folder(root, kind)
     names = [match for name in _names(folder) if (match := CUHK03.pattern.fullmatch(name))]
     if len(names) != splits.pictures[kind]:
         raise InputError(
-            f"{folder}: {len(names):,} pictures found, {splits.pictures[kind]:,} expected; "
-            f"run kronreid data extract {root} again"
+            folder,
+            f"{len(names):,} pictures found, {splits.pictures[kind]:,} expected; run kronreid "
+            f"data extract {root} again",
         )
     before = np.cumsum([0, *splits.people]).tolist()
     test = {before[pair - 1] + person for pair, person in splits.test[split]}
@@ -93,23 +94,23 @@ def read_new_protocol(root: Path, kind: str) -> ReIDDataset:
     """
     path = find(root, protocol_file(kind))
     if path is None:
-        raise InputError(f"{root}: no {protocol_file(kind)}, the official file of the new protocol")
+        raise InputError(root, f"no {protocol_file(kind)}, the official file of the new protocol")
     content = _load(path)
     names = [str(name[0]) if len(name) else "" for name in content["filelist"]]
     labels, cameras = content["labels"].astype(int), content["camId"].astype(int)
     if not len(names) == len(labels) == len(cameras):
         raise InputError(
-            f"{path}: {len(names)} files, {len(labels)} labels and {len(cameras)} cameras do not fit"
+            path, f"{len(names)} files, {len(labels)} labels and {len(cameras)} cameras do not fit"
         )
     person_of: dict[int, tuple[str, str]] = {}
     for row, (name, label, camera) in enumerate(zip(names, labels.tolist(), cameras.tolist()), start=1):
         match = CUHK03.pattern.fullmatch(name)
         if match is None:
-            raise InputError(f"{path}: file {row} is {name!r}, a name like 1_001_1_01.png expected")
+            raise InputError(path, f"file {row} is {name!r}, a name like 1_001_1_01.png expected")
         person = (match["pair"], match["person"])
         if int(match["camera"]) != camera or person_of.setdefault(label, person) != person:
             raise InputError(
-                f"{path}: file {row}: label {label} and camera {camera} contradict its name {name}"
+                path, f"file {row}: label {label} and camera {camera} contradict its name {name}"
             )
     folder = picture_folder(root, kind)
     there = set(_names(folder))
@@ -118,14 +119,15 @@ def read_new_protocol(root: Path, kind: str) -> ReIDDataset:
         mat = find(root, MAT)
         advice = f"run kronreid data extract {root}" if mat else f"{MAT} is needed in {root} to extract them"
         raise InputError(
-            f"{folder}: {len(absent):,} of the {len(names):,} pictures of {path.name} are missing, first "
-            f"{absent[0]}; {advice}"
+            folder,
+            f"{len(absent):,} of the {len(names):,} pictures of {path.name} are missing, first "
+            f"{absent[0]}; {advice}",
         )
     parts = []
     for field in FIELDS[3:]:
         rows = content[field].astype(int) - 1  # MATLAB counts from 1
         if not len(rows) or rows.min() < 0 or rows.max() >= len(names):
-            raise InputError(f"{path}: {field} counts from 1 to {len(names)}; {content[field]} found")
+            raise InputError(path, f"{field} counts from 1 to {len(names)}; {content[field]} found")
         parts.append(tuple(Picture(folder / names[row], int(labels[row]), int(cameras[row])) for row in rows))
     return ReIDDataset(f"cuhk03-np-{kind}", "cuhk03-np", root, *parts)
 
@@ -138,10 +140,10 @@ def _load(path: Path) -> dict[str, np.ndarray]:
         content: dict[str, Any] = loadmat(path)
     except Exception as error:  # scipy raises anything on a damaged file
         raise InputError(
-            f"{path}: not a MATLAB file that can be read ({' '.join(str(error).split())})"
+            path, f"not a MATLAB file that can be read ({' '.join(str(error).split())})"
         ) from None
     missing = [field for field in FIELDS if field not in content]
     if missing:
         found = ", ".join(name for name in content if not name.startswith("__"))
-        raise InputError(f"{path}: no {', '.join(missing)} in it, found {found or 'nothing'}; another file?")
+        raise InputError(path, f"no {', '.join(missing)} in it, found {found or 'nothing'}; another file?")
     return {field: np.asarray(content[field]).reshape(-1) for field in FIELDS}

@@ -43,7 +43,7 @@ def read_folders(root: Path) -> ReIDDataset:
         InputError: No usable picture in a person's folder, or fewer than four people to divide.
     """
     if not root.is_dir():
-        raise InputError(f"{root}: no such folder")
+        raise InputError(root, "no such folder")
     if (root / QUERY).is_dir() and (root / GALLERY).is_dir():
         return _divided(root)
     return _undivided(root)
@@ -78,8 +78,8 @@ def _undivided(root: Path) -> ReIDDataset:
     known = identities(pictures)
     if len(known) < 4:
         raise InputError(
-            f"{root}: folders with pictures of {len(known)} people; at least 4 are needed to train and "
-            f"test{advice}"
+            root,
+            f"folders with pictures of {len(known)} people; at least 4 are needed to train and test{advice}",
         )
     training = set(known[: (len(known) + 1) // 2])
     first: set[tuple[int, int]] = set()

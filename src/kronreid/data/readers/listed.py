@@ -35,7 +35,7 @@ def read_listed(path: Path) -> ReIDDataset:
     """
     if path.suffix.lower() not in TABLE_SUFFIXES:
         raise InputError(
-            f"{path}: layout list is read from a {', '.join(TABLE_SUFFIXES)} file; name that as the root"
+            path, f"layout list is read from a {', '.join(TABLE_SUFFIXES)} file; name that as the root"
         )
     read = read_rows(path)
     there: dict[Path, bool] = {}

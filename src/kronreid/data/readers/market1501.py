@@ -101,8 +101,9 @@ def _distractors(home: Path) -> tuple[Picture, ...]:
             say_left_out(folder, len(pictures), left_out)
             return tuple(replace(picture, identity=DISTRACTOR) for picture in pictures)
     raise InputError(
-        f"{home}: no folder {' nor '.join(DISTRACTORS)}; unpack distractors_500k.zip there, or read without "
-        "its pictures as layout market1501"
+        home,
+        f"no folder {' nor '.join(DISTRACTORS)}; unpack distractors_500k.zip there, or read "
+        "without its pictures as layout market1501",
     )
 
 
@@ -131,7 +132,7 @@ def _read_parts(
     """The pictures of the training, query and gallery folders and of ``gt_bbox``."""
     missing = [folder for folder in (QUERY, GALLERY) if not (home / folder).is_dir()]
     if missing:
-        raise InputError(f"{home}: no folder {' nor '.join(missing)}; {title} has {', '.join(FOLDERS)}")
+        raise InputError(home, f"no folder {' nor '.join(missing)}; {title} has {', '.join(FOLDERS)}")
     parts: dict[str, list[Picture]] = {}
     left_out: dict[str, LeftOut] = {}
     for folder in (*FOLDERS, BOXES):

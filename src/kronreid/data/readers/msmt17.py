@@ -45,11 +45,11 @@ def read_msmt17(root: Path) -> ReIDDataset:
     """
     found = homes(root, HOMES, tuple(LISTS))
     if len(found) > 1:
-        raise InputError(f"{root}: holds {' and '.join(place.name for place in found)}; name one as the root")
+        raise InputError(root, f"holds {' and '.join(place.name for place in found)}; name one as the root")
     home = found[0] if found else root
     missing = [name for name in LISTS if not (home / name).is_file()]
     if missing:
-        raise InputError(f"{home}: no {' nor '.join(missing)}; MSMT17 has {', '.join(LISTS)}")
+        raise InputError(home, f"no {' nor '.join(missing)}; MSMT17 has {', '.join(LISTS)}")
     folders = {half: _folder(home, half) for half in FOLDERS}
     parts = {name: _read_list(home / name, folders[half]) for name, half in LISTS.items()}
     train = _renumber(home, ("list_train.txt", "list_val.txt"), parts, 1)
@@ -72,8 +72,9 @@ def _folder(home: Path, half: str) -> Path:
         return found[0]
     names = " nor " if not found else " and "
     raise InputError(
-        f"{home}: {'no' if not found else 'both'} {names.join(FOLDERS[half])}; MSMT17 V1 has train and test, "
-        "V2 mask_train_v2 and mask_test_v2"
+        home,
+        f"{'no' if not found else 'both'} {names.join(FOLDERS[half])}; MSMT17 V1 has train "
+        "and test, V2 mask_train_v2 and mask_test_v2",
     )
 
 
@@ -86,15 +87,17 @@ def _read_list(path: Path, folder: Path) -> list[tuple[Path, int, int, int]]:
         row = LINE.fullmatch(line.strip())
         name = MSMT17.pattern.fullmatch(row["path"].rpartition("/")[2]) if row else None
         if row is None or name is None:
-            raise InputError(f"{path}: line {number}: {line.strip()[:80]!r} found, {EXAMPLE!r} expected")
+            raise InputError(path, f"line {number}: {line.strip()[:80]!r} found, {EXAMPLE!r} expected")
         rows.append((folder / row["path"], int(row["label"]), int(name["identity"]), int(name["camera"])))
     if not rows:
-        raise InputError(f"{path}: the list is empty")
+        raise InputError(path, "the list is empty")
     absent = [row[0] for row in rows if not row[0].is_file()]
     if absent:
         raise InputError(
-            f"{path}: {len(absent):,} of its {len(rows):,} pictures are not in {folder}, first "
-            f"{absent[0].relative_to(folder)}; unpack all of the archive, of the same version as the lists"
+            path,
+            f"{len(absent):,} of its {len(rows):,} pictures are not in {folder}, first "
+            f"{absent[0].relative_to(folder)}; unpack all of the archive, of the same version as "
+            "the lists",
         )
     return rows
 
@@ -110,8 +113,9 @@ def _renumber(
             named, labelled = name_of.setdefault(label, identity), label_of.setdefault(identity, label)
             if (named, labelled) != (identity, label):
                 raise InputError(
-                    f"{home / name}: {path.name} is labelled {label}, but in other lines label {label} is "
-                    f"person {named} and person {identity} is labelled {labelled}; lists of one version?"
+                    home / name,
+                    f"{path.name} is labelled {label}, but in other lines label {label} is person {named} "
+                    f"and person {identity} is labelled {labelled}; lists of one version?",
                 )
     return {
         name: tuple(Picture(path, start + label, camera) for path, label, _, camera in parts[name])

@@ -51,8 +51,8 @@ def must_hold(folder: Path, pictures: Sequence[Picture], left_out: LeftOut, expe
         return
     total = sum(map(len, left_out.values()))
     if not total:
-        raise InputError(f"{folder}: no pictures in it; {expected}")
-    raise InputError(f"{folder}: no usable picture among {total:,}: {_list(folder, left_out)}; {expected}")
+        raise InputError(folder, f"no pictures in it; {expected}")
+    raise InputError(folder, f"no usable picture among {total:,}: {_list(folder, left_out)}; {expected}")
 
 
 def _list(folder: Path, left_out: LeftOut) -> str:

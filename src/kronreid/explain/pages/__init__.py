@@ -57,8 +57,9 @@ class RankedList:
     def __post_init__(self) -> None:
         if not len(self.hits) == len(self.correct) == len(self.labels):
             raise InputError(
-                f"ranked list {self.title!r}: {len(self.hits)} hits, {len(self.correct)} marks and "
-                f"{len(self.labels)} labels; give one of each"
+                f"ranked list {self.title!r}",
+                f"{len(self.hits)} hits, {len(self.correct)} marks and {len(self.labels)} labels; "
+                "give one of each",
             )
 
 

@@ -38,9 +38,9 @@ def write_report(result: Result, title: str, path: str | Path) -> None:
         elif path.suffix == ".png":
             save_png(evaluation_figure(result, title), path)
         else:
-            raise InputError(f"{path}: a report is a page or a picture; let its name end in .html or .png")
+            raise InputError(path, "a report is a page or a picture; let its name end in .html or .png")
     except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror}); choose another place") from None
+        raise InputError(path, f"cannot be written ({error.strerror}); choose another place") from None
 
 
 def evaluation_page(result: Result, title: str) -> str:
