@@ -1,4 +1,4 @@
-"""What a training step costs on a CPU, and what `kronreid.training.processor` saves of it; high-order pooling
+"""What a training step costs on a CPU, and what `kronreid.training.cpu` saves of it; high-order pooling
 alone, forward and backward, in the paper's form and the one that training uses.
 
     python benchmarks/training.py --json training.json
@@ -28,7 +28,7 @@ from kronreid.models.backbone import BackboneOptions
 from kronreid.models.baselines import Pooled
 from kronreid.models.horeid import HOReID
 from kronreid.ops.sketch import CountSketch, high_order_pooling, high_order_product
-from kronreid.training.processor import keep_memory, strided_depthwise_in_full_precision
+from kronreid.training.cpu import keep_memory, strided_depthwise_in_full_precision
 
 MODELS = ("pooled", "horeid")
 DIMENSIONS = (512, 2048)

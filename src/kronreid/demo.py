@@ -21,14 +21,13 @@ from kronreid.data.images import open_rgb
 from kronreid.data.readers import read
 from kronreid.data.records import ReIDDataset
 from kronreid.errors import InputError
-from kronreid.evaluation import RankedList as Ranking
-from kronreid.evaluation import evaluate_dataset
+from kronreid.evaluation import RankedList, evaluate_dataset
 from kronreid.explain import (
     Chart,
     Command,
     DemoReport,
     Plate,
-    RankedList,
+    RankedPictures,
     attention_figure,
     correspondence_figure,
     part_figure,
@@ -178,7 +177,7 @@ def measure(
     ).to_json()
 
 
-def search_gallery(out: Path, dataset: ReIDDataset, embedder: Embedder, matcher: Matcher) -> RankedList:
+def search_gallery(out: Path, dataset: ReIDDataset, embedder: Embedder, matcher: Matcher) -> RankedPictures:
     """Put the gallery pictures into a gallery and search it with a new picture of one of its people."""
     query = out / "query.jpg"
     draw(FOUND, 2, NEW_SHOT, seed=SEED).save(query, quality=92)
@@ -186,7 +185,7 @@ def search_gallery(out: Path, dataset: ReIDDataset, embedder: Embedder, matcher:
         gallery.add(dataset.root / "bounding_box_test")
         result = gallery.search(query, top=10, rerank_top=75)
     milliseconds = ", ".join(f"{stage} {1000 * value:.0f} ms" for stage, value in result.seconds.items())
-    return RankedList(
+    return RankedPictures(
         query=open_rgb(query),
         hits=[open_rgb(hit.path) for hit in result.hits],
         correct=[hit.identity is not None and int(hit.identity) == FOUND for hit in result.hits],
@@ -202,7 +201,7 @@ def search_gallery(out: Path, dataset: ReIDDataset, embedder: Embedder, matcher:
 
 def figures(
     dataset: ReIDDataset, embedder: Embedder, matcher: Matcher
-) -> tuple[list[RankedList], list[Plate]]:
+) -> tuple[list[RankedPictures], list[Plate]]:
     """Ranked lists of a few queries, and what the models saw in one pair."""
     protocol, every = dataset.protocol, len(dataset.query)
     found = evaluate_dataset(embedder, dataset, protocol=protocol, hardest=every).hardest
@@ -211,14 +210,14 @@ def figures(
         ("Found late", first_where(found, lambda right: right[1:5].any() and not right[0])),
         ("Missed", first_where(found, lambda right: not right[:5].any())),
     ]
-    lists: list[RankedList] = []
+    lists: list[RankedPictures] = []
     plates: list[Plate] = []
     for title, ranked in chosen:
         if ranked is None:
             continue
         scores = matcher.score(ranked.query, ranked.pictures)[0]
         lists.append(
-            RankedList(
+            RankedPictures(
                 open_rgb(ranked.query),
                 [open_rgb(path) for path in ranked.pictures],
                 ranked.right.tolist(),
@@ -257,7 +256,7 @@ def explain_pair(a: Path, b: Path, embedder: Embedder, matcher: Matcher) -> list
     ]
 
 
-def first_where(lists: Sequence[Ranking], wanted: Callable[[np.ndarray], Any]) -> Ranking | None:
+def first_where(lists: Sequence[RankedList], wanted: Callable[[np.ndarray], Any]) -> RankedList | None:
     """The first of the lists, which come worst first, whose right and wrong hits are as wanted."""
     return next((ranked for ranked in lists if wanted(ranked.right)), None)
 

@@ -18,7 +18,7 @@ from kronreid.errors import InputError
 T = TypeVar("T")
 
 #: Usual ranges of options.
-Count: TypeAlias = Annotated[int, pydantic.Field(ge=0)]
+NotNegative: TypeAlias = Annotated[int, pydantic.Field(ge=0)]
 Positive: TypeAlias = Annotated[int, pydantic.Field(ge=1)]
 Share: TypeAlias = Annotated[float, pydantic.Field(ge=0, le=1)]
 Weight: TypeAlias = Annotated[float, pydantic.Field(ge=0, allow_inf_nan=False)]

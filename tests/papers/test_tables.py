@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from kronreid.evaluation.protocols import PROTOCOLS
-from kronreid.papers import Paper, Row, Table, papers
+from kronreid.papers import Paper, Table, TableRow, papers
 from kronreid.papers.tables import COSTS, METRICS
 
 EVERY = [(paper, table, row) for paper in papers().values() for table in paper.tables for row in table.rows]
@@ -19,7 +19,7 @@ def test_all_tables_are_there() -> None:
 
 
 @pytest.mark.parametrize(("paper", "table", "row"), EVERY, ids=lambda each: getattr(each, "name", ""))
-def test_values_are_of_known_kinds(paper: Paper, table: Table, row: Row) -> None:
+def test_values_are_of_known_kinds(paper: Paper, table: Table, row: TableRow) -> None:
     assert set(row.cost) <= set(COSTS)
     metrics = {column.key: set(column.metrics) for column in table.columns}
     for column, values in row.results.items():
@@ -60,7 +60,7 @@ def test_derived_numbers_are_what_the_text_subtracts() -> None:
 
 
 @pytest.mark.parametrize(("paper", "table", "row"), EVERY, ids=lambda each: getattr(each, "name", ""))
-def test_protocols_are_known(paper: Paper, table: Table, row: Row) -> None:
+def test_protocols_are_known(paper: Paper, table: Table, row: TableRow) -> None:
     assert {column.protocol_of(m) for column in table.columns for m in column.metrics} <= set(PROTOCOLS)
 
 

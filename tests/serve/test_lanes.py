@@ -6,8 +6,8 @@ import time
 
 import pytest
 
+from kronreid.serve.batching import TooLate, deadline
 from kronreid.serve.lanes import Busy, Lane
-from kronreid.serve.models import TooLate, deadline
 
 from .conftest import Home, Start, upload
 

@@ -3,7 +3,7 @@
 from kronreid.explain.charts import Chart
 from kronreid.explain.figures import attention_figure, part_figure
 from kronreid.explain.matches import correspondence_figure, match_figure
-from kronreid.explain.pages import RankedList
+from kronreid.explain.pages import RankedPictures
 from kronreid.explain.pages.demo import Command, DemoReport, Plate, write_demo_report
 from kronreid.explain.pages.evaluation import write_report
 from kronreid.explain.style import save_png
@@ -13,7 +13,7 @@ __all__ = [
     "Command",
     "DemoReport",
     "Plate",
-    "RankedList",
+    "RankedPictures",
     "attention_figure",
     "correspondence_figure",
     "match_figure",

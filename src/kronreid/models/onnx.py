@@ -27,7 +27,7 @@ from kronreid.models.inference import Embedder
 from kronreid.models.onnx_probe import Behaviour, Probe, first_line, padded, probe_pictures, shape_text
 from kronreid.options import checked
 
-_log = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 _IMAGENET = InputOptions()
 
@@ -181,7 +181,7 @@ def load_onnx(path: Path, options: OnnxOptions | None = None, device: str | None
         raise error.within(path) from None
     network = _network(onnx, proto, session, path, sidecar, input_options, options)
     if not raw and options.mean is None and options.scale == 1:
-        _log.info(
+        log.info(
             "%s: no mean and std are given: ImageNet's are taken, and %s; %s can say otherwise",
             path.name,
             options.colours.upper(),

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from kronreid.errors import InputError
 
-_log = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 #: How far apart the vectors of one picture may be, as 1 − cosine: in two equal runs, and beside others.
 #: Half precision, static int8 and other orders of summation stay below 1e-5.
@@ -165,7 +165,7 @@ class Probe:
         one_by_one = wanted not in found if wanted is not None else not found
         told = _told(beside or alone)
         if one_by_one and lonely and (wanted is None or wanted in lonely):
-            _log.info("%s: takes one picture at a time, though it promises any number", self.path.name)
+            log.info("%s: takes one picture at a time, though it promises any number", self.path.name)
             found, told = lonely, _told(alone)
         if wanted is not None and wanted not in self.names:
             raise self._refusal(f"has no output {wanted!r}; there are {told}")
@@ -184,7 +184,7 @@ class Probe:
         """Complain about vectors that depend on other pictures, unless by dynamic quantisation."""
         training = self._training_mode()
         if self._operators(_DYNAMIC) and not training:
-            _log.info(
+            log.info(
                 "%s: quantises a batch by the range of all its pictures, so it is given one at a time",
                 self.path.name,
             )

@@ -3,7 +3,7 @@
 from kronreid.papers.compare import Cell, Comparison, Elsewhere, Measured, compare, without_row
 from kronreid.papers.render import to_text, to_values
 from kronreid.papers.rows import row_names, row_options
-from kronreid.papers.tables import Column, Paper, Row, Table, papers
+from kronreid.papers.tables import Column, Paper, Table, TableRow, papers
 
 __all__ = [
     "Cell",
@@ -12,8 +12,8 @@ __all__ = [
     "Elsewhere",
     "Measured",
     "Paper",
-    "Row",
     "Table",
+    "TableRow",
     "compare",
     "papers",
     "row_names",

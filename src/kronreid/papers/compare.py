@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from kronreid.papers.tables import Column, Paper, Row, Table
+from kronreid.papers.tables import Column, Paper, Table, TableRow
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class Elsewhere:
         paper_gain: The same in the paper, in the table's first column that has both.
     """
 
-    row: Row
+    row: TableRow
     run: Measured
     protocol: str
     here: dict[str, float]
@@ -128,7 +128,7 @@ def without_row(papers: Sequence[Paper], runs: Sequence[Measured]) -> list[Measu
     return [run for run in runs if (run.paper, run.row) not in names]
 
 
-def fits(run: Measured, paper: Paper, row: Row, column: Column) -> bool:
+def fits(run: Measured, paper: Paper, row: TableRow, column: Column) -> bool:
     """Whether a run measures this row in this column."""
     return (
         run.config == f"{paper.key}/{column.data}/{row.name}"
@@ -166,7 +166,7 @@ def _compare_table(paper: Paper, table: Table, runs: list[Measured]) -> Comparis
     return Comparison(table, tuple(cells), tuple(elsewhere))
 
 
-def _cell(paper: Paper, row: Row, column: Column, runs: list[Measured]) -> Cell:
+def _cell(paper: Paper, row: TableRow, column: Column, runs: list[Measured]) -> Cell:
     each = [_in_column(run, column) for run in runs]
     metrics = [metric for metric in column.metrics if each and all(metric in one for one in each)]
     values = {metric: [100 * one[metric] for one in each] for metric in metrics}
@@ -179,7 +179,7 @@ def _cell(paper: Paper, row: Row, column: Column, runs: list[Measured]) -> Cell:
     )
 
 
-def _elsewhere(table: Table, row: Row, run: Measured, protocol: str, runs: list[Measured]) -> Elsewhere:
+def _elsewhere(table: Table, row: TableRow, run: Measured, protocol: str, runs: list[Measured]) -> Elsewhere:
     here = {metric: 100 * value for metric, value in run.results.get(protocol, {}).items()}
     gain = paper_gain = None
     if table.baseline is not None and row.name != table.baseline:
@@ -204,7 +204,7 @@ def _gain(baseline: str, run: Measured, protocol: str, runs: list[Measured]) -> 
     return 100 * (run.results[protocol]["mAP"] - statistics.fmean(others)) if others else None
 
 
-def _paper_gain(table: Table, row: Row) -> float | None:
+def _paper_gain(table: Table, row: TableRow) -> float | None:
     start = next(each for each in table.rows if each.name == table.baseline)
     for column in table.columns:
         both = [each.results.get(column.key, {}).get("mAP") for each in (row, start)]

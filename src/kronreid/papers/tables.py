@@ -44,7 +44,7 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Row:
+class TableRow:
     """A row of a table, or a point of a figure.
 
     Attributes:
@@ -78,7 +78,7 @@ class Table:
     name: str
     title: str
     columns: tuple[Column, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[TableRow, ...]
     baseline: str | None = None
     notes: tuple[str, ...] = ()
 
@@ -137,7 +137,7 @@ def _table(values: dict[str, Any], columns: dict[str, Column]) -> Table:
     )
 
 
-def _row(values: dict[str, Any], columns: list[str]) -> Row:
+def _row(values: dict[str, Any], columns: list[str]) -> TableRow:
     values = dict(values)
     results = {name: values.pop(name) for name in columns if name in values}
-    return Row(values.pop("row"), values.pop("title"), results, **values)
+    return TableRow(values.pop("row"), values.pop("title"), results, **values)

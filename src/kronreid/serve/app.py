@@ -17,6 +17,7 @@ from kronreid.data.values import pairs
 from kronreid.errors import InputError
 from kronreid.serve import reports, schemas
 from kronreid.serve.audit import Audit
+from kronreid.serve.batching import TooLate
 from kronreid.serve.conditions import selection_of
 from kronreid.serve.gate import (
     REPORT_POLICY,
@@ -29,12 +30,11 @@ from kronreid.serve.gate import (
 )
 from kronreid.serve.lanes import Busy, Lane
 from kronreid.serve.metrics import Metrics
-from kronreid.serve.models import TooLate
 from kronreid.serve.pictures import Changed
 from kronreid.serve.service import NotFound, OutOfOrder, Sent, Service
 from kronreid.serve.settings import Settings
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 #: Most pictures of one page of the gallery, and the last of them that can be asked for.

@@ -23,7 +23,7 @@ from kronreid.serve.lanes import Busy, Lane
 from kronreid.serve.metrics import Metrics
 from kronreid.serve.settings import EVERYWHERE, Settings
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 #: A request without pictures has no more bytes than this.
 SMALL_BODY = 65_536

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from kronreid.serve.models import TooLate, deadline
+from kronreid.serve.batching import TooLate, deadline
 
 T = TypeVar("T")
 

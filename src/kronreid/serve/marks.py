@@ -12,7 +12,7 @@ from pathlib import Path
 
 from kronreid.serve.settings import append_line, make_private
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 COLUMNS = ("time", "query", "query_path", "query_box", "item", "item_path", "item_box", "same")
 
@@ -59,7 +59,7 @@ class Marks:
                 try:
                     self._take(Mark(**json.loads(line)))
                 except (ValueError, TypeError):  # half a line, after a crash
-                    logger.warning("%s: line %d is damaged, ignored", self._file, number)
+                    log.warning("%s: line %d is damaged, ignored", self._file, number)
 
     def add(self, mark: Mark) -> None:
         """Keep a mark; once this returns it is on disk."""

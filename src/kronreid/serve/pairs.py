@@ -10,7 +10,7 @@ from PIL import Image
 
 from kronreid.models.inference import Explanation, ScaleExplanation
 from kronreid.serve import schemas
-from kronreid.serve.models import ModelThread
+from kronreid.serve.batching import ModelThread
 from kronreid.serve.uploads import data_address
 
 

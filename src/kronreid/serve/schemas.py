@@ -69,7 +69,7 @@ class Health(BaseModel):
     message: str = ""
 
 
-class GalleryInfo(BaseModel):
+class GallerySummary(BaseModel):
     """The gallery behind the page."""
 
     uri: str
@@ -91,7 +91,7 @@ class Info(BaseModel):
     """What this server can do."""
 
     version: str
-    gallery: GalleryInfo
+    gallery: GallerySummary
     has_matcher: bool = Field(description="Scores pairs and explains them")
     has_parts: bool = Field(description="The embedder has HOReID's part maps")
     has_reports: bool
@@ -136,7 +136,7 @@ class Item(BaseModel):
     height: int | None
 
 
-class Hit(Item):
+class HitItem(Item):
     """One picture that was found."""
 
     rank: int = Field(description="1 for the best")
@@ -147,7 +147,7 @@ class Hit(Item):
     same: bool | None = Field(description="The mark that was given to this picture for this query, if any")
 
 
-class Group(BaseModel):
+class HitGroup(BaseModel):
     """Hits that share an identity, a camera or an attribute."""
 
     key: Any = Field(description="What they share; null for a single hit of which it is not known")
@@ -187,8 +187,8 @@ class SearchForm(Filters):
 class SearchAnswer(BaseModel):
     """What a search found."""
 
-    hits: list[Hit] = Field(description="Best first; those the matcher looked at come before the others")
-    groups: list[Group] = Field(description="The same hits by what they share; empty without group_by")
+    hits: list[HitItem] = Field(description="Best first; those the matcher looked at come before the others")
+    groups: list[HitGroup] = Field(description="The same hits by what they share; empty without group_by")
     total: int = Field(description="Hits (groups, with group_by) there are, of which these are some")
     offset: int
     seconds: dict[str, float] = Field(description="Time by stage: embed, search, decode, match … and total")
@@ -269,7 +269,7 @@ class GalleryPage(BaseModel):
     offset: int
 
 
-class Count(BaseModel):
+class CountItem(BaseModel):
     """How many pictures share a value."""
 
     value: str | None = Field(description="Camera, or the start of an hour (ISO 8601, UTC); null: unknown")
@@ -280,8 +280,8 @@ class GalleryStats(BaseModel):
     """How many pictures there are, by camera and by hour."""
 
     count: int
-    cameras: list[Count]
-    hours: list[Count] = Field(description="In order of time; hours without pictures are left out")
+    cameras: list[CountItem]
+    hours: list[CountItem] = Field(description="In order of time; hours without pictures are left out")
 
 
 class AddForm(BaseModel):

@@ -24,14 +24,14 @@ from kronreid.gallery.filters import format_time
 from kronreid.models.inference import Matcher
 from kronreid.models.protocols import Embeds
 from kronreid.serve import schemas
+from kronreid.serve.batching import ModelThread, SharedEmbedder, SharedMatcher
 from kronreid.serve.marks import Mark, Marks, now
-from kronreid.serve.models import ModelThread, SharedEmbedder, SharedMatcher
 from kronreid.serve.pairs import explain, match
 from kronreid.serve.pictures import Pictures
 from kronreid.serve.settings import Settings, make_private
 from kronreid.serve.uploads import Recent, Upload, data_address, jpeg, read_upload, thumbnail
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 #: The conditions of a `Selection` that a search takes.
 CONDITIONS = ("camera", "identity", "source", "since", "until", "where")
@@ -114,11 +114,11 @@ class Service:
             yield
         except InputError as error:
             if error.where == self.uri:
-                logger.error("%s", error)
+                log.error("%s", error)
                 raise OutOfOrder(error.where, error.what) from error
             raise
         except MilvusException as error:  # closed under a search by a write that failed, for one
-            logger.error("%s: %s", self.uri, error.message)
+            log.error("%s: %s", self.uri, error.message)
             raise OutOfOrder(self.uri, "the gallery does not answer; try again in a moment") from error
 
     # ── what there is ───────────────────────────────────────────────────────────────────────────────
@@ -137,7 +137,7 @@ class Service:
         settings, gallery = self.settings, self.gallery
         return schemas.Info(
             version=__version__,
-            gallery=schemas.GalleryInfo(
+            gallery=schemas.GallerySummary(
                 uri=self.uri,
                 count=self.ready(),
                 dimension=gallery.dimension,
@@ -194,10 +194,11 @@ class Service:
         return schemas.GalleryStats(
             count=sum(cameras.values()),
             cameras=[
-                schemas.Count(value=camera, count=cameras[camera]) for camera in sorted(cameras, key=natural)
+                schemas.CountItem(value=camera, count=cameras[camera])
+                for camera in sorted(cameras, key=natural)
             ],
             hours=[
-                schemas.Count(value=moment(hour), count=hours[hour])
+                schemas.CountItem(value=moment(hour), count=hours[hour])
                 for hour in sorted(hours, key=lambda hour: (hour is None, hour or 0))
             ],
         )
@@ -243,7 +244,7 @@ class Service:
         hits = [hit for group in groups for hit in group.hits] if group_by else result.hits[offset:stop]
         described = time.perf_counter()
         answer = [
-            schemas.Hit(
+            schemas.HitItem(
                 **self._item(hit),
                 rank=hit.rank,
                 similarity=hit.similarity,
@@ -257,7 +258,9 @@ class Service:
         seconds = {"read": read, **stages, "describe": ended - described, "total": ended - started}
         return schemas.SearchAnswer(
             hits=answer,
-            groups=[schemas.Group(key=group.key, ranks=[hit.rank for hit in group.hits]) for group in groups],
+            groups=[
+                schemas.HitGroup(key=group.key, ranks=[hit.rank for hit in group.hits]) for group in groups
+            ],
             total=len(result.groups if group_by else result.hits),
             offset=offset,
             seconds=seconds,
@@ -371,7 +374,7 @@ class Service:
         try:
             self._open()
         except InputError as error:
-            logger.error("%s", error)
+            log.error("%s", error)
             return
         for gallery in old:
             gallery.close()

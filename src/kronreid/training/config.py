@@ -19,7 +19,7 @@ from kronreid.data.transforms import AugmentOptions, InputOptions
 from kronreid.errors import InputError, one_line
 from kronreid.models import MODELS
 from kronreid.models.storage import build
-from kronreid.options import Count, Positive, Share, Weight, checked
+from kronreid.options import NotNegative, Positive, Share, Weight, checked
 from kronreid.papers.rows import merge, row_options
 
 
@@ -48,7 +48,7 @@ class DataOptions:
     usual_layout: str | None = None
     usual_protocol: str | None = None
     split: int = 0
-    workers: Count = 2
+    workers: NotNegative = 2
     keep: bool = True
 
     def protocol_for(self, layout: str | None) -> str | None:
@@ -73,9 +73,9 @@ class BatchOptions:
     identities: Positive = 64
     pictures: Positive = 4
     across_cameras: bool = False
-    hard_identities: Count = 0
+    hard_identities: NotNegative = 0
     negatives: Positive = 3
-    hard_negatives: Count = 0
+    hard_negatives: NotNegative = 0
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ class OptimiserOptions:
     schedule: Literal["step", "gradual", "cosine"] = "step"
     decay_iterations: Positive = 20_000
     factor: Share = 0.2
-    warmup: Count = 0
+    warmup: NotNegative = 0
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,7 @@ class TrainingOptions:
 
     iterations: Positive = 75_000
     epoch: Positive = 100
-    evaluate_every: Count = 10
+    evaluate_every: NotNegative = 10
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     average_weights: Annotated[float, Field(ge=0, lt=1)] = 0.0
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0

@@ -29,10 +29,10 @@ from kronreid.extras import require
 from kronreid.models.pairs import PairModel
 from kronreid.training.callbacks import CHECKPOINT, RunFolder, mean_of_weights
 from kronreid.training.config import Config, build_model, to_yaml
+from kronreid.training.cpu import keep_memory, strided_depthwise_in_full_precision
 from kronreid.training.data import check_evaluation, read_dataset
 from kronreid.training.hard import HardIdentitySearch
 from kronreid.training.modules import EmbeddingTraining, PairTraining, ReIDTraining
-from kronreid.training.processor import keep_memory, strided_depthwise_in_full_precision
 from kronreid.training.records import RECORD, record
 
 log = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from kronreid.explain import Chart, Command, DemoReport, Plate, RankedList, write_demo_report
+from kronreid.explain import Chart, Command, DemoReport, Plate, RankedPictures, write_demo_report
 from kronreid.explain.pages.demo import headline
 
 Read = Callable[[str], Any]
@@ -31,10 +31,10 @@ def metrics(rank1: float) -> dict[str, object]:
     }
 
 
-def ranked(title: str) -> RankedList:
+def ranked(title: str) -> RankedPictures:
     people = [Image.new("RGB", (64, 128), (40 * number, 90, 160)) for number in range(5)]
     labels = ["0.93", "0.81", "0.72", "0.64"]
-    return RankedList(people[4], people[:4], [True, False, None, False], labels, title)
+    return RankedPictures(people[4], people[:4], [True, False, None, False], labels, title)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from kronreid.errors import InputError
-from kronreid.explain.pages import RankedList, duration, inlined, percent, printable, thumbnail
+from kronreid.explain.pages import RankedPictures, duration, inlined, percent, printable, thumbnail
 from kronreid.explain.pages.demo import DemoReport, write_demo_report
 from kronreid.explain.style import PALETTE
 
@@ -19,7 +19,7 @@ from kronreid.explain.style import PALETTE
 def test_a_list_whose_numbers_do_not_agree_is_refused() -> None:
     person = Image.new("RGB", (64, 128))
     with pytest.raises(InputError, match="1 hits, 2 marks and 1 labels"):
-        RankedList(person, [person], [True, False], ["a"], "t")
+        RankedPictures(person, [person], [True, False], ["a"], "t")
 
 
 def test_numbers_in_words() -> None:
@@ -46,7 +46,7 @@ def test_pictures_are_made_smaller_and_never_changed() -> None:
 
 def test_a_page_has_the_palette_light_and_dark(tmp_path: Any, read: Callable[[str], Any]) -> None:
     person = Image.new("RGB", (64, 128))
-    nobody = RankedList(person, [], [], [], "t")
+    nobody = RankedPictures(person, [], [], [], "t")
     page = write_demo_report(tmp_path, DemoReport({}, "", [], person, [], nobody, [], [])).read_text()
     read(page)
     light, dark = page.split("@media (prefers-color-scheme: dark)")[:2]

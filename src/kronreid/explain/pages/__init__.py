@@ -33,7 +33,7 @@ MEASURES = (
 
 
 @dataclass(frozen=True)
-class RankedList:
+class RankedPictures:
     """A query and its hits, best first.
 
     Attributes:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from kronreid.explain.charts import Chart, chart_svg, draw_curves
 from kronreid.explain.heat import Picture
-from kronreid.explain.pages import MEASURES, RankedList, percent, render
+from kronreid.explain.pages import MEASURES, RankedPictures, percent, render
 from kronreid.explain.style import bitmap
 
 Metrics = Mapping[str, object]
@@ -58,8 +58,8 @@ class DemoReport:
     data: str
     charts: Sequence[Chart]
     contact_sheet: Picture
-    ranked_lists: Sequence[RankedList]
-    gallery_search: RankedList
+    ranked_lists: Sequence[RankedPictures]
+    gallery_search: RankedPictures
     plates: Sequence[Plate]
     commands: Sequence[Command]
     timings: Mapping[str, float] = field(default_factory=dict)

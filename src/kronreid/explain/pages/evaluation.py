@@ -12,10 +12,9 @@ from PIL import Image, ImageOps
 
 from kronreid.data.images import open_rgb
 from kronreid.errors import InputError
-from kronreid.evaluation import RankedList as Ranked
-from kronreid.evaluation import Result
+from kronreid.evaluation import RankedList, Result
 from kronreid.explain.charts import EVALUATION, chart_svg
-from kronreid.explain.pages import MEASURES, RankedList, percent, printable, render
+from kronreid.explain.pages import MEASURES, RankedPictures, percent, printable, render
 from kronreid.explain.sheet import Block, Tile, TileGroup, axes_at, below, sheet, tile_block, write
 from kronreid.explain.style import INK, RULE, TEXT, WIDTH, save_png
 
@@ -46,7 +45,7 @@ def write_report(result: Result, title: str, path: str | Path) -> None:
 def evaluation_page(result: Result, title: str) -> str:
     """The report as HTML without scripts or outside references."""
     lists = [
-        RankedList(
+        RankedPictures(
             query=_picture(one.query),
             hits=[_picture(picture) for picture in one.pictures],
             correct=[bool(right) for right in one.right],
@@ -95,7 +94,7 @@ def evaluation_figure(result: Result, title: str) -> Figure:
     return sheet(below(blocks, 0.1), margin=0.1)
 
 
-def _told(ranked: Ranked) -> str:
+def _told(ranked: RankedList) -> str:
     return f"AP {percent(ranked.average_precision)} %, first match at rank {ranked.first_rank:.4g}"
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from kronreid.models.backbone import Backbone, BackboneOptions
-from kronreid.training.processor import (
+from kronreid.training.cpu import (
     InFullPrecision,
     keep_memory,
     strided_depthwise_in_full_precision,

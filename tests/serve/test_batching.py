@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kronreid.serve.models import BATCH, ModelThread, SharedEmbedder, SharedMatcher, TooLate, deadline
+from kronreid.serve.batching import BATCH, ModelThread, SharedEmbedder, SharedMatcher, TooLate, deadline
 
 from .conftest import Home
 
