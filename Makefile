@@ -26,7 +26,7 @@ types: $(VENV)/installed-test
 	$(VENV)/bin/mypy
 
 unit: $(VENV)/installed-test browser milvus
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest --numprocesses 2 --dist loadfile
 
 # The documentation as a site in site/, which can be opened from the disk; served, it can be searched as well:
 # .venv/bin/python -m http.server --directory site

@@ -21,6 +21,10 @@ from kronreid.models.storage import build, save
 settings.register_profile("kronreid", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("kronreid")
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # each worker, and each process that its tests start, has one core
+    os.environ["OMP_NUM_THREADS"] = "1"
+    torch.set_num_threads(1)
+
 
 @pytest.fixture(scope="session")
 def make_pedestrians(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:

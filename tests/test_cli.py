@@ -147,7 +147,7 @@ def test_what_commands_write_can_be_read_by_whom_the_umask_lets(home: Path, tmp_
     finally:
         os.umask(before)
     modes = {path: (path.is_dir(), stat.S_IMODE(path.stat().st_mode)) for path in [out, *out.rglob("*")]}
-    assert len(modes) == 7
+    assert len(modes) == 8
     assert set(modes.values()) == {(True, 0o750), (False, 0o640)}
 
 

@@ -55,7 +55,7 @@ def test_a_command_says_what_it_needs(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "lightning", None)
-    monkeypatch.setattr(train, "run", lambda options: import_module("lightning.pytorch"))
+    monkeypatch.setattr(train, "run", lambda options: import_module("lightning"))
     assert main(["train", "horeid/market1501/gap"]) == 2
     assert capsys.readouterr().err == (
         "kronreid: error: kronreid train needs the packages of kronreid[train] (lightning is missing): "

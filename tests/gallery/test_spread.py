@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from kronreid.data.images import FORMATS
 from kronreid.data.transforms import InputOptions
 from kronreid.errors import InputError
 from kronreid.gallery import Entry
@@ -101,7 +102,11 @@ def test_two_workers_fill_a_gallery_once_though_one_is_killed(server, cluster, m
         report = add_spread(gallery, model, many, cluster, batch_size=1)
         assert (report.added, report.skipped_existing, gallery.count) == (0, PICTURES + 1, PICTURES)
         assert [(picture.path.name, picture.reason) for picture in report.unreadable] == [
-            ("no\nne.jpg", "not a picture that can be read (another kind of file)")
+            (
+                "no\nne.jpg",
+                "not a picture that can be read (empty, or another kind of file; "
+                f"{', '.join(FORMATS)} are read)",
+            )
         ]
         query = many / "1_0007.png"
         assert gallery.search(query).hits[0].path == query
