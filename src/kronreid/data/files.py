@@ -51,13 +51,13 @@ def walk(root: Path) -> Iterator[tuple[Path, list[str]]]:
         broken += found.broken
         yield place, found.files
     reasons = (
-        (again, "lead to a folder that is read already, or above this one"),
-        (broken, "are links to nothing"),
-        (closed, "cannot be opened"),
+        (again, "links to folders that are read already, or above this one"),
+        (broken, "links to nothing"),
+        (closed, "folders that cannot be opened"),
     )
-    said = [f"{len(paths):,} {reason} ({some(paths, below=root)})" for paths, reason in reasons if paths]
+    said = [f"{len(paths):,} {what} ({some(paths, below=root)})" for paths, what in reasons if paths]
     if said:
-        log.warning("%s: not everything below it was read: %s", root, "; ".join(said))
+        log.warning("%s: left out %s", root, "; ".join(said))
 
 
 @dataclass
