@@ -1,12 +1,17 @@
 """MSMT17, versions 1 and 2: folders of pictures and lists that divide them."""
 
+import logging
 import re
 from pathlib import Path
 
+from kronreid.data.lists import Skipped, some_of
+from kronreid.data.lists.files import is_file
 from kronreid.data.names import MSMT17
 from kronreid.data.readers.parts import homes
 from kronreid.data.records import Picture, ReIDDataset
 from kronreid.errors import InputError
+
+log = logging.getLogger(__name__)
 
 #: The lists, and which folder holds their pictures.
 LISTS = {
@@ -40,8 +45,8 @@ def read_msmt17(root: Path) -> ReIDDataset:
         root: The folder with the lists, or the one that holds ``MSMT17_V1`` or ``MSMT17_V2``.
 
     Raises:
-        InputError: A list or folder is missing, a line is not one of these lists, a picture that is listed
-            is not there, or labels and names disagree about who is who.
+        InputError: A list or folder is missing, no line of a list is usable, or labels and names disagree
+            about who is who.
     """
     found = homes(root, HOMES, tuple(LISTS))
     if len(found) > 1:
@@ -51,7 +56,8 @@ def read_msmt17(root: Path) -> ReIDDataset:
     if missing:
         raise InputError(home, f"no {' nor '.join(missing)}; MSMT17 has {', '.join(LISTS)}")
     folders = {half: _folder(home, half) for half in FOLDERS}
-    parts = {name: _read_list(home / name, folders[half]) for name, half in LISTS.items()}
+    read = {name: _read_list(home / name, folders[half]) for name, half in LISTS.items()}
+    parts = {name: rows for name, (rows, _) in read.items()}
     train = _renumber(home, ("list_train.txt", "list_val.txt"), parts, 1)
     after = max(picture.identity for picture in train["list_train.txt"] + train["list_val.txt"]) + 1
     test = _renumber(home, ("list_query.txt", "list_gallery.txt"), parts, after)
@@ -62,6 +68,7 @@ def read_msmt17(root: Path) -> ReIDDataset:
         train["list_train.txt"] + train["list_val.txt"],
         test["list_query.txt"],
         test["list_gallery.txt"],
+        skipped=sum(skipped for _, skipped in read.values()),
     )
 
 
@@ -78,28 +85,31 @@ def _folder(home: Path, half: str) -> Path:
     )
 
 
-def _read_list(path: Path, folder: Path) -> list[tuple[Path, int, int, int]]:
-    """(picture, label, identity in its name, camera) of every line."""
-    rows = []
+def _read_list(path: Path, folder: Path) -> tuple[list[tuple[Path, int, int, int]], int]:
+    """(picture, label, identity in its name, camera) of every usable line, and how many lines are not.
+
+    Raises:
+        InputError: No line is usable.
+    """
+    rows: list[tuple[Path, int, int, int]] = []
+    skipped: list[Skipped] = []
     for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
         if not line.strip():
             continue
         row = LINE.fullmatch(line.strip())
         name = MSMT17.pattern.fullmatch(row["path"].rpartition("/")[2]) if row else None
         if row is None or name is None:
-            raise InputError(path, f"line {number}: {line.strip()[:80]!r} found, {EXAMPLE!r} expected")
-        rows.append((folder / row["path"], int(row["label"]), int(name["identity"]), int(name["camera"])))
+            skipped.append(Skipped(f"line {number}", f"{line.strip()[:80]!r} found, {EXAMPLE!r} expected"))
+        elif not is_file(folder / row["path"]):
+            skipped.append(Skipped(f"line {number}", f"{row['path']} is not in {folder}"))
+        else:
+            rows.append((folder / row["path"], int(row["label"]), int(name["identity"]), int(name["camera"])))
     if not rows:
-        raise InputError(path, "the list is empty")
-    absent = [row[0] for row in rows if not row[0].is_file()]
-    if absent:
-        raise InputError(
-            path,
-            f"{len(absent):,} of its {len(rows):,} pictures are not in {folder}, first "
-            f"{absent[0].relative_to(folder)}; unpack all of the archive, of the same version as "
-            "the lists",
-        )
-    return rows
+        what = f"no line is usable, first {skipped[0]}" if skipped else "the list is empty"
+        raise InputError(path, f"{what}; unpack all of the archive, of the same version as the lists")
+    if skipped:
+        log.warning("%s: %d lines are skipped: %s", path, len(skipped), some_of(skipped))
+    return rows, len(skipped)
 
 
 def _renumber(
