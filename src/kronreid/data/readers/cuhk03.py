@@ -58,7 +58,9 @@ def read_classic(root: Path, kind: str, split: int = 0) -> ReIDDataset:
         raise InputError(root, f"neither {MAT} nor {SPLITS}, which kronreid data extract makes of it")
     splits = Splits.read(root / SPLITS)
     if not 0 <= split < len(splits.test):
-        raise InputError(f"--split {split}", f"{root / SPLITS} has splits 0 to {len(splits.test) - 1}")
+        raise InputError(
+            f"--split {split} (or data.split)", f"{root / SPLITS} has splits 0 to {len(splits.test) - 1}"
+        )
     folder = picture_folder(root, kind)
     names = [match for name in _names(folder) if (match := CUHK03.pattern.fullmatch(name))]
     if len(names) != splits.pictures[kind]:
