@@ -184,7 +184,7 @@ def nested(depth: int) -> list:
         ({1: "a", "1": "b"}, "'1' is given twice"),
         ([float("inf")], "infinity"),
         (nested(DEEPEST + 1), "deeper than 64"),
-        (object(), "expected"),
+        (Ellipsis, "expected"),
         ({1, 2}, "expected"),
         (1j, "expected"),
         (print, "expected"),
@@ -356,7 +356,7 @@ def test_a_day_ends(value):
         time(10),
         timedelta(days=1),
         np.timedelta64(1, "D"),
-        object(),
+        Ellipsis,
         "0001-01-01T00:00:00+14:00",
         np.datetime64(2**60, "s"),
         b"\xff",
@@ -390,7 +390,7 @@ def test_paths():
         ["a.jpg"],
         "a\0b",
         "\ud800",
-        object(),
+        Ellipsis,
     ):
         with pytest.raises(InputError, match=r"^path"):
             picture_path(value)
@@ -433,7 +433,7 @@ def test_no_box(value):
         {"x": 1},
         [1, 2, 0, 4],
         [math.inf] * 4,
-        object(),
+        Ellipsis,
     ],
     ids=repr,
 )

@@ -145,7 +145,7 @@ def test_a_new_way_is_evaluated(nearest: KPM, input_options: InputOptions, pedes
             {"classifier.layers.0.weight", "classifier.layers.7.running_var", "classifier.layers.10.bias"},
         ),
     ],
-    ids=str,
+    ids=lambda value: "" if isinstance(value, set) else str(value),
 )
 def test_a_checkpoint_has_the_ways_layers_by_their_own_names(
     make_kpm: Callable[..., KPM], images: Tensor, options: dict[str, bool], names: set[str]
