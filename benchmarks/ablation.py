@@ -139,7 +139,7 @@ def train_all(planned: Sequence[Planned]) -> int:
         with logged(run.folder / "train.log"):
             try:
                 if run.start is not None and not (run.start / EVALUATION).is_file():
-                    raise InputError(run, f"starts from {run.start}, which is not finished")
+                    raise InputError("", f"starts from {run.start}, which is not finished")
                 train(run.config, run.folder, resume=True, source=run.source)
                 found = evaluate_run(run.folder, run.config)
                 outcome = f"mAP {100 * found['mAP']:.1f}, rank-1 {100 * found['rank1']:.1f}"

@@ -43,7 +43,10 @@ def checked(made: Callable[..., T], values: Mapping[str, Any], source: str) -> T
         known = model(**arguments)
     except pydantic.ValidationError as error:
         raise InputError(source, str(_what_is_wrong(error))) from None
-    return made(**{name: getattr(known, name) for name in model.model_fields})
+    try:
+        return made(**{name: getattr(known, name) for name in model.model_fields})
+    except InputError as error:  # of a check of several options together
+        raise error.within(source) from None
 
 
 @functools.cache

@@ -296,7 +296,7 @@ REFUSED: list[tuple[Callable[[Path], Path], str]] = [
     (lambda path: sidecar(tiny(path), height=100), "its height is 48, not 100"),
     (lambda path: sidecar(tiny(path, kind="uint8"), mean=MEAN, std=STD), "takes uint8 pictures"),
     (lambda path: sidecar(tiny(path, kind="uint8"), scale=255), "takes uint8 pictures"),
-    (lambda path: sidecar(tiny(path), mean=MEAN), "mean and std go together"),
+    (lambda path: sidecar(tiny(path), mean=MEAN), "mean and std: they go together"),
     (lambda path: sidecar(tiny(path), mean=MEAN, std=(1, 0, 1)), "std above 0"),
     (lambda path: sidecar(tiny(path), mean=(1, 2), std=(1, 1)), "mean"),
     (lambda path: sidecar(tiny(path), scale=256), "scale"),

@@ -66,7 +66,7 @@ class OnnxOptions:
 
     def __post_init__(self) -> None:
         if (self.mean is None) != (self.std is None):
-            raise InputError("mean and std go together", "give both or neither")
+            raise InputError("mean and std", "they go together; give both or neither")
         if self.mean is not None and self.std is not None:
             finite = all(map(math.isfinite, (*self.mean, *self.std)))
             if len(self.mean) != 3 or len(self.std) != 3 or not finite or min(self.std) <= 0:
