@@ -10,6 +10,7 @@ from kronreid.models.backbone import Backbone, BackboneOptions
 from kronreid.training.cpu import (
     InFullPrecision,
     keep_memory,
+    precision_here,
     strided_depthwise_in_full_precision,
 )
 
@@ -70,3 +71,11 @@ def test_a_copy_computes_with_its_own_weights() -> None:
 def test_keeping_memory_harms_nothing() -> None:
     keep_memory()
     assert torch.ones(1 << 20).sum() == 1 << 20
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_emulated_bfloat16_is_not_used(fast: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: fast)
+    assert precision_here("bf16-mixed", "cpu") == ("bf16-mixed" if fast else "32-true")
+    assert precision_here("bf16-mixed", "gpu") == "bf16-mixed"
+    assert precision_here("32-true", "cpu") == "32-true"

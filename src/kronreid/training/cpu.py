@@ -4,10 +4,16 @@ Measured on two cores, MobileNetV2 at 192×96 in bf16 (`benchmarks/training.py`)
 """
 
 import ctypes
+import logging
 import platform
+from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
+
+log = logging.getLogger(__name__)
+
+Precision: TypeAlias = Literal["32-true", "bf16-mixed", "16-mixed"]
 
 # From glibc's malloc.h: names of mallopt's parameters.
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
@@ -51,3 +57,20 @@ def strided_depthwise_in_full_precision(network: nn.Module) -> None:
             and module.stride != (1, 1)
         ):
             module.forward = InFullPrecision(module)  # type: ignore[method-assign,assignment]
+
+
+def precision_here(precision: Precision, accelerator: str) -> Precision:
+    """The precision to train in: ``bf16-mixed`` becomes ``32-true`` on a CPU without fast bfloat16.
+
+    Such a CPU, like most laptops', emulates bfloat16. A convolution takes about ten times as long there as in
+    float32, and is less precise.
+
+    Args:
+        precision: What the config asks for.
+        accelerator: ``auto``, ``cpu`` or ``gpu``.
+    """
+    on_cpu = accelerator == "cpu" or (accelerator == "auto" and not torch.accelerator.is_available())
+    if precision == "bf16-mixed" and on_cpu and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        log.info("training.precision bf16-mixed: this CPU has no fast bfloat16; float32 is used")
+        return "32-true"
+    return precision

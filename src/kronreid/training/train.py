@@ -29,7 +29,7 @@ from kronreid.extras import require
 from kronreid.models.pairs import PairModel
 from kronreid.training.callbacks import CHECKPOINT, RunFolder, mean_of_weights
 from kronreid.training.config import Config, build_model, to_yaml
-from kronreid.training.cpu import keep_memory, strided_depthwise_in_full_precision
+from kronreid.training.cpu import keep_memory, precision_here, strided_depthwise_in_full_precision
 from kronreid.training.data import check_evaluation, read_dataset
 from kronreid.training.hard import HardIdentitySearch
 from kronreid.training.modules import EmbeddingTraining, PairTraining, ReIDTraining
@@ -150,7 +150,7 @@ def train(config: Config, out: str | Path, resume: bool = False, source: str | N
             strategy="ddp" if options.devices > 1 else "auto",
             sync_batchnorm=options.devices > 1 and torch.cuda.is_available(),
             use_distributed_sampler=False,
-            precision=options.precision,
+            precision=precision_here(options.precision, options.accelerator),
             max_epochs=options.iterations // options.epoch,
             check_val_every_n_epoch=options.evaluate_every or None,
             limit_val_batches=1 if options.evaluate_every else 0,
