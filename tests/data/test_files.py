@@ -1,6 +1,5 @@
 """Files below a folder, through links."""
 
-import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,19 +11,6 @@ from kronreid.data.files import find_pictures, is_picture, matching, passed_over
 from kronreid.errors import InputError
 
 from .miniatures import tree
-
-
-@pytest.fixture
-def said(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
-    """The lines of the log since the last call."""
-    caplog.set_level(logging.INFO)
-
-    def lines() -> list[str]:
-        found = [record.getMessage() for record in caplog.records]
-        caplog.clear()
-        return found
-
-    return lines
 
 
 def below(root: Path) -> list[str]:

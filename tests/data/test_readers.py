@@ -188,19 +188,6 @@ def test_folders_refuse(tmp_path: Path) -> None:
     assert str(hollow / "gallery") in refusal(hollow)
 
 
-@pytest.fixture
-def said(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
-    """The lines of the log since the last call."""
-    caplog.set_level(logging.INFO)
-
-    def lines() -> list[str]:
-        found = [record.getMessage() for record in caplog.records]
-        caplog.clear()
-        return found
-
-    return lines
-
-
 def test_folders_say_what_they_leave_out(tmp_path: Path, said: Callable[[], list[str]]) -> None:
     root = tree(
         folders(tmp_path / "plain"),

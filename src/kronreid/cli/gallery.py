@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kronreid.cli.index import add_set, values_of
+from kronreid.cli.index import add_description, values_of
 from kronreid.cli.options import (
     add_command,
     add_filters,
@@ -29,7 +29,7 @@ def add(commands: "Commands") -> None:
     add_login(sub)
     sub.add_argument("--path", help="only this picture, or those below this folder")
     sub.add_argument("--csv", type=Path, metavar="FILE", help="where export writes")
-    add_set(sub, "what update changes")
+    add_description(sub, "what update changes")
     add_filters(sub)
 
 

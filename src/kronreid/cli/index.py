@@ -9,6 +9,7 @@ from kronreid.cli.options import (
     add_command,
     add_gallery,
     add_login,
+    add_set,
     load_model,
     login,
     positive,
@@ -35,7 +36,7 @@ def add(commands: "Commands") -> None:
     add_gallery(sub)
     add_login(sub)
     add_categories(sub)
-    add_set(sub, "what is known of all of them")
+    add_description(sub, "what is known of all of them")
     sub.add_argument("--batch-size", type=positive, default=64, help="pictures per pass (64)")
     sub.add_argument(
         "--ray",
@@ -83,21 +84,17 @@ def run(options: argparse.Namespace) -> None:
         print(f"  {picture.path}: {picture.reason}", file=sys.stderr)
 
 
-def add_set(parser: argparse.ArgumentParser, what: str) -> None:
+def add_description(parser: argparse.ArgumentParser, what: str) -> None:
     """The option that says something about pictures."""
-    parser.add_argument(
-        "--set",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="key=value",
-        help=f"{what}: camera, time, identity, source, or any other attribute; "
+    add_set(
+        parser,
+        f"{what}: camera, time, identity, source, or any other attribute; "
         "nothing after the = means that it is not known",
     )
 
 
 def values_of(options: argparse.Namespace) -> dict[str, Any]:
-    """What `add_set` was given, as `Gallery.add` and `Gallery.update` take it."""
+    """What `add_description` was given, as `Gallery.add` and `Gallery.update` take it."""
     from kronreid.data.values import pairs
 
     given = pairs(options.set, "--set")

@@ -45,16 +45,14 @@ def add_split(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_set(parser: argparse.ArgumentParser, text: str) -> None:
+    """The option ``--set key=value ...``, which may be repeated; `text` is its help."""
+    parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="key=value", help=text)
+
+
 def add_changes(parser: argparse.ArgumentParser) -> None:
     """The option that changes a config's options; the command reads the config with ``options.set``."""
-    parser.add_argument(
-        "--set",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="key=value",
-        help="change the config's options, like training.iterations=200",
-    )
+    add_set(parser, "change the config's options, like training.iterations=200")
 
 
 def add_gallery(parser: argparse.ArgumentParser) -> None:

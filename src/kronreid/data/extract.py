@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from kronreid.errors import InputError
+from kronreid.errors import InputError, one_line
 from kronreid.extras import explained
 
 MAT = "cuhk-03.mat"
@@ -187,7 +187,7 @@ def _errors_of(mat: Path) -> Iterator[None]:
     except FileNotFoundError:
         raise InputError(mat, "no such file") from None
     except (OSError, KeyError, ValueError, RuntimeError, TypeError, AttributeError) as error:
-        what = " ".join(str(error).split())
+        what = one_line(error)
         raise InputError(
             mat,
             f"cannot be read as MATLAB's HDF5 ({what}); is it cut short or another file? unpack "

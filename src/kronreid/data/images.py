@@ -16,7 +16,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from kronreid.data.metadata import bare, orientation
 from kronreid.data.records import Box, Picture
-from kronreid.errors import InputError
+from kronreid.errors import InputError, one_line
 
 ImageLike: TypeAlias = str | PathLike[str] | Image.Image | np.ndarray | Picture
 
@@ -214,7 +214,7 @@ def _pillow(
     except Exception as error:
         if isinstance(error, OSError) and error.strerror:
             raise InputError(name, f"cannot be read ({error.strerror})") from None
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = one_line(error) or type(error).__name__
         raise InputError(name, f"the picture is damaged ({reason}); replace or remove it") from error
 
 

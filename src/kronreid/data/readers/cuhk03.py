@@ -14,7 +14,7 @@ import numpy as np
 from kronreid.data.extract import KINDS, MAT, SPLITS, Splits, picture_folder
 from kronreid.data.names import CUHK03
 from kronreid.data.records import Picture, ReIDDataset
-from kronreid.errors import InputError
+from kronreid.errors import InputError, one_line
 
 FIELDS = ("filelist", "labels", "camId", "train_idx", "query_idx", "gallery_idx")
 
@@ -141,9 +141,7 @@ def _load(path: Path) -> dict[str, np.ndarray]:
     try:
         content: dict[str, Any] = loadmat(path)
     except Exception as error:  # scipy raises anything on a damaged file
-        raise InputError(
-            path, f"not a MATLAB file that can be read ({' '.join(str(error).split())})"
-        ) from None
+        raise InputError(path, f"not a MATLAB file that can be read ({one_line(error)})") from None
     missing = [field for field in FIELDS if field not in content]
     if missing:
         found = ", ".join(name for name in content if not name.startswith("__"))
