@@ -4,7 +4,7 @@ import logging
 import os
 from dataclasses import replace
 
-from kronreid.data.readers import detect, read
+from kronreid.data.readers import read
 from kronreid.data.records import ReIDDataset
 from kronreid.errors import InputError
 from kronreid.evaluation import dataset_task
@@ -24,12 +24,10 @@ def read_dataset(options: DataOptions) -> ReIDDataset:
     """
     if options.root is None:
         raise InputError("--data", "the data set's root is needed (or data.root in the config)")
-    root, layout = os.path.expandvars(options.root), options.layout
-    if layout is None and options.usual_layout in detect(root):
-        layout = options.usual_layout
-    dataset = read(root, layout, options.split)
+    root = os.path.expandvars(options.root)
+    dataset = read(root, options.layout, options.split, options.usual_layout)
     dataset = replace(dataset, protocol=options.protocol_for(dataset.name) or dataset.protocol)
-    if layout is None and options.usual_layout:
+    if options.layout is None and options.usual_layout not in (None, dataset.name):
         log.info(
             "%s: read as layout %s and evaluated by protocol %s; the config was written for %s",
             root,

@@ -47,7 +47,9 @@ def detect(root: str | Path) -> list[str]:
     return found or ["folders"]
 
 
-def read(root: str | Path, layout: str | None = None, split: int = 0) -> ReIDDataset:
+def read(
+    root: str | Path, layout: str | None = None, split: int = 0, usual: str | None = None
+) -> ReIDDataset:
     """Read a data set. Its training pictures may be missing where the layout has a folder for them, or a list
     without any: evaluation does without.
 
@@ -55,11 +57,14 @@ def read(root: str | Path, layout: str | None = None, split: int = 0) -> ReIDDat
         root: Its folder, or for the layout ``list`` a CSV or Parquet file.
         layout: One of `LAYOUTS`; None looks which one it is.
         split: Which division, for layouts that come in several: 0 to 19 for CUHK03 as first published.
+        usual: The layout to take, without `layout`, if the root looks like it.
 
     Raises:
         InputError: The root is missing or empty, is not laid out so, or could be several layouts.
     """
     found = detect(root)
+    if layout is None and usual in found:
+        layout = usual
     if layout is None:
         if len(found) > 1:
             raise InputError(root, f"could be read as {', '.join(found)}; choose one with --layout")
