@@ -6,10 +6,9 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 
-from PIL import Image
 from tqdm import tqdm
 
-from kronreid.data.files import walk
+from kronreid.data.files import walk, written_whole
 from kronreid.data.images import crop, open_rgb
 from kronreid.data.lists import LIST_SUFFIXES, LeftOut, Record, Row, Skipped, collect, read_rows
 from kronreid.data.manifest import Manifest
@@ -192,18 +191,8 @@ def _cut_frame(path: Path, cuts: Sequence[tuple[str, Row]], out: Path, report: C
         except InputError as error:
             report.failed.append(str(error))
             continue
-        _save(image, out / name)
+        with written_whole(out / name) as new:
+            image.save(new, format="JPEG", quality=QUALITY)
         report.written += 1
         there.add(name)
     return there
-
-
-def _save(image: Image.Image, path: Path) -> None:
-    """Whole or not at all."""
-    new = path.with_name(f".{path.name}.new")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        image.save(new, format="JPEG", quality=QUALITY)
-        new.replace(path)
-    except OSError as error:
-        raise InputError(path, f"cannot be written ({error.strerror or error})") from None

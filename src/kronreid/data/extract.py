@@ -8,7 +8,7 @@ as (pair, person) from 1.
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from kronreid.data.files import writing, written_whole
 from kronreid.errors import InputError, one_line
 from kronreid.extras import explained
 
@@ -96,7 +97,9 @@ def extract(mat: Path, out: Path, progress: bool = True) -> Extraction:
     result = Extraction()
     counts = dict.fromkeys(KINDS, 0)
     for kind in KINDS:
-        _writing(picture_folder(out, kind), lambda folder: folder.mkdir(parents=True, exist_ok=True))
+        folder = picture_folder(out, kind)
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
     with _errors_of(mat), h5py.File(mat, "r") as file:
         tables = {kind: [file[pair] for pair in _references(file, mat, kind)] for kind in KINDS}
         people = [table.shape[1] for table in tables["labeled"]]
@@ -122,7 +125,8 @@ def extract(mat: Path, out: Path, progress: bool = True) -> Extraction:
                         result.written += 1
                 bar.update()
     splits = json.dumps(asdict(Splits(people, counts, test)))
-    _write(out / SPLITS, lambda new: new.write_text(splits, encoding="utf-8"))
+    with written_whole(out / SPLITS) as new:
+        new.write_text(splits, encoding="utf-8")
     return result
 
 
@@ -160,21 +164,8 @@ def _save(pixels: np.ndarray, path: Path) -> None:
     if pixels.dtype != np.uint8 or pixels.shape[2] != 3:
         raise InputError(path.name, f"{pixels.dtype} {pixels.shape} in {MAT}, uint8 (H, W, 3) expected")
     image = Image.fromarray(np.ascontiguousarray(pixels))
-    _write(path, lambda new: image.save(new, format="PNG"))
-
-
-def _write(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file whole or not at all. What a killed process left is written over by the next."""
-    new = path.with_name(f".{path.name}.new")
-    _writing(new, write)
-    new.replace(path)
-
-
-def _writing(path: Path, write: Callable[[Path], object]) -> None:
-    try:
-        write(path)
-    except OSError as error:
-        raise InputError(path, f"cannot be written ({error.strerror or error})") from None
+    with written_whole(path) as new:
+        image.save(new, format="PNG")
 
 
 @contextmanager

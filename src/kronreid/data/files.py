@@ -5,6 +5,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,6 +13,39 @@ from kronreid.data.images import SUFFIXES
 from kronreid.errors import InputError
 
 log = logging.getLogger(__name__)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn a failure to write into one line.
+
+    Raises:
+        InputError: `path` cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise InputError(path, f"cannot be written ({error.strerror or error})") from None
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """Write a file whole or not at all. What a killed process left is written over by the next.
+
+    Args:
+        path: The file; its folder is made if it is missing.
+
+    Yields:
+        A file beside it to write, which takes its place when the block ends.
+
+    Raises:
+        InputError: It cannot be written.
+    """
+    new = path.with_name(f".{path.name}.new")
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield new
+        new.replace(path)
 
 
 def walk(root: Path) -> Iterator[tuple[Path, list[str]]]:

@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from kronreid.data.files import find_pictures
+from kronreid.data.files import find_pictures, written_whole
 from kronreid.data.lists import Row
 from kronreid.data.lists.tables import csv_values
 from kronreid.data.names import DIVISIONS
@@ -142,13 +142,8 @@ class Manifest:
             self.rows.pop(name, None)
         text = io.StringIO(newline="")
         csv.writer(text).writerows([COLUMNS, *self.rows.values()])
-        new, path = self.out / f".{NAME}.new", self.out / NAME
-        try:
-            self.out.mkdir(parents=True, exist_ok=True)
+        with written_whole(self.out / NAME) as new:
             new.write_text(text.getvalue(), encoding="utf-8", newline="")
-            new.replace(path)
-        except OSError as error:
-            raise InputError(path, f"cannot be written ({error.strerror or error})") from None
 
 
 def _has_pictures(folder: Path) -> bool:
