@@ -383,3 +383,12 @@ def test_real_split(shared: Path) -> None:
     assert len(identities(data.query)) == 100
     assert not set(identities(data.train)) & set(identities(data.query + data.gallery))
     assert {p.camera for p in data.train} == {1, 2, 3, 4, 5, 6}
+
+
+@pytest.mark.parametrize("name", ["0002_c1s1_000451_03.jpg", "0005_c2_f0046985.jpg"])
+def test_what_else_lies_there_is_said_once(name: str, tmp_path: Path, said: Callable[[], list[str]]) -> None:
+    for folder in ("bounding_box_train", "query", "bounding_box_test"):
+        tree(tmp_path, f"{folder}/{name}", f"{folder}/Thumbs.db")
+    read(tmp_path)
+    lines = [line for line in said() if "no picture by its name" in line]
+    assert len(lines) == len(set(lines)) == 3

@@ -48,6 +48,15 @@ def written_whole(path: Path) -> Iterator[Path]:
         new.replace(path)
 
 
+@dataclass
+class _NotVisited:
+    """What `_visit` passes over: links to where it has been, links to nothing, folders it may not open."""
+
+    again: list[Path] = field(default_factory=list)
+    broken: list[Path] = field(default_factory=list)
+    closed: list[Path] = field(default_factory=list)
+
+
 def walk(root: Path) -> Iterator[tuple[Path, list[str]]]:
     """Every folder at or below `root`, each with the sorted names of its files.
 
@@ -61,37 +70,47 @@ def walk(root: Path) -> Iterator[tuple[Path, list[str]]]:
     Yields:
         The folder, as a path below `root`, and the names of its files.
     """
+    passed = _NotVisited()
+    yield from _visit(root, passed)
+    reasons = (
+        (passed.again, "links to folders that are read already, or above this one"),
+        (passed.broken, "links to nothing"),
+        (passed.closed, "folders that cannot be opened"),
+    )
+    said = [f"{len(paths):,} {what} ({some(paths, below=root)})" for paths, what in reasons if paths]
+    if said:
+        log.warning("%s: left out %s", root, "; ".join(said))
+
+
+def names_below(root: Path) -> Iterator[str]:
+    """The names of all files at or below `root`; none where there is no such folder.
+
+    It is for a look at a folder that may be read later: it says nothing in the log.
+    """
+    return (name for _, names in _visit(root, _NotVisited()) for name in names)
+
+
+def _visit(root: Path, passed: _NotVisited) -> Iterator[tuple[Path, list[str]]]:
     real_root = Path(os.path.realpath(root))
     visited: set[str] = set()
-    again: list[Path] = []
-    broken: list[Path] = []
-    closed: list[Path] = []
     places = [root]  # the last is visited next
     links: list[Path] = []  # visited when there are no other places
     while places or links:
         place = places.pop() if places else links.pop(0)
         real = os.path.realpath(place)
         if real in visited or (Path(real) != real_root and real_root.is_relative_to(real)):
-            again.append(place)
+            passed.again.append(place)
             continue
         visited.add(real)
         try:
             found = _scan(place)
         except OSError:
-            closed.append(place)
+            passed.closed.append(place)
             continue
         places += reversed(found.folders)
         links += found.links
-        broken += found.broken
+        passed.broken += found.broken
         yield place, found.files
-    reasons = (
-        (again, "links to folders that are read already, or above this one"),
-        (broken, "links to nothing"),
-        (closed, "folders that cannot be opened"),
-    )
-    said = [f"{len(paths):,} {what} ({some(paths, below=root)})" for paths, what in reasons if paths]
-    if said:
-        log.warning("%s: left out %s", root, "; ".join(said))
 
 
 @dataclass

@@ -5,7 +5,7 @@ from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
-from kronreid.data.files import pictures_below
+from kronreid.data.files import is_picture, names_below
 from kronreid.data.names import DUKEMTMC, MARKET1501, Kind, parse
 from kronreid.data.readers.parts import (
     NOBODY,
@@ -40,9 +40,10 @@ def looks_like(root: Path) -> list[str]:
 
 def _is_duke(home: Path) -> bool:
     """Whether every name that gives a person and a camera is one of DukeMTMC-reID's, and there is one."""
-    kinds = (parse(path.name).kind for folder in FOLDERS for path in pictures_below(home / folder))
+    names = (name for folder in FOLDERS for name in names_below(home / folder) if is_picture(name))
     found = False
-    for kind in kinds:
+    for name in names:
+        kind = parse(name).kind
         if kind in NUMBERED and kind is not DUKEMTMC:
             return False
         found |= kind is DUKEMTMC
