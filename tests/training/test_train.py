@@ -210,8 +210,11 @@ def test_the_run_folder_opens_and_its_curve_is_complete(tmp_path: Path, root: Pa
 
 
 @pytest.mark.parametrize("options", [{}, {"match": False, "attention": False}], ids=["matching", "pooled"])
-def test_evaluation_while_training_is_what_evaluate_says(tmp_path: Path, root: Path, options: dict) -> None:
-    """Also where the training computes in bf16."""
+def test_evaluation_while_training_is_what_evaluate_says(
+    tmp_path: Path, root: Path, options: dict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the training computes in bf16, which a CPU may only emulate."""
+    monkeypatch.setattr("kronreid.training.train.precision_here", lambda precision, accelerator: precision)
     values = {**SMALL, "model": {**MODELS["kpm"], **options}, "data": {"workers": 0, "root": str(root)}}
     training = {**SMALL["training"], "iterations": 4, "precision": "bf16-mixed", "average_weights": 0.0}
     run = train(make_config({**values, "training": training}), tmp_path / "run")
