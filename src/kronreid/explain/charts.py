@@ -99,7 +99,7 @@ def draw_precision(axes: Axes, result: Result) -> None:
     axes.set(xlabel="average precision, %", ylabel="queries")
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     plain(axes)
-    axes.legend()
+    _legend_above(axes)
 
 
 def draw_pairs(axes: Axes, result: Result) -> None:
@@ -112,7 +112,14 @@ def draw_pairs(axes: Axes, result: Result) -> None:
     axes.hist(others, bins, density=True, histtype="step", linestyle="-", color=WRONG, label="another person")
     axes.set(xlabel=label, ylabel="density")
     plain(axes)
-    axes.legend()
+    _legend_above(axes)
+
+
+def _legend_above(axes: Axes) -> None:
+    """A legend in room of its own above the data."""
+    entries = len(axes.get_legend_handles_labels()[1])
+    axes.set_ylim(top=axes.get_ylim()[1] * (1 + 0.15 * entries))
+    axes.legend(loc="upper left")
 
 
 #: The charts of an evaluation by their titles.
