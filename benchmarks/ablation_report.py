@@ -321,7 +321,7 @@ def draw(rows: dict[str, list[Trained]], file: Path) -> None:
     if not charts:
         raise InputError("--png", "no run was evaluated while training (training.evaluate_every): no curves")
     with style():
-        figure, panes = panels(3.6 * len(charts), 2.9, len(charts))
+        figure, panes = panels(4.8 * len(charts), 2.9, len(charts))
         for axes, title in zip(panes, sorted(charts)):
             draw_curves(axes, charts[title])
             axes.set_title(title)
@@ -343,7 +343,8 @@ def draw_curves(axes: Axes, curves: dict[str, Curve]) -> None:
     axes.set(xlabel="pictures seen", ylabel="mAP, %")
     plain(axes)
     title = "mAP at the end; bands: range over seeds"
-    axes.legend(loc="lower right", fontsize=5, title=title, title_fontsize=5)
+    place = {"loc": "upper left", "bbox_to_anchor": (1.02, 1.0)}
+    axes.legend(fontsize=5, title=title, title_fontsize=5, alignment="left", **place)
 
 
 def report(
