@@ -40,9 +40,16 @@ def add(commands: "Commands") -> None:
     sub.add_argument(
         "--protocol", metavar="NAME", help="what counts, see docs/protocols.md (the layout's own)"
     )
-    sub.add_argument("--matcher", metavar="MODEL", help="re-score the best candidates with this matcher")
     sub.add_argument(
-        "--rerank-top", type=count_or_all, default=75, metavar="75|all", help="how many of them (75)"
+        "--matcher",
+        metavar="MODEL",
+        help="re-score the best candidates with this matcher instead of the model's own places",
+    )
+    sub.add_argument(
+        "--rerank-top",
+        type=count_or_all,
+        metavar="100|all|0",
+        help="how many of them; 0 for vectors alone (100 by the model's places, 75 by a matcher)",
     )
     sub.add_argument("--matcher-weight", type=float, metavar="W", help=MATCHER_WEIGHT)
     sub.add_argument(
@@ -67,7 +74,7 @@ def run(options: argparse.Namespace) -> None:
     """See `kronreid.evaluation.evaluate_dataset`."""
     from kronreid.data.readers import read
     from kronreid.evaluation import evaluate_dataset, table
-    from kronreid.models.inference import Matcher
+    from kronreid.models.inference import Embedder, Matcher
 
     for option, suffix in (("json", None), ("html", ".html"), ("png", ".png")):
         if file := getattr(options, option):
@@ -94,9 +101,13 @@ def run(options: argparse.Namespace) -> None:
         progress=True,
     )
     if options.json:
+        own = "places" if isinstance(model, Embedder) else "itself"
+        rerank_with = None if result.first_stage is None else options.matcher or own
         # With whose help: `kronreid papers` takes for a run's own what it has reached alone.
         took_part = {
             "layout": dataset.name,
+            "rerank_top": options.rerank_top,
+            "rerank_with": rerank_with,
             "matcher": options.matcher,
             "matcher_weight": options.matcher_weight,
             "k_reciprocal": options.k_reciprocal,

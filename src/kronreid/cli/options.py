@@ -116,8 +116,8 @@ def positive(text: str) -> int:
 
 
 def count_or_all(text: str) -> int | str:
-    """A whole number above 0, or the word all."""
-    return text if text == "all" else positive(text)
+    """A whole number, or the word all."""
+    return text if text == "all" else 0 if text == "0" else positive(text)
 
 
 def load_model(path: str, option: str) -> "Embedder | Matcher":

@@ -9,19 +9,29 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from kronreid.data.records import Picture, ReIDDataset
 from kronreid.errors import InputError
 from kronreid.evaluation import protocols as rules
 from kronreid.evaluation.evaluate import Result, measure, reciprocal_scores
-from kronreid.evaluation.pairs import EncodedPictures, PairScores, rescored
+from kronreid.evaluation.pairs import DescribedPictures, EncodedPictures, PairScores, rescored
 from kronreid.evaluation.processes import gather_rows, processes, share
 from kronreid.evaluation.scores import Scores, VectorScores
+from kronreid.models.places import Described
+from kronreid.ops.places import Places
 
 if TYPE_CHECKING:
+    from kronreid.models.place_matcher import PlaceMatcher
     from kronreid.models.protocols import Embeds, Matches
 
 log = logging.getLogger(__name__)
+
+
+#: Candidates that are re-scored unless something else is said: by an embedder's places, and by a pair model,
+#: for which 75 is its authors' number.
+PLACES_TOP, MATCHER_TOP = 100, 75
 
 
 def evaluate_dataset(
@@ -30,7 +40,7 @@ def evaluate_dataset(
     *,
     protocol: str | rules.Protocol = "market1501",
     matcher: Matches | None = None,
-    rerank_top: int | str = 75,
+    rerank_top: int | str | None = None,
     matcher_weight: float | None = None,
     k_reciprocal: bool = False,
     ranks: Sequence[int] | None = None,
@@ -41,19 +51,21 @@ def evaluate_dataset(
     seed: int = 0,
     progress: bool = False,
 ) -> Result:
-    """Embed, and where there is a matcher re-score, the query and gallery pictures of a data set.
+    """Embed, and where there is a second stage re-score, the query and gallery pictures of a data set.
 
     Args:
-        embedder: ranks the gallery. A matcher here, with `matcher` None, ranks by its own pooled features
-            and re-scores.
+        embedder: ranks the gallery, and re-scores with its places if it has some. A matcher here, with
+            `matcher` None, ranks by its own pooled features and re-scores.
         dataset: its `query` and `gallery` pictures, and for multi-query protocols its `multi_query`.
         protocol: see `evaluate`.
-        matcher: re-scores the first `rerank_top` candidates of every query, of those that the protocol does
-            not drop. They come first, by its logits; the others keep their order behind them.
-        rerank_top: how many, or "all".
+        matcher: re-scores instead of the embedder's places: the first `rerank_top` candidates of every query,
+            of those that the protocol does not drop. They come first, by its logits; the others keep their
+            order behind them.
+        rerank_top: how many, or "all"; 0 for the vectors alone. None: 100 by places, 75 by a matcher, and
+            none by places where the protocol has no list to re-score (drawn galleries, averaged queries).
         matcher_weight: 1 orders the re-scored by the matcher alone, as KPM's authors do; below, the first
-            stage keeps a say (`pairs.fuse`). None: 1 where a matcher re-scores its own ranking, an equal say
-            of 0.5 where it re-scores another model's.
+            stage keeps a say (`pairs.fuse`). None: 1 where a model re-scores its own ranking, an equal say
+            of 0.5 where a matcher re-scores another model's.
         k_reciprocal: re-rank the first stage (Zhong et al. 2017).
         ranks: see `evaluate`; None: 1, 5 and 10, as far as the gallery goes.
         verification, seed: see `evaluate`.
@@ -62,43 +74,80 @@ def evaluate_dataset(
         pictures_in_memory: so many encoded pictures of the matcher are held at a time.
         progress: show progress on a terminal.
 
+    Returns:
+        What the last stage reached. Where pictures were re-scored, `Result.first_stage` is the ranking
+        before.
+
     Raises:
         InputError: options that contradict each other, a picture that cannot be read, labels that the
             protocol cannot use, or no query with a match.
     """
     started = time.perf_counter()
-    if matcher_weight is None:
-        matcher_weight = 1.0 if matcher is None else 0.5
-    if matcher is None and hasattr(embedder, "score_lists"):
-        matcher = cast("Matches", embedder)
     if embedder is None and matcher is None:
         raise InputError("embedder", "give an embedder or a matcher")
+    if not (rerank_top in (None, "all") or (type(rerank_top) is int and rerank_top >= 0)):
+        raise InputError(
+            "rerank_top", f"give a number of candidates, 'all' or 0 for none, not {rerank_top!r}"
+        )
+    task, images = dataset_task(dataset, protocol)
+    first = cast("Embeds", matcher if embedder is None else embedder)
+    places: PlaceMatcher | None = None
+    if matcher is not None:
+        matcher_weight = 0.5 if matcher_weight is None else matcher_weight
+        rerank_top = MATCHER_TOP if rerank_top is None else rerank_top
+    elif hasattr(first, "score_lists"):
+        matcher = cast("Matches", first)
+        rerank_top = MATCHER_TOP if rerank_top is None else rerank_top
+    elif (places := getattr(first, "matcher", None)) is not None and rerank_top is None:
+        one_list = not (task.protocol.draws or task.protocol.average_queries)
+        rerank_top = PLACES_TOP if one_list else 0
+    matcher_weight = 1.0 if matcher_weight is None else matcher_weight
     if not 0 <= matcher_weight <= 1:
         raise InputError("matcher_weight", f"{matcher_weight} is not between 0 and 1")
-    if rerank_top != "all" and not (type(rerank_top) is int and rerank_top > 0):
-        raise InputError("rerank_top", f"give a number of candidates from 1, or 'all', not {rerank_top!r}")
-    task, images = dataset_task(dataset, protocol)
+    if matcher is None and places is None and rerank_top:
+        raise InputError(
+            f"rerank_top {rerank_top}", "nothing re-scores: the model has no places, and no matcher is named"
+        )
+    if rerank_top == "all" and k_reciprocal:
+        raise InputError(
+            "k_reciprocal", "it re-ranks a first stage, and rerank_top='all' leaves nothing of it"
+        )
     if ranks is None:
         ranks = [rank for rank in (1, 5, 10) if rank <= task.gallery]
+
+    def result_of(scores: Scores) -> Result:
+        return measure(
+            scores, task, ranks, seed, started, verification=verification, hardest=hardest, pictures=images
+        )
+
+    pictures: EncodedPictures | DescribedPictures | None = None
+    vectors: np.ndarray | Tensor
+    if not rerank_top:
+        vectors = _embed_shared(first, images, batch_size, progress)
+    elif places is not None and matcher is None:
+        described = _describe_shared(places, images, batch_size, progress)
+        pictures, vectors = DescribedPictures(places, described), described.vectors
+    else:
+        assert matcher is not None
+        pictures = EncodedPictures(matcher, images, pictures_in_memory, batch_size)
+        if rerank_top == "all":
+            return result_of(PairScores(pictures, task, progress))
+        vectors = _embed_shared(first, images, batch_size, progress)
+    base: Scores = VectorScores(vectors, vectors[:0], task)
+    if k_reciprocal:
+        base = reciprocal_scores(cast(VectorScores, base), task)
+    before = result_of(base)
+    if pictures is None:
+        return before
+    begun = time.perf_counter()
     scores: Scores
-    pictures = None if matcher is None else EncodedPictures(matcher, images, pictures_in_memory, batch_size)
-    if pictures is not None and rerank_top == "all":
-        if k_reciprocal:
-            raise InputError(
-                "k_reciprocal", "it re-ranks a first stage, and rerank_top='all' leaves nothing of it"
-            )
+    if rerank_top == "all":
         scores = PairScores(pictures, task, progress)
     else:
-        first_stage = cast("Embeds", matcher if embedder is None else embedder)
-        vectors = _embed_shared(first_stage, images, batch_size, progress)
-        scores = VectorScores(vectors, vectors[:0], task)
-        if k_reciprocal:
-            scores = reciprocal_scores(scores, task)
-        if pictures is not None:
-            scores = rescored(scores, task, pictures, cast(int, rerank_top), matcher_weight, progress)
-    return measure(
-        scores, task, ranks, seed, started, verification=verification, hardest=hardest, pictures=images
-    )
+        scores = rescored(base, task, pictures, cast(int, rerank_top), matcher_weight, progress)
+    result = result_of(scores)
+    milliseconds = 1e3 * (time.perf_counter() - begun) / task.queries
+    return replace(result, first_stage=before, rerank_ms_per_query=milliseconds)
 
 
 def dataset_task(dataset: ReIDDataset, protocol: str | rules.Protocol) -> tuple[rules.Task, list[Any]]:
@@ -152,6 +201,22 @@ def _several_pictures(dataset: ReIDDataset) -> list[Picture]:
         *(one for one in dataset.query if (one.identity, one.camera) not in found),
         *(one for one in dataset.multi_query if (one.identity, one.camera) in asked),
     ]
+
+
+def _describe_shared(matcher: PlaceMatcher, images: list[Any], batch_size: int, progress: bool) -> Described:
+    """All images described; every process describes its share, in the batches of a single process."""
+    low, high = share(len(images), batch_size)
+    show = progress and processes()[0] == 0
+    mine = matcher.encode(images[low:high] or images[:1], batch_size, show)[: high - low]
+    if processes()[1] == 1:
+        return mine
+    device = mine.vectors.device
+
+    def gathered(tensor: Tensor) -> Tensor:
+        return torch.from_numpy(gather_rows(tensor.cpu().numpy())).to(device)
+
+    levels = [Places(gathered(level.numbers), gathered(level.scales)) for level in mine.levels]
+    return Described(gathered(mine.vectors), levels)
 
 
 def _embed_shared(embedder: Embeds, images: list[Any], batch_size: int, progress: bool) -> np.ndarray:

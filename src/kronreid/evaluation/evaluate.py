@@ -61,6 +61,9 @@ class Result:
         negative_scores: float32 scores of random negatives, at most 64 of a query (all the re-scored).
         hardest: the queries of the lowest AP with what came first for them, where they were asked for.
         verification: ROC, AUC and EER over all pairs, where it was asked for.
+        first_stage: the ranking before its best candidates were re-scored, where they were.
+        rerank_ms_per_query: milliseconds that re-scoring took, with the passes through a second network if it
+            has one.
     """
 
     protocol: str
@@ -82,6 +85,8 @@ class Result:
     negative_scores: np.ndarray
     hardest: tuple[RankedList, ...] = ()
     verification: Verification | None = None
+    first_stage: Result | None = None
+    rerank_ms_per_query: float | None = None
 
     def cmc_at(self, rank: int) -> float:
         """The share of queries whose first match stands at `rank` or better."""
@@ -104,7 +109,7 @@ class Result:
         return self.cmc_at(10)
 
     def to_json(self) -> dict[str, Any]:
-        """Flat figures, ready for json.dump."""
+        """Figures, ready for json.dump; those of a first stage under ``first_stage``."""
         out: dict[str, Any] = {"protocol": self.protocol, "queries": self.queries, "gallery": self.gallery}
         for rank in sorted({1, 5, 10, *self.ranks}):
             out[f"rank{rank}"] = self.cmc_at(rank)
@@ -120,6 +125,8 @@ class Result:
         if self.verification is not None:
             out.update(auc=self.verification.auc, eer=self.verification.eer)
             out.update({f"tpr_at_fpr_{fpr:g}": self.verification.tpr_at(fpr) for fpr in (1e-2, 1e-3, 1e-4)})
+        if self.first_stage is not None:
+            out.update(first_stage=self.first_stage.to_json(), rerank_ms_per_query=self.rerank_ms_per_query)
         return out
 
 

@@ -19,6 +19,8 @@ from kronreid.evaluation.rerank import stable_top
 from kronreid.evaluation.scores import Scores
 
 if TYPE_CHECKING:
+    from kronreid.models.place_matcher import PlaceMatcher
+    from kronreid.models.places import Described
     from kronreid.models.protocols import Matches
 
 ABOVE_ALL = 4.0  # first-stage scores of unit vectors stay below: cosine <= 1, minus a distance <= 0
@@ -50,11 +52,71 @@ class EncodedPictures:
         self._held[key] = encoded
         return encoded
 
+    def score_lists(self, queries: np.ndarray, lists: np.ndarray, bar: Any) -> np.ndarray:
+        """(Q, K) float32 logits of the pictures `queries` (Q,) with those of `lists` (Q, K), -1 for none.
+
+        Pictures are encoded in ranges, so that a gallery larger than memory passes by once for every block of
+        queries. Where a list has no picture the logit is minus infinity.
+        """
+        logits = np.full(lists.shape, -np.inf, np.float32)
+        query_step = max(1, min(len(lists), 3 * self.most // 4))
+        gallery_step = max(1, self.most - query_step)
+        for start in range(0, len(lists), query_step):
+            block = lists[start : start + query_step]
+            asking = self.get(queries[start : start + len(block)])
+            wanted = np.unique(block[block >= 0])
+            for low in range(0, len(wanted), gallery_step):
+                known = wanted[low : low + gallery_step]
+                candidates = self.get(known)
+                position = np.searchsorted(known, block).clip(max=len(known) - 1)
+                inside = known[position] == block
+                counts = inside.sum(1)
+                for count in np.unique(counts[counts > 0]):  # lists of one length make one call
+                    rows = np.flatnonzero(counts == count)
+                    row, place = np.nonzero(inside[rows])
+                    chosen = torch.from_numpy(position[rows][row, place].reshape(len(rows), count))
+                    with torch.no_grad():
+                        found = self.matcher.score_lists(asking[torch.from_numpy(rows)], candidates, chosen)
+                    logits[start + rows[row], place] = _finite(found).reshape(-1).cpu().numpy()
+                    bar.update(row.size)
+        return logits
+
+
+class DescribedPictures:
+    """Pictures that an embedder has described already, for its place matching: no second pass.
+
+    Args:
+        matcher: the embedder's place matching.
+        described: the pictures; a task's rows count through them.
+    """
+
+    def __init__(self, matcher: PlaceMatcher, described: Described) -> None:
+        self.matcher, self.most = matcher, len(described)
+        self._described = described
+
+    def get(self, rows: np.ndarray) -> Described:
+        return self._described[torch.from_numpy(rows)]
+
+    def score_lists(self, queries: np.ndarray, lists: np.ndarray, bar: Any) -> np.ndarray:
+        """See `EncodedPictures.score_lists`."""
+        logits = np.full(lists.shape, -np.inf, np.float32)
+        for number, (query, row) in enumerate(zip(queries.tolist(), lists)):
+            there = row >= 0
+            if not there.any():
+                continue
+            asking = self._described[query : query + 1]
+            chosen = torch.from_numpy(row[there])[None]
+            logits[number, there] = _finite(self.matcher.score_lists(asking, self._described, chosen))[
+                0
+            ].cpu()
+            bar.update(int(there.sum()))
+        return logits
+
 
 class PairScores:
     """Logits of all pairs, block by block."""
 
-    def __init__(self, pictures: EncodedPictures, task: Task, progress: bool) -> None:
+    def __init__(self, pictures: EncodedPictures | DescribedPictures, task: Task, progress: bool) -> None:
         _check_single(task)
         self.device, self.tile, self.kind = torch.device("cpu"), 128, "logit"
         self.query_block = max(1, min(task.queries, pictures.most // 2))
@@ -104,7 +166,12 @@ class Rescored:
 
 
 def rescored(
-    base: Scores, task: Task, pictures: EncodedPictures, top: int, weight: float, progress: bool
+    base: Scores,
+    task: Task,
+    pictures: EncodedPictures | DescribedPictures,
+    top: int,
+    weight: float,
+    progress: bool,
 ) -> Rescored:
     """First-stage scores, with the best `top` candidates of every query re-scored; `weight` as in `fuse`."""
     _check_single(task)
@@ -116,7 +183,9 @@ def rescored(
         )
     low, high = share(task.queries, 16)  # every process re-scores its own queries
     lists, similarities = top_lists(base, task, min(top, task.gallery), low, high)
-    logits = _score_top(pictures, task, lists, low, progress)
+    rows = np.where(lists >= 0, task.gallery_rows[lists], -1)
+    bar = _bar(int((lists >= 0).sum()), "match", progress)
+    logits = pictures.score_lists(task.query_rows[low:high], rows, bar)
     order = fuse(logits, similarities, weight)
     return Rescored(base, gather_rows(lists), gather_rows(logits), gather_rows(order))
 
@@ -185,39 +254,6 @@ def mask_dropped(rows: Tensor, task: Task, start: int, stop: int) -> None:
     if task.protocol.drop_same_camera == "all":
         same = task.query_cameras[start:stop, None] == task.gallery_cameras[None]
         rows.masked_fill_(torch.from_numpy(same).to(rows.device), -torch.inf)
-
-
-def _score_top(
-    pictures: EncodedPictures, task: Task, lists: np.ndarray, first: int, progress: bool
-) -> np.ndarray:
-    """(q, K) float32 logits of `lists`, whose row 0 is query `first`; minus infinity where lists end.
-
-    Pictures are encoded in ranges, so that a gallery larger than memory passes by once for every block of
-    queries.
-    """
-    logits = np.full(lists.shape, -np.inf, np.float32)
-    query_step = max(1, min(len(lists), 3 * pictures.most // 4))
-    gallery_step = max(1, pictures.most - query_step)
-    bar = _bar(int((lists >= 0).sum()), "match", progress)
-    for start in range(0, len(lists), query_step):
-        block = lists[start : start + query_step]
-        asking = pictures.get(task.query_rows[first + start : first + start + len(block)])
-        wanted = np.unique(block[block >= 0])
-        for low in range(0, len(wanted), gallery_step):
-            columns = wanted[low : low + gallery_step]
-            candidates = pictures.get(task.gallery_rows[columns])
-            position = np.searchsorted(columns, block).clip(max=len(columns) - 1)
-            inside = columns[position] == block
-            counts = inside.sum(1)
-            for count in np.unique(counts[counts > 0]):  # lists of one length make one call
-                rows = np.flatnonzero(counts == count)
-                row, place = np.nonzero(inside[rows])
-                chosen = torch.from_numpy(position[rows][row, place].reshape(len(rows), count))
-                with torch.no_grad():
-                    found = pictures.matcher.score_lists(asking[torch.from_numpy(rows)], candidates, chosen)
-                logits[start + rows[row], place] = _finite(found).reshape(-1).cpu().numpy()
-                bar.update(row.size)
-    return logits
 
 
 def _dense_ranks(values: np.ndarray) -> np.ndarray:

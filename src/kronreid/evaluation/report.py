@@ -14,7 +14,9 @@ def table(results: Result | Mapping[str, Result]) -> str:
         results: one result, or several by name.
     """
     if isinstance(results, Result):
-        results = {results.protocol: results}
+        first = results.first_stage
+        before = {} if first is None else {f"{first.protocol}, first stage": first}
+        results = before | {results.protocol: results}
     head = [
         "",
         "rank-1",

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from kronreid.errors import InputError
 from kronreid.models.backbone import RESNET50, Backbone, BackboneOptions, initialise
 from kronreid.models.embedding import Embedding
-from kronreid.models.horeid import Hierarchy, sampling_maps
+from kronreid.models.horeid import Hierarchy, hierarchy, sampling_maps
 
 
 class Pooled(nn.Module):
@@ -25,15 +25,17 @@ class Pooled(nn.Module):
         super().__init__()
         if channels < 1:
             raise InputError("model", f"channels {channels} must be positive")
-        self.backbone = Backbone(backbone)
+        self.backbone = Backbone(backbone, levels=2)
         self.reduce = nn.Conv2d(self.backbone.channels[-1], channels, 1, bias=False)
         self.dimension = channels
         initialise(self.reduce)
 
     def forward(self, images: Tensor) -> Embedding:
         """Normalised images (N, 3, H, W) to their embedding (N, channels)."""
-        descriptor = F.normalize(self.reduce(self.backbone(images)[-1]).float().mean((2, 3)))
-        return Embedding(descriptor, {"global": descriptor})
+        below, last = self.backbone(images)
+        reduced = self.reduce(last)
+        descriptor = F.normalize(reduced.float().mean((2, 3)))
+        return Embedding(descriptor, {"global": descriptor}, maps={"X_1": reduced, "below": below})
 
 
 class Concatenated(Hierarchy):
@@ -72,7 +74,8 @@ class Concatenated(Hierarchy):
 
     def forward(self, images: Tensor) -> Embedding:
         """Normalised images (N, 3, H, W) to their embedding (N, dimension)."""
-        levels = self.levels(images)
+        maps = self.maps(images)
+        levels = hierarchy(maps)
         together = torch.cat(levels, dim=1)
         branches = {"global": F.normalize(self.whole(together).float().mean((2, 3)))}
         parts: list[Tensor] = []
@@ -80,4 +83,4 @@ class Concatenated(Hierarchy):
             where = sampling_maps(self.sampler, levels).transpose(1, 2)  # (N, H·W, P)
             parts = [self.local(together).flatten(2).float() @ where]
             branches["local"] = F.normalize(parts[0].mean(2))
-        return Embedding(F.normalize(torch.cat(list(branches.values()), dim=1)), branches, parts)
+        return Embedding(F.normalize(torch.cat(list(branches.values()), dim=1)), branches, parts, maps)

@@ -56,18 +56,29 @@ class Hierarchy(nn.Module):
         if kernel not in (1, 3):
             raise InputError("model.kernel", f"{kernel}; the residual blocks have 1×1 or 3×3 kernels")
         self.order = order
-        self.backbone = Backbone(backbone)
+        self.backbone = Backbone(backbone, levels=2)
         self.reduce = nn.Conv2d(self.backbone.channels[-1], channels, 1, bias=False)
         self.blocks = nn.ModuleList(
             ResidualBlock(channels, kernel) for _ in range(order - 1 if hierarchical else 0)
         )
 
-    def levels(self, images: Tensor) -> list[Tensor]:
-        """Normalised images (N, 3, H, W) to the hierarchy {X_l}, (N, C, h, w) each."""
-        levels = [self.reduce(self.backbone(images)[-1])]
+    def maps(self, images: Tensor) -> dict[str, Tensor]:
+        """Normalised images (N, 3, H, W) to the maps that `Embedding.maps` names."""
+        below, last = self.backbone(images)
+        levels = [self.reduce(last)]
         for block in self.blocks:
             levels.append(block(levels[-1]))
-        return levels if self.blocks else levels * self.order
+        levels = levels if self.blocks else levels * self.order
+        return {f"X_{number}": level for number, level in enumerate(levels, start=1)} | {"below": below}
+
+    def levels(self, images: Tensor) -> list[Tensor]:
+        """Normalised images (N, 3, H, W) to the hierarchy {X_l}, (N, C, h, w) each."""
+        return hierarchy(self.maps(images))
+
+
+def hierarchy(maps: dict[str, Tensor]) -> list[Tensor]:
+    """The levels {X_l} of the maps that `Hierarchy.maps` gives, X_1 first."""
+    return [level for name, level in maps.items() if name.startswith("X_")]
 
 
 def level_maps(order: int, channels: int, relu: bool) -> nn.ModuleList:
@@ -201,7 +212,8 @@ class HOReID(Hierarchy):
 
     def forward(self, images: Tensor) -> Embedding:
         """Normalised images (N, 3, H, W) to their embedding; D is 512 each for GHP and LHP."""
-        levels = self.levels(images)
+        maps = self.maps(images)
+        levels = hierarchy(maps)
         values = [F.normalize(level.float(), dim=1) for level in levels] if self.normalise_levels else levels
         branches: dict[str, Tensor] = {}
         parts: list[Tensor] = []
@@ -212,7 +224,7 @@ class HOReID(Hierarchy):
         descriptor = F.normalize(torch.cat(list(branches.values()), dim=1))
         if self.first_order:
             branches["first-order"] = F.normalize(levels[0].float().mean((2, 3)))
-        return Embedding(descriptor, branches, parts)
+        return Embedding(descriptor, branches, parts, maps)
 
     def part_maps(self, images: Tensor) -> Tensor:
         """Normalised images (N, 3, H, W) to the sampler's maps (N, P, h, w), each summing to 1 (Fig. 6).

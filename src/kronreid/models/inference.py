@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
@@ -18,7 +18,10 @@ from tqdm import tqdm
 from kronreid.data.images import ImageLike, as_list, open_rgb
 from kronreid.data.transforms import InputOptions, normalise, resize, to_tensor
 from kronreid.errors import InputError
+from kronreid.models.embedding import Embedding
 from kronreid.models.pairs import EncodedMaps, PairModel
+from kronreid.models.place_matcher import PairExplanation, PlaceMatcher
+from kronreid.models.places import Described, PlaceMatching
 
 
 @dataclass
@@ -77,6 +80,10 @@ class _Network:
     def pixels(self, image: ImageLike) -> Tensor:
         """One picture at the network's size, uint8 (3, H, W)."""
         return resize(to_tensor(open_rgb(image)), self.input)
+
+    def as_seen(self, image: ImageLike) -> Image.Image:
+        """One picture at the network's size."""
+        return Image.fromarray(self.pixels(image).permute(1, 2, 0).contiguous().numpy())
 
     def batch(self, pixels: Sequence[Tensor]) -> Tensor:
         """Pictures as `pixels` gives them to one normalised batch, channels-last on the model's device."""
@@ -154,12 +161,80 @@ class Embedder(_Network):
         width: Input width in pixels.
         autocast: Compute in bfloat16: faster, but cosines change, in the third digit with a sturdy network,
             in the second with a MobileNet, twice as much folded as with ``load(..., folded=False)``.
+        places: Its place matching, which takes a second look at pairs; None without one.
     """
+
+    places: PlaceMatching | None = None
 
     @torch.no_grad()
     def descriptors(self, batch: Tensor) -> Tensor:
         with self._precision():
             return F.normalize(self.model(batch).descriptor.float())
+
+    @torch.no_grad()
+    def embeddings(
+        self, images: ImageLike | Sequence[ImageLike], batch_size: int = 64, progress: bool = False
+    ) -> Iterator[Embedding]:
+        """What the network makes of pictures, batch by batch; descriptors are L2-normalised float32."""
+        for batch in self._batches(as_list(images), batch_size, progress):
+            with self._precision():
+                embedding = self.model(batch)
+            yield replace(embedding, descriptor=F.normalize(embedding.descriptor.float()))
+
+    @torch.no_grad()
+    def describe(
+        self,
+        images: ImageLike | Sequence[ImageLike],
+        batch_size: int = 64,
+        progress: bool = False,
+        places: PlaceMatching | None = None,
+    ) -> Described:
+        """Vectors and places of pictures from one pass through the network: what a gallery keeps.
+
+        Args:
+            images: Paths, PIL images or uint8 arrays (H, W, 3) in RGB; one or several.
+            batch_size: Pictures per pass.
+            progress: Show a progress bar.
+            places: Another place matching than the embedder's own.
+
+        Raises:
+            InputError: The embedder has no places, a picture cannot be read, or there is none.
+
+        Example:
+            >>> found = embedder.describe(["a.jpg", "b.jpg"])
+            >>> embedder.places.score(found[:1], found[1:])
+        """
+        if places is None:
+            places = self.needed_matcher().places
+        images = as_list(images)
+        if not images:
+            raise InputError("images", "there are none to describe")
+        parts = [
+            Described(embedding.descriptor, places.encode(embedding.maps))
+            for embedding in self.embeddings(images, batch_size, progress)
+        ]
+        return Described.cat(parts)
+
+    @property
+    def matcher(self) -> PlaceMatcher | None:
+        """The embedder's places as a pair model, which re-ranks unless another one is named; None without."""
+        return PlaceMatcher(self, self.places) if self.places is not None else None
+
+    def explain(self, a: ImageLike, b: ImageLike) -> PairExplanation:
+        """Why two pictures match, place by place.
+
+        Raises:
+            InputError: The embedder has no places, or a picture cannot be read.
+        """
+        return self.needed_matcher().explain(a, b)
+
+    def needed_matcher(self) -> PlaceMatcher:
+        """`matcher`, or an InputError that says how to get one."""
+        if self.matcher is None:
+            raise InputError(
+                self.path or "model", "has no places; kronreid fit-places gives a trained embedder some"
+            )
+        return self.matcher
 
     @torch.no_grad()
     def part_maps(self, image: ImageLike) -> np.ndarray:
@@ -265,9 +340,7 @@ class Matcher(_Network):
     @torch.no_grad()
     def explain(self, a: ImageLike, b: ImageLike) -> Explanation:
         """Correspondences and attention per scale, and the probability, of one pair."""
-        pictures = [
-            Image.fromarray(self.pixels(image).permute(1, 2, 0).contiguous().numpy()) for image in (a, b)
-        ]
+        pictures = [self.as_seen(image) for image in (a, b)]
         batch = next(self._batches(pictures, 2, progress=False))
         encoded = self.model.encode(batch)
         first, second = torch.tensor([[0], [1]], device=self.device)

@@ -12,6 +12,7 @@ from kronreid.models.hub import download, is_hub_id
 from kronreid.models.inference import Embedder, Matcher
 from kronreid.models.onnx import OnnxOptions, load_onnx
 from kronreid.models.pairs import PairModel
+from kronreid.models.places import load_places
 from kronreid.models.storage import load_folder
 
 
@@ -62,4 +63,6 @@ def load(
         raise InputError(f"device {device}", f"cannot be used ({one_line(error)})") from None
     tool = wrap(model, input_options, fingerprint)
     tool.path = folder.resolve()
+    if isinstance(tool, Embedder) and (places := load_places(folder, fingerprint)):
+        tool.places = places.to(tool.device)
     return tool

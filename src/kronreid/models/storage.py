@@ -15,6 +15,7 @@ from torch import nn
 from kronreid.data.transforms import InputOptions
 from kronreid.errors import InputError, one_line
 from kronreid.models import MODELS
+from kronreid.models.places import PLACES
 from kronreid.options import checked
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
@@ -39,13 +40,17 @@ def build(name: str, arguments: dict[str, Any], source: str = "model") -> nn.Mod
 def save(
     folder: Path, name: str, arguments: dict[str, Any], input_options: InputOptions, model: nn.Module
 ) -> None:
-    """Write a model folder. What was there is replaced only when the new files are complete."""
+    """Write a model folder. What was there is replaced only when the new files are complete.
+
+    Places that were fitted on the model that was there do not fit the new one; they are removed.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     config = {"name": name, "arguments": arguments, "input": dataclasses.asdict(input_options)}
     with tempfile.TemporaryDirectory(dir=folder, prefix=".new-") as new:
         tensors = {key: tensor.contiguous() for key, tensor in model.state_dict().items()}
         (Path(new) / WEIGHTS).write_bytes(to_bytes(tensors))  # its own writer keeps out all other users
         (Path(new) / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
+        (folder / PLACES).unlink(missing_ok=True)
         for file in (WEIGHTS, CONFIG):
             shutil.move(Path(new) / file, folder / file)
 

@@ -136,15 +136,14 @@ def check_head(head_weight: Tensor, queries: PreparedMaps) -> Tensor:
     return head_weight.to(queries.norms)
 
 
-def check_lists(queries: PreparedMaps, candidates: PreparedMaps, lists: Tensor) -> Tensor:
-    """Lists (Q, K) of candidates' numbers where the maps are."""
+def check_lists(lists: Tensor, queries: int, candidates: int) -> None:
+    """InputError where lists are not (Q, K) int64 numbers of candidates, K > 0."""
     if lists.dtype != torch.int64:
         raise InputError("lists", f"candidates' numbers as int64 expected, got {lists.dtype}")
-    if lists.dim() != 2 or len(lists) != len(queries) or lists.numel() == 0:
-        raise InputError("lists", f"expected ({len(queries)}, K) with K > 0, got {tuple(lists.shape)}")
-    if int(lists.min()) < 0 or int(lists.max()) >= len(candidates):
-        raise InputError("lists", f"a number lies outside the candidates 0 to {len(candidates) - 1}")
-    return lists.to(candidates.unit.device)
+    if lists.dim() != 2 or len(lists) != queries or lists.numel() == 0:
+        raise InputError("lists", f"expected ({queries}, K) with K > 0, got {tuple(lists.shape)}")
+    if int(lists.min()) < 0 or int(lists.max()) >= candidates:
+        raise InputError("lists", f"a number lies outside the candidates 0 to {candidates - 1}")
 
 
 def _tile_sizes(queries: int, positions: int, channels: int, device: str) -> tuple[int, int, int]:
@@ -265,7 +264,8 @@ def score_lists(
 ) -> Tensor:
     """As `score_block`, (Q, K) float32, of query q with the candidates lists[q]; lists (Q, K) int64."""
     check_sets(queries, candidates)
-    head_weight, lists = check_head(head_weight, queries), check_lists(queries, candidates, lists)
+    check_lists(lists, len(queries), len(candidates))
+    head_weight, lists = check_head(head_weight, queries), lists.to(candidates.unit.device)
     _, m, c = queries.unit.shape
     result = queries.norms.new_empty(lists.shape)
     work = _Workspace(queries.unit.device)

@@ -170,7 +170,8 @@ def by_lists(score: Block, queries: PreparedMaps, candidates: PreparedMaps, list
     if lists is None:
         return score(queries, candidates)
     check_sets(queries, candidates, positions=False)
-    lists = check_lists(queries, candidates, lists)
+    check_lists(lists, len(queries), len(candidates))
+    lists = lists.to(candidates.unit.device)
     elements = _TILE_ELEMENTS.get(queries.unit.device.type, _TILE_ELEMENTS["cuda"])
     size = max(1, elements // max(candidates.unit[0].numel(), candidates.weighted_mean.shape[1]))
     result = torch.empty(lists.shape, device=queries.unit.device)

@@ -21,6 +21,7 @@ from kronreid.models import MODELS
 from kronreid.models.storage import build
 from kronreid.options import NotNegative, Positive, Share, Weight, checked
 from kronreid.papers.rows import merge, row_options
+from kronreid.training.places import FitOptions
 
 
 @dataclass(frozen=True)
@@ -185,6 +186,7 @@ class Config:
         loss: What is minimised.
         optimiser: How it is minimised.
         training: How long, how precisely, and where.
+        places: How an embedder's place matching is fitted, and whether that is done when it is trained.
     """
 
     model: dict[str, Any]
@@ -195,6 +197,7 @@ class Config:
     loss: LossOptions = field(default_factory=LossOptions)
     optimiser: OptimiserOptions = field(default_factory=OptimiserOptions)
     training: TrainingOptions = field(default_factory=TrainingOptions)
+    places: FitOptions = field(default_factory=FitOptions)
 
     @property
     def name(self) -> str:
@@ -218,7 +221,30 @@ def read_config(source: str | Path, changes: Sequence[str] = ()) -> Config:
         InputError: There is no such row or file, the file is no YAML, a key is unknown or a value is of the
             wrong type.
     """
-    values = _values(str(source), Path(), seen=())
+    return make_config(changed(_values(str(source), Path(), seen=()), changes), source=str(source))
+
+
+def read_place_options(run: Path, changes: Sequence[str] = ()) -> FitOptions:
+    """How the places of a trained embedder are fitted: its run's options, if it has some, with changes above
+    them.
+
+    Args:
+        run: The model's folder.
+        changes: As in `read_config`, of the section ``places`` alone.
+
+    Raises:
+        InputError: See `read_config`; or a change is of another section.
+    """
+    file = run / "config.yaml"
+    values = _values(str(file), Path(), seen=()) if file.is_file() else {}
+    values = changed({"places": values.get("places", {})}, changes)
+    if odd := sorted(values.keys() - {"places"}):
+        raise InputError(f"--set {odd[0]}", "only places are fitted here; set options like places.numbers=32")
+    return checked(FitOptions, values["places"], f"{run}: places")
+
+
+def changed(values: dict[str, Any], changes: Sequence[str]) -> dict[str, Any]:
+    """Values with changes above them, ``section.key=value`` each; the values are changed in place."""
     for change in changes:
         key, equals, value = change.partition("=")
         if not equals or not key:
@@ -233,7 +259,7 @@ def read_config(source: str | Path, changes: Sequence[str] = ()) -> Config:
             place[last] = yaml.safe_load(value)
         except yaml.YAMLError as error:
             raise InputError(f"--set {change}", f"the value is no YAML ({one_line(error)})") from None
-    return make_config(values, source=str(source))
+    return values
 
 
 def make_config(values: dict[str, Any], source: str = "config") -> Config:

@@ -49,7 +49,13 @@ def changes(row: Config, run: Config) -> dict[str, tuple[Any, Any]]:
     """
     mine, other = _options(run), _options(row)
     names = sorted((mine.keys() | other.keys()) - INDIFFERENT)
-    return {name: (other.get(name), mine.get(name)) for name in names if other.get(name) != mine.get(name)}
+    return {
+        name: (other.get(name), mine.get(name))
+        for name in names
+        # Places are fitted when the model is trained: its vectors, which the papers' figures are of, are the
+        # same.
+        if other.get(name) != mine.get(name) and not name.startswith("places.")
+    }
 
 
 def record(config: Config, dataset: ReIDDataset, source: str | None) -> str:
@@ -151,6 +157,8 @@ def _evaluations(folder: Path, layout: str | None) -> Iterator[tuple[str, dict[s
             values = json.loads(path.read_text())
         except ValueError as error:
             raise InputError(path, f"no JSON ({error})") from None
+        if isinstance(values, dict) and values.get("rerank_with") == "places":
+            values = values | values["first_stage"]  # the vectors' own figures
         if isinstance(values, dict) and {"protocol", "rank1", "mAP"} <= values.keys():
             other = layout is not None and values.get("layout", layout) != layout
             helped = [name for name in ("matcher", "matcher_weight", "k_reciprocal") if values.get(name)]

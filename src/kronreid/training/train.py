@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+import time
 import warnings
 from pathlib import Path
 from typing import Any
@@ -26,13 +27,17 @@ from kronreid.data.samplers import (
 from kronreid.data.transforms import TrainTransform
 from kronreid.errors import InputError, one_line
 from kronreid.extras import require
+from kronreid.models.inference import Embedder
+from kronreid.models.loading import load
 from kronreid.models.pairs import PairModel
+from kronreid.models.places import save_places
 from kronreid.training.callbacks import CHECKPOINT, RunFolder, mean_of_weights
 from kronreid.training.config import Config, build_model, to_yaml
 from kronreid.training.cpu import keep_memory, precision_here, strided_depthwise_in_full_precision
 from kronreid.training.data import check_evaluation, read_dataset
 from kronreid.training.hard import HardIdentitySearch
 from kronreid.training.modules import EmbeddingTraining, PairTraining, ReIDTraining
+from kronreid.training.places import FitOptions, Lists, fit_places
 from kronreid.training.records import RECORD, record
 
 log = logging.getLogger(__name__)
@@ -130,6 +135,10 @@ def train(config: Config, out: str | Path, resume: bool = False, source: str | N
     data.sampler(0, config.training.devices)  # complains early about a data set that does not fit the batch
     lightning.seed_everything(config.training.seed, verbose=False)
     module = lightning_module(config, len(identities(dataset.train)), str(source or "config"))
+    if config.places.fit:
+        if isinstance(module, PairTraining):
+            raise InputError("places.fit", "a pair model matches places already; set it to false")
+        Lists.possible(dataset.train, config.places)  # complains now, not when the training has ended
     if config.training.evaluate_every:
         check_evaluation(dataset, isinstance(module, PairTraining))
     folder = RunFolder(out, config, dataset)
@@ -185,4 +194,31 @@ def train(config: Config, out: str | Path, resume: bool = False, source: str | N
         )
     except SystemExit:  # how Lightning leaves after Ctrl-C
         raise KeyboardInterrupt from None
+    if config.places.fit and first_process:
+        fit_run(out, dataset, config.places)
     return out
+
+
+def fit_run(run: Path, dataset: ReIDDataset, options: FitOptions) -> Embedder:
+    """Fit the place matching of a trained embedder on a data set's training pictures, and keep it in its
+    folder.
+
+    Until it is complete the folder stays as it was.
+
+    Returns:
+        The embedder with its places.
+
+    Raises:
+        InputError: It is a pair model, or see `kronreid.training.places.fit_places`.
+    """
+    embedder = load(run)
+    if not isinstance(embedder, Embedder):
+        raise InputError(
+            run, "is a pair model, which matches places already; only embedders are fitted with some"
+        )
+    started = time.perf_counter()
+    embedder.places = fit_places(embedder, dataset.train, options, progress=True)
+    save_places(run, embedder.places, embedder.fingerprint)
+    seconds, size = time.perf_counter() - started, embedder.places.bytes_per_picture
+    log.info("places fitted in %.0f s; %s bytes a picture", seconds, f"{size:,}")
+    return embedder

@@ -1,0 +1,277 @@
+"""Place matching: the second look at a pair of pictures that an embedder takes without a second network.
+
+KPM matches every place of one picture with every place of the other (Eq. 5, 6), warps one map onto the other
+and classifies the pooled difference. Re-scoring a ranking with that gains nothing here (docs/results.md).
+Place matching keeps KPM's Kronecker product S of the two maps, as cosines, and three more things: the cosine
+of the two vectors, which made the ranking; how *well* each place is matched, which warping loses; and where
+the place lies. With unit places u_i of X and v_j of Y,
+
+    S_ij = <u_i, v_j>,    m_i = max_j S_ij,    n_j = max_i S_ij,
+    logit = a · cos(x, y) + Σ_i w_i BN(m_i) + Σ_j w'_j BN(n_j) + b.
+
+The logit is a sum over places, so each place's term is its exact share of the verdict
+(`PlaceMatching.terms`). The nearest kin is QAConv (Liao & Shao, ECCV 2020): it takes the same maxima from a
+network that is trained for them, and has no cosine beside them.
+
+Any embedder whose `Embedding.maps` holds maps can have one. It is fitted on the frozen network in seconds
+(`kronreid.training.places`) and lies beside the model as ``places.safetensors``.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save as to_bytes
+from torch import Tensor, nn
+
+from kronreid.data.files import written_whole
+from kronreid.errors import InputError, one_line
+from kronreid.ops.places import Places, Precision, best_matches, keep, score_block, score_lists, unit
+from kronreid.options import Positive, checked
+
+PLACES = "places.safetensors"
+
+
+@dataclass(frozen=True)
+class PlacesOptions:
+    """Which places are matched, and how they are kept.
+
+    Attributes:
+        levels: Maps of the embedder by name, ``X_1``, ``X_2``, … or ``below`` (`Embedding.maps`).
+        numbers: D, to which each place's vector is reduced, by the principal components of training places.
+        precision: How the numbers are kept: ``int8`` with a scale for each place, ``bf16`` or ``fp32``.
+    """
+
+    levels: tuple[str, ...] = ("X_1",)
+    numbers: Positive = 64
+    precision: Precision = "int8"
+
+    def __post_init__(self) -> None:
+        if not self.levels or len(set(self.levels)) < len(self.levels):
+            raise InputError("levels", "name at least one map, and each once")
+
+
+@dataclass(frozen=True)
+class Described:
+    """N pictures as an embedder with places describes them, from one network pass.
+
+    Attributes:
+        vectors: (N, dimension) float32, L2-normalised.
+        levels: The places of each level.
+    """
+
+    vectors: Tensor
+    levels: list[Places]
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+    def __getitem__(self, index: slice | Tensor) -> "Described":
+        """The pictures of a slice or of an int64 tensor."""
+        return Described(self.vectors[index], [places[index] for places in self.levels])
+
+    @classmethod
+    def cat(cls, parts: "Sequence[Described]") -> "Described":
+        """One after the other; all of one model."""
+        levels = [Places.cat(level) for level in zip(*(part.levels for part in parts))]
+        return cls(torch.cat([part.vectors for part in parts]), levels)
+
+
+@dataclass(frozen=True)
+class Head:
+    """A trained head with its normalisation folded in: logit = cosine · cos + Σ_i x_i m_i + Σ_j y_j n_j +
+    bias.
+
+    Attributes:
+        cosine: a.
+        x: Of each level (M,): the weights of the first picture's places.
+        y: Of each level (M,): the weights of the second picture's places.
+        bias: What is left.
+    """
+
+    cosine: Tensor
+    x: list[Tensor]
+    y: list[Tensor]
+    bias: Tensor
+
+
+class PlaceMatching(nn.Module):
+    """The projection of each level's places, and the head that makes a logit of their best matches.
+
+    Args:
+        options: Which places.
+        sizes: Channels, height and width of each level's maps.
+    """
+
+    def __init__(self, options: PlacesOptions, sizes: Sequence[tuple[int, int, int]]) -> None:
+        super().__init__()
+        self.options, self.sizes = options, [tuple(size) for size in sizes]
+        self.places = [height * width for _, height, width in sizes]
+        self.projections = nn.ParameterList(
+            nn.Parameter(torch.zeros(channels, min(options.numbers, channels)), requires_grad=False)
+            for channels, _, _ in sizes
+        )
+        self.norm = nn.BatchNorm1d(2 * sum(self.places), affine=False)
+        self.linear = nn.Linear(2 * sum(self.places), 1)
+        self.cosine = nn.Parameter(torch.tensor(10.0))
+        # Every place begins with the same small say.
+        nn.init.constant_(self.linear.weight, 1 / self.linear.in_features)
+        nn.init.zeros_(self.linear.bias)
+
+    @torch.no_grad()
+    def encode(self, maps: dict[str, Tensor]) -> list[Places]:
+        """The maps of N pictures (`Embedding.maps`) to their places, level by level.
+
+        Raises:
+            InputError: A level is missing, or its map has another size than those that the head was fitted
+            on.
+        """
+        places = []
+        for name, size, projection in zip(self.options.levels, self.sizes, self.projections):
+            if name not in maps:
+                there = ", ".join(maps) or "none"
+                raise InputError("places.levels", f"this model has no map {name!r}; it has {there}")
+            if tuple(maps[name].shape[1:]) != size:
+                raise InputError(
+                    "places",
+                    f"fitted on maps {name} of {size}, and this model's are {tuple(maps[name].shape[1:])}; "
+                    "fit them anew with kronreid fit-places",
+                )
+            places.append(keep(unit(maps[name], projection), self.options.precision))
+        return places
+
+    def forward(self, cosines: Tensor, x: Sequence[Tensor], y: Sequence[Tensor]) -> Tensor:
+        """Logits (P,) of P pairs, with gradients.
+
+        Args:
+            cosines: (P,) of the pairs' vectors.
+            x: Unit places of the first pictures, (P, M, D) of each level.
+            y: Unit places of the second.
+        """
+        found = [best_matches(*pair) for pair in zip(x, y)]
+        matches = torch.cat([m for m, _ in found] + [n for _, n in found], dim=1)
+        return self.cosine * cosines + self.linear(self.norm(matches)).squeeze(1)
+
+    @torch.no_grad()
+    def terms(
+        self, first: Described, second: Described
+    ) -> tuple[Tensor, list[tuple[Tensor, Tensor, Tensor, Tensor]]]:
+        """The logits of P pairs as sums: of the vectors' terms and of all places' shares.
+
+        Args:
+            first: P pictures.
+            second: P others.
+
+        Returns:
+            a · cos + b (P,); and for each level the shares w_i BN(m_i) (P, M) of the first pictures' places,
+            those w'_j BN(n_j) of the second's, and the m_i and n_j themselves.
+        """
+        cosines = (first.vectors * second.vectors).sum(1)
+        pairs = [best_matches(x.unit(), y.unit()) for x, y in zip(first.levels, second.levels)]
+        matches = torch.cat([m for m, _ in pairs] + [n for _, n in pairs], dim=1)
+        shares = (self.linear.weight[0] * self.norm(matches)).split(self.places * 2, dim=1)
+        levels = len(pairs)
+        terms = [(shares[number], shares[levels + number], *pair) for number, pair in enumerate(pairs)]
+        return self.cosine * cosines + self.linear.bias, terms
+
+    def head(self) -> Head:
+        """The trained head with its normalisation folded in."""
+        mean, variance = cast(Tensor, self.norm.running_mean), cast(Tensor, self.norm.running_var)
+        weight = self.linear.weight[0].detach() / torch.sqrt(variance + self.norm.eps)
+        bias = self.linear.bias[0].detach() - weight @ mean
+        x, y = weight.chunk(2)
+        return Head(self.cosine.detach(), list(x.split(self.places)), list(y.split(self.places)), bias)
+
+    @torch.no_grad()
+    def score(self, queries: Described, candidates: Described, lists: Tensor | None = None) -> Tensor:
+        """Logits (Q, G) of every query with every candidate, in memory that does not grow with the pairs.
+
+        With `lists` (Q, K) int64, the logits (Q, K) of each query with the candidates of these numbers alone.
+
+        Raises:
+            InputError: A side is empty or was described by another model, or `lists` names no candidate.
+        """
+        for which, side in (("query", queries), ("candidates", candidates)):
+            if not len(side):
+                raise InputError(which, "there are none to compare; give at least one picture")
+            shapes = [tuple(places.numbers.shape[1:]) for places in side.levels]
+            wanted = [(count, proj.shape[1]) for count, proj in zip(self.places, self.projections)]
+            if shapes != wanted:
+                raise InputError(
+                    which,
+                    f"places of {shapes} are not this model's, which are of {wanted}; describe both sides "
+                    "with one model",
+                )
+        head = self.head()
+        if lists is None:
+            logits = head.cosine * (queries.vectors @ candidates.vectors.t()) + head.bias
+        else:
+            chosen = candidates.vectors[lists.to(candidates.vectors.device)]
+            logits = head.cosine * torch.einsum("qd,qkd->qk", queries.vectors, chosen) + head.bias
+        for x, y, weight_x, weight_y in zip(queries.levels, candidates.levels, head.x, head.y):
+            if lists is None:
+                logits += score_block(x, y, weight_x, weight_y)
+            else:
+                logits += score_lists(x, y, lists, weight_x, weight_y)
+        return logits
+
+    @property
+    def bytes_per_picture(self) -> int:
+        """What the places of one picture take."""
+        width = {"int8": 1, "bf16": 2, "fp32": 4}[self.options.precision]
+        scale = 2 if self.options.precision == "int8" else 0
+        return sum(
+            count * (projection.shape[1] * width + scale)
+            for count, projection in zip(self.places, self.projections)
+        )
+
+
+def save_places(folder: Path, matching: PlaceMatching, model: str) -> None:
+    """Write ``places.safetensors`` into a model folder, whole or not at all.
+
+    Args:
+        folder: The model's.
+        matching: What was fitted.
+        model: The fingerprint of the model that it was fitted on.
+    """
+    about: dict[str, Any] = {"options": asdict(matching.options), "sizes": matching.sizes, "model": model}
+    tensors = {name: tensor.contiguous().cpu() for name, tensor in matching.state_dict().items()}
+    with written_whole(folder / PLACES) as new:
+        new.write_bytes(to_bytes(tensors, {"places": json.dumps(about)}))
+
+
+def load_places(folder: Path, model: str) -> PlaceMatching | None:
+    """The place matching of a model folder, in eval mode; None without one.
+
+    Args:
+        folder: The model's.
+        model: The model's fingerprint.
+
+    Raises:
+        InputError: The file is damaged, or belongs to another model.
+    """
+    file = folder / PLACES
+    if not file.is_file():
+        return None
+    try:
+        with safe_open(file, "pt") as tensors:
+            about = json.loads(tensors.metadata()["places"])
+            values = {name: tensors.get_tensor(name) for name in tensors.keys()}  # noqa: SIM118
+        options = checked(PlacesOptions, about["options"], str(file))
+        matching = PlaceMatching(options, [tuple(size) for size in about["sizes"]])
+        matching.load_state_dict(values)
+    except InputError:
+        raise
+    except Exception as error:  # safetensors, JSON and torch raise many kinds
+        raise InputError(file, f"damaged ({one_line(error)}); kronreid fit-places writes it anew") from None
+    if about["model"] != model:
+        raise InputError(
+            file,
+            "was fitted on another model than the one beside it; fit it anew with kronreid fit-places, or "
+            "remove it",
+        )
+    return matching.eval()

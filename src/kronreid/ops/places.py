@@ -1,0 +1,243 @@
+"""Best matches of places: how well each place of one picture finds its counterpart in the other.
+
+Pictures X and Y are unit vectors u_i and v_j at their places. S_ij = <u_i, v_j> is what KPM's Kronecker
+product holds (Eq. 6, as cosines). The paper warps Y softly onto X by S and compares the two maps (Eq. 8, 10).
+Here only the best matches are kept,
+
+    m_i = max_j S_ij    and    n_j = max_i S_ij,
+
+of X's places in Y and of Y's places in X, which say how *well* each place is found. QAConv (Liao & Shao, ECCV
+2020) keeps the same maxima.
+
+`best_matches` is the plain form, which also trains. `score_block` and `score_lists` give weighted sums of the
+maxima for many pictures against many: one matrix product per tile, both maxima while it lies in the cache,
+and never an array of all pairs' S.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from kronreid.ops.blocks import check_lists
+
+#: How the numbers of places are kept.
+Precision: TypeAlias = Literal["int8", "bf16", "fp32"]
+
+# Inner products held at once: a CPU tile (4 MiB) must stay in its cache, a GPU wants few, large launches.
+_TILE_ELEMENTS = {"cpu": 1 << 20, "cuda": 1 << 27}
+# Pictures that lie side by side in a product. A maximum over rows of 32 neighbours is vectorised; with fewer
+# it takes thirty times as long.
+_SIDE_BY_SIDE = {"cpu": 32, "cuda": 64}
+
+
+@dataclass(frozen=True)
+class Places:
+    """The places of N pictures at one level, as they are kept and compared.
+
+    Attributes:
+        numbers: (N, M, D) int8, bfloat16 or float32: what is left of each place's unit vector. An int8 place
+            is its unit vector divided by its scale, rounded.
+        scales: (N, M) float16, the factor of an int8 place; (N, 0) for the other types.
+    """
+
+    numbers: Tensor
+    scales: Tensor
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> Places:
+        return Places(change(self.numbers), change(self.scales))
+
+    def __getitem__(self, index: slice | Tensor) -> Places:
+        """The pictures of a slice (a view) or of an int64 tensor (a copy)."""
+        return self._map(lambda tensor: tensor[index])
+
+    def to(self, device: torch.device | str) -> Places:
+        return self._map(lambda tensor: tensor.to(device))
+
+    @classmethod
+    def cat(cls, parts: Sequence[Places]) -> Places:
+        """One after the other; all of one number of places, one length and one type."""
+        return cls(torch.cat([part.numbers for part in parts]), torch.cat([part.scales for part in parts]))
+
+    def unit(self) -> Tensor:
+        """(N, M, D) float32: the places' vectors."""
+        numbers = self.numbers.float()
+        return numbers * self.scales.float()[..., None] if self.scales.shape[1] else numbers
+
+    @property
+    def bytes_per_picture(self) -> int:
+        """What one picture takes."""
+        return sum(
+            tensor[0].numel() * tensor.element_size() if len(tensor) else 0
+            for tensor in (self.numbers, self.scales)
+        )
+
+
+def keep(unit: Tensor, precision: Precision = "int8") -> Places:
+    """Unit vectors of places (N, M, D), floating, in the form in which they are kept."""
+    unit = unit.detach().float()
+    if precision != "int8":
+        numbers = unit.to(torch.bfloat16 if precision == "bf16" else torch.float32)
+        return Places(numbers.contiguous(), unit.new_empty(len(unit), 0, dtype=torch.float16))
+    # The rounded scale is what the numbers are divided by, so that it costs no accuracy. 2⁻¹⁴ is the smallest
+    # normal half-precision number; a place of zeros stays zero.
+    scales = (unit.abs().amax(2) / 127).clamp_min(2**-14).half()
+    numbers = (unit / scales.float()[..., None]).round_().clamp_(-127, 127).to(torch.int8)
+    return Places(numbers.contiguous(), scales)
+
+
+def best_matches(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """The plain form, pair by pair, with gradients.
+
+    Args:
+        x: Unit places (P, M_x, D) of the first pictures, floating.
+        y: Unit places (P, M_y, D) of the second.
+
+    Returns:
+        m (P, M_x) and n (P, M_y), cosines.
+    """
+    products = torch.einsum("pid,pjd->pij", x, y)
+    return products.amax(2), products.amax(1)
+
+
+def best_places(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Where the best matches lie: for each place of x (P, M_x, D) its number in y (P, M_y, D), and the
+    reverse.
+
+    Returns:
+        (P, M_x) and (P, M_y) int64.
+    """
+    products = torch.einsum("pid,pjd->pij", x, y)
+    return products.argmax(2), products.argmax(1)
+
+
+@torch.no_grad()
+def score_reference(queries: Places, candidates: Places, weight_x: Tensor, weight_y: Tensor) -> Tensor:
+    """Σ_i w_i m_i + Σ_j w'_j n_j (Q, G) float32 of all pairs at once, in memory Q·G·M_x·M_y: small sets only.
+
+    Args:
+        queries: Q pictures, X.
+        candidates: G pictures, Y.
+        weight_x: w (M_x,), of X's places.
+        weight_y: w' (M_y,), of Y's places.
+    """
+    products = torch.einsum("qid,gjd->qgij", queries.unit(), candidates.unit())
+    return products.amax(3) @ weight_x.float() + products.amax(2) @ weight_y.float()
+
+
+@torch.no_grad()
+def score_block(queries: Places, candidates: Places, weight_x: Tensor, weight_y: Tensor) -> Tensor:
+    """As `score_reference`, tile by tile: (Q, G) float32. Only the result grows with the sets.
+
+    The products are float32 whatever the places are kept in: int8 saves memory, but torch's integer product
+    on a CPU is slower than its float32 one. On a GPU with Triton a fused kernel multiplies the places as they
+    are kept.
+
+    Raises:
+        ValueError: A set is empty, or they and the weights do not fit each other.
+    """
+    weight_x, weight_y = _check(queries, candidates, weight_x, weight_y)
+    device = queries.numbers.device.type
+    if device == "cuda" and (fused := _fused()) is not None:
+        return fused(queries, candidates, weight_x, weight_y)
+    if len(queries) < len(candidates) and len(queries) < _SIDE_BY_SIDE[device]:
+        # The larger set lies side by side; the sum is the same with the roles exchanged.
+        return _tiles(candidates, queries, weight_y, weight_x).t().contiguous()
+    return _tiles(queries, candidates, weight_x, weight_y)
+
+
+@torch.no_grad()
+def score_lists(
+    queries: Places, candidates: Places, lists: Tensor, weight_x: Tensor, weight_y: Tensor
+) -> Tensor:
+    """As `score_block`, (Q, K) float32, of query q with the candidates lists[q]; lists (Q, K) int64.
+
+    Raises:
+        ValueError: See `score_block`.
+        InputError: `lists` is empty or names a candidate that is not there.
+    """
+    _check(queries, candidates, weight_x, weight_y)
+    check_lists(lists, len(queries), len(candidates))
+    lists = lists.to(candidates.numbers.device)
+    rows = [
+        score_block(queries[q : q + 1], candidates[row], weight_x, weight_y) for q, row in enumerate(lists)
+    ]
+    return torch.cat(rows)
+
+
+def _check(queries: Places, candidates: Places, weight_x: Tensor, weight_y: Tensor) -> tuple[Tensor, Tensor]:
+    """The weights in float32 on the places' device; ValueError where anything does not fit."""
+    if len(queries) == 0 or len(candidates) == 0:
+        raise ValueError(f"{len(queries)} queries, {len(candidates)} candidates: neither may be empty")
+    kinds = [(places.numbers.shape[2], places.numbers.dtype) for places in (queries, candidates)]
+    if kinds[0] != kinds[1]:
+        raise ValueError(f"places: queries (D, dtype) {kinds[0]} and candidates {kinds[1]} differ")
+    for name, weight, places in (("weight_x", weight_x, queries), ("weight_y", weight_y, candidates)):
+        if weight.shape != places.numbers.shape[1:2]:
+            raise ValueError(f"{name}: {tuple(weight.shape)} is not ({places.numbers.shape[1]},)")
+    device = queries.numbers.device
+    return weight_x.to(device, torch.float32), weight_y.to(device, torch.float32)
+
+
+def _tiles(queries: Places, candidates: Places, weight_x: Tensor, weight_y: Tensor) -> Tensor:
+    """`score_block`, with the queries side by side.
+
+    A product's rows are the candidates' places and its columns the queries', all queries' first place, then
+    their second, and so on. Both maxima then run over neighbours in memory.
+    """
+    (count, m_x, d), m_y = queries.numbers.shape, candidates.numbers.shape[1]
+    device = queries.numbers.device
+    side = min(count, _SIDE_BY_SIDE.get(device.type, 64))
+    size = max(1, _TILE_ELEMENTS.get(device.type, 1 << 27) // (side * m_x * m_y))
+    result = torch.empty(count, len(candidates), device=device)
+    buffer = torch.empty(size * m_y * m_x * side, device=device)  # fresh pages cost more than the product
+    columns = [
+        queries[start : start + side].unit().permute(2, 1, 0).reshape(d, -1)
+        for start in range(0, count, side)
+    ]
+    for g in range(0, len(candidates), size):
+        y = candidates[g : g + size].unit().view(-1, d)
+        here = len(y) // m_y
+        for number, x in enumerate(columns):
+            q = x.shape[1] // m_x
+            products = torch.mm(y, x, out=buffer[: len(y) * x.shape[1]].view(len(y), -1))
+            n = products.view(here * m_y, m_x, q).amax(1)
+            m = products.view(here, m_y, m_x * q).amax(1)
+            shares = torch.matmul(weight_y, n.view(here, m_y, q)) + torch.matmul(
+                weight_x, m.view(here, m_x, q)
+            )
+            result[number * side : number * side + q, g : g + here] = shares.t()
+    return result
+
+
+@functools.cache
+def _fused() -> Callable[[Places, Places, Tensor, Tensor], Tensor] | None:
+    """The GPU kernel, where Triton is installed."""
+    try:
+        from kronreid.ops.places_triton import score_block
+    except ImportError:
+        return None
+    return score_block
+
+
+def unit(maps: Tensor, projection: Tensor) -> Tensor:
+    """Maps to the unit vectors of their places.
+
+    Args:
+        maps: (N, C, H, W), floating.
+        projection: (C, D), what each place's unit vector is multiplied by.
+
+    Returns:
+        (N, H·W, D) float32; places are numbered row by row. A place of zeros stays zero.
+    """
+    vectors = F.normalize(maps.float().flatten(2).transpose(1, 2), dim=2)
+    return F.normalize(vectors @ projection, dim=2)
