@@ -19,7 +19,7 @@ Any embedder whose `Embedding.maps` holds maps can have one. It is fitted on the
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, cast
 
@@ -238,7 +238,8 @@ def save_places(folder: Path, matching: PlaceMatching, model: str) -> None:
         matching: What was fitted.
         model: The fingerprint of the model that it was fitted on.
     """
-    about: dict[str, Any] = {"options": asdict(matching.options), "sizes": matching.sizes, "model": model}
+    options = {field.name: getattr(matching.options, field.name) for field in fields(PlacesOptions)}
+    about: dict[str, Any] = {"options": options, "sizes": matching.sizes, "model": model}
     tensors = {name: tensor.contiguous().cpu() for name, tensor in matching.state_dict().items()}
     with written_whole(folder / PLACES) as new:
         new.write_bytes(to_bytes(tensors, {"places": json.dumps(about)}))
