@@ -22,7 +22,7 @@ from kronreid.extras import explained
 if TYPE_CHECKING:
     from kronreid.data.readers import read
     from kronreid.errors import InputError
-    from kronreid.evaluation import evaluate
+    from kronreid.evaluation.evaluate import evaluate
     from kronreid.gallery import Gallery
     from kronreid.models.inference import Embedder, Explanation, Matcher
     from kronreid.models.loading import load
