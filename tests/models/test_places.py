@@ -148,7 +148,8 @@ def test_places_are_the_projected_unit_vectors_of_the_named_maps() -> None:
     assert [level.numbers.shape for level in levels] == [(2, 12, 3), (2, 6, 3)]
     for name, projection, level in zip(("below", "X_1"), matching.projections, levels):
         rows = maps[name].flatten(2).transpose(1, 2)
-        torch.testing.assert_close(level.unit(), F.normalize(rows @ projection, dim=2), rtol=1e-5, atol=1e-6)
+        expected = F.normalize(F.normalize(rows, dim=2) @ projection, dim=2)
+        torch.testing.assert_close(level.unit(), expected, rtol=1e-5, atol=1e-6)
 
 
 def test_no_more_numbers_are_kept_than_a_map_has_channels() -> None:

@@ -19,6 +19,7 @@ from kronreid.ops.places import (
     best_matches,
     best_places,
     keep,
+    project,
     score_block,
     score_lists,
     score_reference,
@@ -95,16 +96,18 @@ def test_places_index_and_join() -> None:
 def test_unit_places_of_maps() -> None:
     maps, projection = random(0, 2, 3, 4, 5), random(1, 3, 2)
     maps[1, :, 2, 3] = 0
-    found = unit(maps.half(), projection)
+    projected = project(maps.half(), projection)
+    assert projected.shape == (2, 2, 4, 5)
+    found = unit(projected)
     assert found.dtype == torch.float32
     assert found.shape == (2, 20, 2)
     for n in range(2):
         for row in range(4):
             for column in range(5):
                 vector = maps.half()[n, :, row, column].double().numpy()
-                projected = vector @ projection.double().numpy()
-                length = np.linalg.norm(projected)
-                expected = projected / length if length else projected
+                number = vector @ projection.double().numpy()
+                length = np.linalg.norm(number)
+                expected = number / length if length else number
                 np.testing.assert_allclose(found[n, 5 * row + column], expected, atol=1e-6)
     assert (found[1, 13] == 0).all()
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from kronreid.data.transforms import InputOptions
 from kronreid.models.pairs import Encoded, PairModel
+from kronreid.models.places import PlaceMatching
 
 
 class _Normalise(nn.Module):
@@ -31,15 +32,20 @@ class _Normalise(nn.Module):
 
 
 class EmbedderGraph(nn.Module):
-    """uint8 pictures (N, 3, H, W) to vectors (N, D), L2-normalised."""
+    """uint8 pictures (N, 3, H, W) to vectors (N, D), L2-normalised.
 
-    def __init__(self, model: nn.Module, options: InputOptions) -> None:
+    With places their projected maps (N, D, h, w) come beside them, level by level.
+    """
+
+    def __init__(self, model: nn.Module, options: InputOptions, places: PlaceMatching | None = None) -> None:
         super().__init__()
         self.normalise = _Normalise(options)
-        self.model = model
+        self.model, self.places = model, places
 
-    def forward(self, images: Tensor) -> Tensor:
-        return F.normalize(self.model(self.normalise(images)).descriptor)
+    def forward(self, images: Tensor) -> Tensor | tuple[Tensor, ...]:
+        embedding = self.model(self.normalise(images))
+        vectors = F.normalize(embedding.descriptor)
+        return vectors if self.places is None else (vectors, *self.places.project(embedding.maps))
 
 
 class EncoderGraph(nn.Module):

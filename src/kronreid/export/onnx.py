@@ -27,8 +27,18 @@ from kronreid.models import MODELS
 from kronreid.models.folding import fold
 from kronreid.models.inference import Embedder, Matcher
 from kronreid.models.loading import wrap
-from kronreid.models.onnx import SEAL, WRITER, OnnxEmbedder, load_onnx, seal
+from kronreid.models.onnx import (
+    PLACES_CARD,
+    SEAL,
+    WRITER,
+    OnnxEmbedder,
+    load_onnx,
+    places_card,
+    places_outputs,
+    seal,
+)
 from kronreid.models.pairs import PairModel
+from kronreid.models.places import PlaceMatching
 from kronreid.ops.sketch import CountSketch
 
 #: The set of operators: the oldest that the exporter writes without converting, which most runtimes have.
@@ -57,7 +67,8 @@ class ExportReport:
     Attributes:
         files: One for an embedder; encoder and scorer for a matcher.
         pictures: How many were compared.
-        difference: Largest absolute difference of any entry of a vector, or of any pair's probability.
+        difference: Largest absolute difference of any entry of a vector, or of any pair's probability (of a
+            matcher, or by an embedder's places).
         agreement: With each picture as query, the share of places in the rankings of the others that both
             give to the same picture.
     """
@@ -71,7 +82,8 @@ class ExportReport:
 def export_onnx(tool: Embedder | Matcher, file: str | Path, progress: bool = False) -> ExportReport:
     """Write a model as ONNX.
 
-    An embedder becomes one graph, ``images`` → ``vectors``. A matcher becomes two: `file`, ``images`` →
+    An embedder becomes one graph, ``images`` → ``vectors``, and with places their projected maps beside them,
+    which `kronreid.load` re-ranks with. A matcher becomes two: `file`, ``images`` →
     ``pooled`` and each scale's maps, and ``NAME.scorer.onnx`` beside it, maps of queries and of candidates →
     ``logits`` (Q, G). Any number of pictures goes through at once. The files are in place only when they
     have passed ONNX's checker and the comparison; without, what was there stays.
@@ -96,9 +108,12 @@ def export_onnx(tool: Embedder | Matcher, file: str | Path, progress: bool = Fal
     require("kronreid export", "export")
     model = copy.deepcopy(tool.model).cpu()
     reference = wrap(model, tool.input)
+    if isinstance(reference, Embedder) and isinstance(tool, Embedder):
+        reference.places = tool.places
     if any(isinstance(module, CountSketch) for module in model.modules()):
         model = fold(model)  # no FFT operator: not every runtime has one
-    plans = _plans(model, tool.input)
+    places = copy.deepcopy(tool.places).cpu() if isinstance(tool, Embedder) and tool.places else None
+    plans = _plans(model, tool.input, places)
     files = [file, file.with_name(f"{file.stem}.scorer.onnx")][: len(plans)]
     with (
         tempfile.TemporaryDirectory(dir=file.parent, prefix=".export-") as folder,
@@ -142,12 +157,13 @@ class _Plan:
     outputs: list[str]
 
 
-def _plans(model: nn.Module, size: InputOptions) -> list[_Plan]:
+def _plans(model: nn.Module, size: InputOptions, places: PlaceMatching | None) -> list[_Plan]:
     """The graphs of a folded model."""
     images = {"images": torch.zeros(2, 3, size.height, size.width, dtype=torch.uint8)}
     axes = {"images": "pictures"}
     if not isinstance(model, PairModel):
-        return [_Plan("embedder", EmbedderGraph(model, size), images, axes, ["vectors"])]
+        names = ["vectors", *(places_outputs(places) if places else ())]
+        return [_Plan("embedder", EmbedderGraph(model, size, places), images, axes, names)]
     encoder = EncoderGraph(model, size)
     with torch.no_grad():
         example = model.encode(encoder.normalise(images["images"]))
@@ -249,6 +265,8 @@ def _describe(proto: Any, plan: _Plan, tool: Embedder | Matcher) -> Any:
             "mean and std are applied inside"
         )
         card["dimension"] = str(tool.dimension)
+        if len(plan.outputs) > 1 and isinstance(tool, Embedder) and tool.places is not None:
+            card[PLACES_CARD] = places_card(tool.places, tool.fingerprint)
         proto.doc_string = (
             f"{name}: pictures of people to L2-normalised vectors; the inner product is the cosine."
         )
@@ -281,6 +299,9 @@ def compare(reference: Embedder | Matcher, files: list[Path]) -> tuple[float, fl
     embedder = load_onnx(files[0], device="cpu")
     expected, found = reference.embed(pictures), embedder.embed(pictures)
     difference = float(np.abs(expected - found).max())
+    if isinstance(reference, Embedder) and reference.matcher and embedder.matcher:
+        scores, probabilities = (one.matcher.score(pictures, pictures) for one in (reference, embedder))
+        difference = max(difference, float(np.abs(scores - probabilities).max()))
     if not isinstance(reference, Matcher):
         return difference, _agreement(expected @ expected.T, found @ found.T)
     scores = reference.score(pictures, pictures)

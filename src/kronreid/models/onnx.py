@@ -5,6 +5,8 @@ files take plain pictures and say everything else in their metadata (`kronreid.e
 file beside ``model.onnx``, ``model.onnx.json``, or `OnnxOptions` does (docs/export.md).
 """
 
+import base64
+import copy
 import dataclasses
 import hashlib
 import importlib
@@ -25,6 +27,7 @@ from kronreid.extras import explained
 from kronreid.models.embedding import Embedding
 from kronreid.models.inference import Embedder
 from kronreid.models.onnx_probe import Behaviour, Probe, first_line, padded, probe_pictures, shape_text
+from kronreid.models.places import PlaceMatching, places_from_bytes, places_to_bytes
 from kronreid.options import checked
 
 log = logging.getLogger(__name__)
@@ -36,8 +39,8 @@ Triple: TypeAlias = tuple[float, float, float]
 #: onnxruntime's names of the types that a picture may have.
 _TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(uint8)": np.uint8}
 
-#: In the metadata of our own files: who wrote it, and a hash of all the rest.
-WRITER, SEAL = "kronreid_version", "seal"
+#: In the metadata of our own files: who wrote it, a hash of all the rest, and the place matching.
+WRITER, SEAL, PLACES_CARD = "kronreid_version", "seal", "places"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,12 +89,21 @@ class OnnxNetwork(nn.Module):
         batch: Pictures per run where the graph fixes it, None where it does not.
         behaviour: Which output is the vector, and how the graph is run.
         reverse: Give it BGR.
+        maps: Outputs that are maps whose places can be matched, by the names that `Embedding.maps` gives
+            them.
     """
 
     def __init__(
-        self, path: Path, session: Any, batch: int | None, behaviour: Behaviour, reverse: bool
+        self,
+        path: Path,
+        session: Any,
+        batch: int | None,
+        behaviour: Behaviour,
+        reverse: bool,
+        maps: dict[str, str],
     ) -> None:
         super().__init__()
+        self.maps = maps
         self.path, self.session = path, session
         self.batch, self.alone, self.reverse = batch, behaviour.alone, reverse
         self.output, self.dimension = behaviour.output, behaviour.dimension
@@ -108,8 +120,12 @@ class OnnxNetwork(nn.Module):
             images = images.flip(1)
         pixels = np.ascontiguousarray(images.numpy(), dtype=self.dtype)
         size = 1 if self.alone else self.batch or max(len(pixels), 1)
-        parts = [self._run(pixels[start : start + size]) for start in range(0, len(pixels), size)]
-        vectors = np.concatenate(parts) if parts else np.empty((0, self.dimension), np.float32)
+        if not len(pixels):
+            return Embedding(torch.empty(0, self.dimension), {})
+        starts = range(0, len(pixels), size)
+        parts = list(zip(*(self._run(pixels[start : start + size]) for start in starts)))
+        vectors, *maps = (np.concatenate(part) for part in parts)
+        vectors = vectors.reshape(len(pixels), self.dimension)
         bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
         if len(bad):
             raise InputError(
@@ -117,13 +133,14 @@ class OnnxNetwork(nn.Module):
                 f"output {self.output} holds NaN or infinity for {len(bad)} of {len(vectors)} "
                 "pictures; the network is damaged, or expects another mean, std or scale",
             )
-        return Embedding(torch.from_numpy(vectors), {})
+        named = {name: torch.from_numpy(values) for name, values in zip(self.maps, maps)}
+        return Embedding(torch.from_numpy(vectors), {}, maps=named)
 
-    def _run(self, pixels: np.ndarray) -> np.ndarray:
-        """One run; a graph with a larger fixed batch gets empty pictures beside."""
+    def _run(self, pixels: np.ndarray) -> list[np.ndarray]:
+        """The vectors and maps of one run; a graph with a larger fixed batch gets empty pictures beside."""
         filled = padded(pixels, self.batch)
-        vectors = self.session.run([self.output], {self.input: filled})[0]
-        return vectors.reshape(len(filled), self.dimension)[: len(pixels)].astype(np.float32)
+        outputs = self.session.run([self.output, *self.maps.values()], {self.input: filled})
+        return [values[: len(pixels)].astype(np.float32) for values in outputs]
 
 
 class OnnxEmbedder(Embedder):
@@ -179,7 +196,9 @@ def load_onnx(path: Path, options: OnnxOptions | None = None, device: str | None
         input_options = InputOptions(*size, *_normalisation(path, options, raw))
     except InputError as error:
         raise error.within(path) from None
-    network = _network(onnx, proto, session, path, sidecar, input_options, options)
+    places = read_places_card(card, path) if own else None
+    maps = dict(zip(places.options.levels, places_outputs(places))) if places is not None else {}
+    network = _network(onnx, proto, session, path, sidecar, input_options, options, maps)
     if not raw and options.mean is None and options.scale == 1:
         log.info(
             "%s: no mean and std are given: ImageNet's are taken, and %s; %s can say otherwise",
@@ -196,7 +215,33 @@ def load_onnx(path: Path, options: OnnxOptions | None = None, device: str | None
         fingerprint = card["fingerprint"]  # the model's own: the graph gives the same vectors
     embedder = OnnxEmbedder(network, input_options, fingerprint)
     embedder.path = path.resolve()
+    embedder.places = places
     return embedder
+
+
+def places_outputs(places: PlaceMatching) -> list[str]:
+    """What the outputs of an exported graph that are projected maps are called, level by level."""
+    return [f"places_{number}" for number in range(1, len(places.options.levels) + 1)]
+
+
+def places_card(places: PlaceMatching, fingerprint: str) -> str:
+    """The place matching of an exported embedder, for the metadata of its graph.
+
+    The graph projects the maps itself. What is left for the places of its outputs is the identity.
+    """
+    bare = copy.deepcopy(places).cpu()
+    for projection in bare.projections:
+        projection.data = torch.eye(projection.shape[1])
+    bare.sizes = [(p.shape[1], *size[1:]) for p, size in zip(bare.projections, bare.sizes)]
+    return base64.b64encode(places_to_bytes(bare, fingerprint)).decode()
+
+
+def read_places_card(card: dict[str, str], path: Path) -> PlaceMatching | None:
+    """What `places_card` wrote; None without places."""
+    if PLACES_CARD not in card:
+        return None
+    content = base64.b64decode(card[PLACES_CARD], validate=False)
+    return places_from_bytes(content, card.get("fingerprint", ""), path)
 
 
 def seal(proto: Any) -> str:
@@ -337,7 +382,14 @@ def _normalisation(path: Path, options: OnnxOptions, raw: bool) -> tuple[Triple,
 
 
 def _network(
-    onnx: Any, proto: Any, session: Any, path: Path, sidecar: Path, size: InputOptions, options: OnnxOptions
+    onnx: Any,
+    proto: Any,
+    session: Any,
+    path: Path,
+    sidecar: Path,
+    size: InputOptions,
+    options: OnnxOptions,
+    maps: dict[str, str],
 ) -> OnnxNetwork:
     """The graph as it has to be run, which the probe pictures show."""
     one = session.get_inputs()[0]
@@ -348,4 +400,4 @@ def _network(
     images = pictures if kind == np.uint8 else normalise(pictures, size)
     pixels = np.ascontiguousarray((images.flip(1) if reverse else images).numpy(), dtype=kind)
     probe = Probe(path, session, _parts(proto, onnx.NodeProto), pixels, batch)
-    return OnnxNetwork(path, session, batch, probe.behaviour(options.output, sidecar.name), reverse)
+    return OnnxNetwork(path, session, batch, probe.behaviour(options.output, sidecar.name), reverse, maps)

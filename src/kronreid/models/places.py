@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from safetensors import safe_open
+from safetensors.torch import load as from_bytes
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
@@ -37,6 +37,7 @@ from kronreid.ops.places import (
     Precision,
     best_matches,
     keep,
+    project,
     score_block,
     score_lists,
     unit,
@@ -134,15 +135,14 @@ class PlaceMatching(nn.Module):
         nn.init.constant_(self.linear.weight, 1 / self.linear.in_features)
         nn.init.zeros_(self.linear.bias)
 
-    @torch.no_grad()
-    def encode(self, maps: dict[str, Tensor]) -> list[Places]:
-        """The maps of N pictures (`Embedding.maps`) to their places, level by level.
+    def project(self, maps: dict[str, Tensor]) -> list[Tensor]:
+        """The maps of N pictures (`Embedding.maps`) to the projected maps (N, D, H, W) of each level.
 
         Raises:
             InputError: A level is missing, or its map has another size than those that the head was fitted
-            on.
+                on.
         """
-        places = []
+        projected = []
         for name, size, projection in zip(self.options.levels, self.sizes, self.projections):
             if name not in maps:
                 there = ", ".join(maps) or "none"
@@ -153,8 +153,13 @@ class PlaceMatching(nn.Module):
                     f"fitted on maps {name} of {size}, and this model's are {tuple(maps[name].shape[1:])}; "
                     "fit them anew with kronreid fit-places",
                 )
-            places.append(keep(unit(maps[name], projection), self.options.precision))
-        return places
+            projected.append(project(maps[name], projection))
+        return projected
+
+    @torch.no_grad()
+    def encode(self, maps: dict[str, Tensor]) -> list[Places]:
+        """The maps of N pictures to their places as they are kept, level by level; see `project`."""
+        return [keep(unit(level), self.options.precision) for level in self.project(maps)]
 
     def forward(self, cosines: Tensor, x: Sequence[Tensor], y: Sequence[Tensor]) -> Tensor:
         """Logits (P,) of P pairs, with gradients.
@@ -248,50 +253,55 @@ class PlaceMatching(nn.Module):
         )
 
 
-def save_places(folder: Path, matching: PlaceMatching, model: str) -> None:
-    """Write ``places.safetensors`` into a model folder, whole or not at all.
+def places_to_bytes(matching: PlaceMatching, model: str) -> bytes:
+    """What ``places.safetensors`` holds.
 
     Args:
-        folder: The model's.
         matching: What was fitted.
         model: The fingerprint of the model that it was fitted on.
     """
     options = {field.name: getattr(matching.options, field.name) for field in fields(PlacesOptions)}
     about: dict[str, Any] = {"options": options, "sizes": matching.sizes, "model": model}
     tensors = {name: tensor.contiguous().cpu() for name, tensor in matching.state_dict().items()}
-    with written_whole(folder / PLACES) as new:
-        new.write_bytes(to_bytes(tensors, {"places": json.dumps(about)}))
+    return to_bytes(tensors, {"places": json.dumps(about)})
 
 
-def load_places(folder: Path, model: str) -> PlaceMatching | None:
-    """The place matching of a model folder, in eval mode; None without one.
+def places_from_bytes(content: bytes, model: str, source: Path) -> PlaceMatching:
+    """The place matching that `places_to_bytes` wrote, in eval mode.
 
     Args:
-        folder: The model's.
-        model: The model's fingerprint.
+        content: The bytes.
+        model: The fingerprint of the model that they are for.
+        source: Where they come from, for messages.
 
     Raises:
-        InputError: The file is damaged, or belongs to another model.
+        InputError: They are damaged, or were fitted on another model.
     """
-    file = folder / PLACES
-    if not file.is_file():
-        return None
     try:
-        with safe_open(file, "pt") as tensors:
-            about = json.loads(tensors.metadata()["places"])
-            values = {name: tensors.get_tensor(name) for name in tensors.keys()}  # noqa: SIM118
-        options = checked(PlacesOptions, about["options"], str(file))
+        length = int.from_bytes(content[:8], "little")
+        about = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["places"])
+        options = checked(PlacesOptions, about["options"], str(source))
         matching = PlaceMatching(options, [tuple(size) for size in about["sizes"]])
-        matching.load_state_dict(values)
+        matching.load_state_dict(from_bytes(content))
         fitted_on = about["model"]
-    except InputError:
-        raise
     except Exception as error:  # safetensors, JSON and torch raise many kinds
-        raise InputError(file, f"damaged ({one_line(error)}); kronreid fit-places writes it anew") from None
+        raise InputError(source, f"damaged ({one_line(error)}); kronreid fit-places writes it anew") from None
     if fitted_on != model:
         raise InputError(
-            file,
+            source,
             "was fitted on another model than the one beside it; fit it anew with kronreid fit-places, or "
             "remove it",
         )
     return matching.eval()
+
+
+def save_places(folder: Path, matching: PlaceMatching, model: str) -> None:
+    """Write ``places.safetensors`` into a model folder, whole or not at all; see `places_to_bytes`."""
+    with written_whole(folder / PLACES) as new:
+        new.write_bytes(places_to_bytes(matching, model))
+
+
+def load_places(folder: Path, model: str) -> PlaceMatching | None:
+    """The place matching of a model folder, None without one; see `places_from_bytes`."""
+    file = folder / PLACES
+    return places_from_bytes(file.read_bytes(), model, file) if file.is_file() else None

@@ -229,15 +229,18 @@ def _fused() -> Callable[..., Tensor] | None:
     return scores
 
 
-def unit(maps: Tensor, projection: Tensor) -> Tensor:
-    """Maps to the unit vectors of their places.
-
-    Args:
-        maps: (N, C, H, W), floating.
-        projection: (C, D), what each place's unit vector is multiplied by.
+def project(maps: Tensor, projection: Tensor) -> Tensor:
+    """Maps (N, C, H, W), floating, with each place's unit vector multiplied by a projection (C, D).
 
     Returns:
-        (N, H·W, D) float32; places are numbered row by row. A place of zeros stays zero.
+        (N, D, H, W) float32. The same is one 1×1 convolution of an exported graph.
     """
-    vectors = F.normalize(maps.float().flatten(2).transpose(1, 2), dim=2)
-    return F.normalize(vectors @ projection, dim=2)
+    return F.conv2d(F.normalize(maps.float(), dim=1), projection.t()[:, :, None, None])
+
+
+def unit(projected: Tensor) -> Tensor:
+    """Projected maps (N, D, H, W) to the unit vectors of their places, (N, H·W, D) float32.
+
+    Places are numbered row by row. A place of zeros stays zero.
+    """
+    return F.normalize(projected.float().flatten(2).transpose(1, 2), dim=2)

@@ -163,8 +163,8 @@ class Lists:
         if len(people) < 2 or not queries:
             raise InputError(
                 "places",
-                f"{len(people)} people, and {len(queries)} pictures whose person another camera saw as well; "
-                "fitting them needs at least two people, one of them in two cameras",
+                f"{len(people)} people, and {len(queries)} pictures of one whom another camera has as well; "
+                "at least two people, and one of them in two cameras, are needed to fit place matching",
             )
         return cls(identities, np.array(queries), mates, options.hardest)
 
