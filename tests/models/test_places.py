@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pytest
@@ -28,27 +28,23 @@ from kronreid.models.places import (
     save_places,
 )
 from kronreid.models.storage import build, save
-from kronreid.ops.places import Places, best_matches
+from kronreid.ops.places import best_matches
 
 SIZES = {"X_1": (6, 3, 2), "below": (5, 4, 3)}
+Make: TypeAlias = Callable[..., PlaceMatching]
 
 
-def make_matching(
-    levels: Sequence[str] = ("X_1",), numbers: int = 4, precision: Any = "int8", seed: int = 0
-) -> PlaceMatching:
-    """A head as if it had been trained, of random numbers."""
-    torch.manual_seed(seed)
-    matching = PlaceMatching(
-        PlacesOptions(tuple(levels), numbers, precision), [SIZES[name] for name in levels]
-    )
-    for projection in matching.projections:
-        torch.nn.init.orthogonal_(projection)
-    torch.nn.init.normal_(matching.linear.weight, std=0.3)
-    torch.nn.init.normal_(matching.linear.bias)
-    for name, buffer in matching.norm.named_buffers():
-        if name != "num_batches_tracked":
-            buffer.uniform_(0.2, 0.9)
-    return matching.eval()
+@pytest.fixture(scope="module")
+def make_matching(random_places: Make) -> Make:
+    """A head of random numbers for maps of `SIZES`."""
+
+    def make(
+        levels: Sequence[str] = ("X_1",), numbers: int = 4, precision: Any = "int8", seed: int = 0
+    ) -> PlaceMatching:
+        options = PlacesOptions(tuple(levels), numbers, precision)
+        return random_places(options, [SIZES[name] for name in levels], seed)
+
+    return make
 
 
 def make_maps(count: int, seed: int = 1) -> dict[str, Tensor]:
@@ -74,7 +70,13 @@ def describe(matching: PlaceMatching, count: int, seed: int = 1, dimension: int 
     seed=st.integers(0, 99),
 )
 def test_all_forms_of_the_logit_are_one(
-    levels: tuple[str, ...], numbers: int, precision: Any, queries: int, candidates: int, seed: int
+    make_matching: Make,
+    levels: tuple[str, ...],
+    numbers: int,
+    precision: Any,
+    queries: int,
+    candidates: int,
+    seed: int,
 ) -> None:
     """The trained form on pairs, the folded head's sum, the sum of all terms, blocks and lists."""
     matching = make_matching(levels, numbers, precision, seed)
@@ -108,7 +110,7 @@ def test_all_forms_of_the_logit_are_one(
     torch.testing.assert_close(matching.score(x, y, lists), block.gather(1, lists), rtol=1e-4, atol=1e-4)
 
 
-def test_the_logit_equals_its_formula() -> None:
+def test_the_logit_equals_its_formula(make_matching: Make) -> None:
     """a · cos + Σ w BN(m) + Σ w' BN(n) + b, with numbers taken from the state dict."""
     matching = make_matching(("X_1", "below"), precision="fp32")
     x, y = describe(matching, 1, 3), describe(matching, 1, 4)
@@ -128,7 +130,7 @@ def test_the_logit_equals_its_formula() -> None:
     assert float(matching.score(x, y)) == pytest.approx(logit, abs=1e-4)
 
 
-def test_a_logit_trains_the_head_and_not_the_projections() -> None:
+def test_a_logit_trains_the_head_and_not_the_projections(make_matching: Make) -> None:
     matching = make_matching(("X_1", "below")).train()
     side = describe(matching, 6)
     units = [places.unit() for places in side.levels]
@@ -141,7 +143,7 @@ def test_a_logit_trains_the_head_and_not_the_projections() -> None:
 # --- places of maps ----------------------------------------------------------------------------------
 
 
-def test_places_are_the_projected_unit_vectors_of_the_named_maps() -> None:
+def test_places_are_the_projected_unit_vectors_of_the_named_maps(make_matching: Make) -> None:
     matching = make_matching(("below", "X_1"), numbers=3, precision="fp32")
     maps = make_maps(2)
     levels = matching.encode(maps)
@@ -152,13 +154,13 @@ def test_places_are_the_projected_unit_vectors_of_the_named_maps() -> None:
         torch.testing.assert_close(level.unit(), expected, rtol=1e-5, atol=1e-6)
 
 
-def test_no_more_numbers_are_kept_than_a_map_has_channels() -> None:
+def test_no_more_numbers_are_kept_than_a_map_has_channels(make_matching: Make) -> None:
     matching = make_matching(("X_1", "below"), numbers=64)
     assert [tuple(projection.shape) for projection in matching.projections] == [(6, 6), (5, 5)]
 
 
 @pytest.mark.parametrize("precision", ["int8", "bf16", "fp32"])
-def test_bytes_per_picture_are_those_of_the_places(precision: Any) -> None:
+def test_bytes_per_picture_are_those_of_the_places(make_matching: Make, precision: Any) -> None:
     matching = make_matching(("X_1", "below"), precision=precision)
     levels = describe(matching, 3).levels
     assert matching.bytes_per_picture == sum(level.bytes_per_picture for level in levels)
@@ -166,7 +168,7 @@ def test_bytes_per_picture_are_those_of_the_places(precision: Any) -> None:
     assert 3 * matching.bytes_per_picture == sum(one.numel() * one.element_size() for one in tensors)
 
 
-def test_maps_that_do_not_fit_are_named() -> None:
+def test_maps_that_do_not_fit_are_named(make_matching: Make) -> None:
     matching, maps = make_matching(("X_1", "below")), make_maps(2)
     for changed, message in (
         ({"X_1": maps["X_1"]}, "places.levels: this model has no map 'below'; it has X_1"),
@@ -187,7 +189,7 @@ def test_levels_are_named_once(levels: tuple[str, ...]) -> None:
 # --- described pictures ------------------------------------------------------------------------------
 
 
-def test_described_pictures_index_and_join() -> None:
+def test_described_pictures_index_and_join(make_matching: Make) -> None:
     side = describe(make_matching(("X_1", "below")), 6)
     parts = Described.cat([side[:2], side[torch.tensor([4, 2])], side[5:]])
     order = [0, 1, 4, 2, 5]
@@ -198,7 +200,7 @@ def test_described_pictures_index_and_join() -> None:
         assert torch.equal(new.scales, old.scales[order])
 
 
-def test_pictures_of_another_model_are_not_scored() -> None:
+def test_pictures_of_another_model_are_not_scored(make_matching: Make) -> None:
     matching = make_matching()
     side = describe(matching, 3)
     others = {
@@ -216,7 +218,7 @@ def test_pictures_of_another_model_are_not_scored() -> None:
         assert name
 
 
-def test_nothing_to_score_is_said() -> None:
+def test_nothing_to_score_is_said(make_matching: Make) -> None:
     matching = make_matching()
     side = describe(matching, 2)
     zeros = torch.zeros(2, 1, dtype=torch.long)
@@ -235,7 +237,7 @@ def test_nothing_to_score_is_said() -> None:
 
 
 @pytest.mark.parametrize("where", ["vectors", "places", "head"])
-def test_answers_that_are_not_finite_are_bad_input(where: str) -> None:
+def test_answers_that_are_not_finite_are_bad_input(make_matching: Make, where: str) -> None:
     matching = make_matching(precision="fp32")
     side = describe(matching, 2)
     if where == "vectors":
@@ -251,7 +253,7 @@ def test_answers_that_are_not_finite_are_bad_input(where: str) -> None:
 # --- files -------------------------------------------------------------------------------------------
 
 
-def test_round_trip(tmp_path: Path) -> None:
+def test_round_trip(make_matching: Make, tmp_path: Path) -> None:
     assert load_places(tmp_path, "c0ffee") is None
     matching = make_matching(("X_1", "below"), numbers=3, precision="bf16")
     save_places(tmp_path, matching, "c0ffee")
@@ -272,7 +274,7 @@ def refusal(folder: Path, model: str = "c0ffee") -> str:
     return str(caught.value)
 
 
-def test_places_of_another_model_are_refused(tmp_path: Path) -> None:
+def test_places_of_another_model_are_refused(make_matching: Make, tmp_path: Path) -> None:
     save_places(tmp_path, make_matching(), "c0ffee")
     message = refusal(tmp_path, "decaf")
     assert message.startswith(f"{tmp_path / PLACES}: was fitted on another model")
@@ -307,13 +309,15 @@ def rewritten(file: Path, change: Callable[[dict[str, Any]], object], **tensors:
         lambda about: about["options"].update(colour="red"),
     ],
 )
-def test_damaged_words_are_one_line(tmp_path: Path, change: Callable[[dict[str, Any]], object]) -> None:
+def test_damaged_words_are_one_line(
+    make_matching: Make, tmp_path: Path, change: Callable[[dict[str, Any]], object]
+) -> None:
     save_places(tmp_path, make_matching(), "c0ffee")
     rewritten(tmp_path / PLACES, change)
     assert refusal(tmp_path).startswith(f"{tmp_path / PLACES}: ")
 
 
-def test_damaged_files_are_one_line(tmp_path: Path) -> None:
+def test_damaged_files_are_one_line(make_matching: Make, tmp_path: Path) -> None:
     file = tmp_path / PLACES
     save_places(tmp_path, make_matching(), "c0ffee")
     for data in (b"", b"no places", file.read_bytes()[:-10], file.read_bytes()[:100]):
@@ -339,79 +343,63 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def with_places(folder: Path) -> PlaceMatching:
-    """Saves places that fit the model in a folder."""
+def opened(folder: Path) -> Embedder:
     embedder = load(folder, device="cpu")
-    size = next(embedder.embeddings([np.zeros((64, 32, 3), np.uint8)])).maps["X_1"].shape[1:]  # type: ignore[union-attr]
-    matching = PlaceMatching(PlacesOptions(numbers=4), [tuple(size)])
-    for projection in matching.projections:
-        torch.nn.init.orthogonal_(projection)
-    save_places(folder, matching.eval(), embedder.fingerprint)
+    assert isinstance(embedder, Embedder)
+    return embedder
+
+
+@pytest.fixture
+def matching(folder: Path, random_places: Make) -> PlaceMatching:
+    """Places that lie beside the model of the folder."""
+    embedder = opened(folder)
+    size = next(embedder.embeddings([np.zeros((64, 32, 3), np.uint8)])).maps["X_1"].shape[1:]
+    matching = random_places(PlacesOptions(numbers=4), [tuple(size)])
+    save_places(folder, matching, embedder.fingerprint)
     return matching
 
 
-def test_a_model_is_opened_with_its_places(folder: Path, paths: list[Path]) -> None:
-    assert load(folder, device="cpu").places is None  # type: ignore[union-attr]
-    matching = with_places(folder)
-    embedder = load(folder, device="cpu")
-    assert isinstance(embedder, Embedder)
+def test_a_model_is_opened_with_its_places(folder: Path, paths: list[Path], matching: PlaceMatching) -> None:
+    embedder = opened(folder)
     assert embedder.places is not None
     described = embedder.describe(paths)
     assert len(described) == len(paths)
     np.testing.assert_allclose(described.vectors.numpy(), embedder.embed(paths), atol=1e-6)
     maps = torch.cat([embedding.maps["X_1"] for embedding in embedder.embeddings(paths)])
-    expected = matching.encode({"X_1": maps})[0]
-    assert torch.equal(described.levels[0].numbers, expected.numbers)
-    assert isinstance(described.levels[0], Places)
+    assert torch.equal(described.levels[0].numbers, matching.encode({"X_1": maps})[0].numbers)
+    for batch_size in (1, 3):
+        parts = embedder.describe(paths, batch_size)
+        torch.testing.assert_close(parts.vectors, described.vectors, rtol=0, atol=1e-4)
+        torch.testing.assert_close(parts.levels[0].unit(), described.levels[0].unit(), rtol=0, atol=0.01)
+    with pytest.raises(InputError, match=r"^images: there are none"):
+        embedder.describe([])
 
 
-def test_places_do_not_change_the_models_fingerprint(folder: Path) -> None:
-    before = load(folder, device="cpu").fingerprint
-    with_places(folder)
-    assert load(folder, device="cpu").fingerprint == before
-
-
-def test_a_new_model_removes_the_places_of_the_old(folder: Path) -> None:
-    with_places(folder)
-    arguments = {"backbone": {"name": "test_resnet", "weights": "none"}, "channels": 8}
-    save(folder, "pooled", arguments, InputOptions(64, 32), build("pooled", arguments))
-    assert not (folder / PLACES).exists()
-    assert load(folder, device="cpu").places is None  # type: ignore[union-attr]
-
-
-def test_a_model_whose_weights_were_exchanged_is_not_opened_with_the_old_places(folder: Path) -> None:
-    with_places(folder)
+def test_a_model_that_changes_does_not_keep_its_places(folder: Path, matching: PlaceMatching) -> None:
+    """A new model removes them; a file of weights that is exchanged by hand is noticed."""
     weights = load_file(folder / "model.safetensors")
     save_file({name: tensor + 1 for name, tensor in weights.items()}, folder / "model.safetensors")
     with pytest.raises(InputError, match=r"places\.safetensors: was fitted on another model"):
         load(folder, device="cpu")
+    arguments = {"backbone": {"name": "test_resnet", "weights": "none"}, "channels": 8}
+    save(folder, "pooled", arguments, InputOptions(64, 32), build("pooled", arguments))
+    assert not (folder / PLACES).exists()
+    assert opened(folder).places is None
 
 
-@pytest.mark.parametrize("batch_size", [1, 3, 64])
-def test_batches_do_not_change_what_is_described(folder: Path, paths: list[Path], batch_size: int) -> None:
-    with_places(folder)
-    embedder = load(folder, device="cpu")
-    assert isinstance(embedder, Embedder)
-    whole, parts = embedder.describe(paths), embedder.describe(paths, batch_size)
-    torch.testing.assert_close(parts.vectors, whole.vectors, rtol=0, atol=1e-4)
-    torch.testing.assert_close(parts.levels[0].unit(), whole.levels[0].unit(), rtol=0, atol=0.01)
+def test_places_do_not_change_the_models_fingerprint(folder: Path, request: pytest.FixtureRequest) -> None:
+    before = opened(folder).fingerprint
+    request.getfixturevalue("matching")
+    assert opened(folder).places is not None
+    assert opened(folder).fingerprint == before
 
 
 def test_an_embedder_without_places_says_how_to_get_some(folder: Path, paths: list[Path]) -> None:
-    embedder = load(folder, device="cpu")
-    assert isinstance(embedder, Embedder)
+    embedder = opened(folder)
     assert embedder.matcher is None
     for call in (lambda: embedder.describe(paths), lambda: embedder.explain(paths[0], paths[1])):
         with pytest.raises(InputError, match=r"has no places; kronreid fit-places"):
             call()
-
-
-def test_no_picture_to_describe(folder: Path) -> None:
-    with_places(folder)
-    embedder = load(folder, device="cpu")
-    assert isinstance(embedder, Embedder)
-    with pytest.raises(InputError, match=r"^images: there are none"):
-        embedder.describe([])
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,14 @@ class PlacesOptions:
             raise InputError("levels", "name at least one map, and each once")
 
 
+def named_map(maps: dict[str, Tensor], name: str) -> Tensor:
+    """The map of this name among `Embedding.maps`; InputError where the model has none."""
+    if name not in maps:
+        there = ", ".join(maps) or "none"
+        raise InputError("places.levels", f"this model has no map {name!r}; it has {there}")
+    return maps[name]
+
+
 @dataclass(frozen=True)
 class Described:
     """N pictures as an embedder with places describes them, from one network pass.
@@ -144,16 +152,14 @@ class PlaceMatching(nn.Module):
         """
         projected = []
         for name, size, projection in zip(self.options.levels, self.sizes, self.projections):
-            if name not in maps:
-                there = ", ".join(maps) or "none"
-                raise InputError("places.levels", f"this model has no map {name!r}; it has {there}")
-            if tuple(maps[name].shape[1:]) != size:
+            found = named_map(maps, name)
+            if tuple(found.shape[1:]) != size:
                 raise InputError(
                     "places",
-                    f"fitted on maps {name} of {size}, and this model's are {tuple(maps[name].shape[1:])}; "
+                    f"fitted on maps {name} of {size}, and this model's are {tuple(found.shape[1:])}; "
                     "fit them anew with kronreid fit-places",
                 )
-            projected.append(project(maps[name], projection))
+            projected.append(project(found, projection))
         return projected
 
     @torch.no_grad()
