@@ -7,6 +7,7 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
 from kronreid.errors import InputError, one_line
+from kronreid.models.places import PLACES
 from kronreid.models.storage import CONFIG, WEIGHTS
 
 _ID = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
@@ -22,10 +23,11 @@ def is_hub_id(path: str) -> bool:
 
 
 def download(hub_id: str) -> Path:
-    """Fetch a model's two files, or find them in the hub's cache; nothing else of the repository is read.
+    """Fetch a model's files, or find them in the hub's cache; nothing else of the repository is read.
 
     Returns:
-        The folder that holds `config.json` and `model.safetensors`.
+        The folder that holds `config.json`, `model.safetensors` and, if the model has places,
+        `places.safetensors`.
 
     Raises:
         InputError: There is no such model or revision, or no connection.
@@ -34,7 +36,7 @@ def download(hub_id: str) -> Path:
     assert match is not None
     try:
         folder = snapshot_download(
-            match["name"], revision=match["revision"], allow_patterns=[CONFIG, WEIGHTS]
+            match["name"], revision=match["revision"], allow_patterns=[CONFIG, WEIGHTS, PLACES]
         )
     except LocalEntryNotFoundError:
         raise InputError(
