@@ -17,7 +17,7 @@ and never an array of all pairs' S.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -31,8 +31,8 @@ from kronreid.ops.blocks import check_lists
 Precision: TypeAlias = Literal["int8", "bf16", "fp32"]
 DTYPES: dict[str, torch.dtype] = {"int8": torch.int8, "bf16": torch.bfloat16, "fp32": torch.float32}
 
-# Inner products held at once: a CPU tile (4 MiB) must stay in its cache, a GPU wants few, large launches.
-_TILE_ELEMENTS = {"cpu": 1 << 20, "cuda": 1 << 27}
+# Inner products held at once: a CPU tile (3 MiB) must stay in its cache, a GPU wants few, large launches.
+_TILE_ELEMENTS = {"cpu": 3 << 18, "cuda": 1 << 27}
 # Pictures that lie side by side in a product. On a CPU a maximum over rows of 32 neighbours is vectorised;
 # over rows of fewer it takes twenty times as long.
 _SIDE_BY_SIDE = {"cpu": 32, "cuda": 64}
@@ -195,28 +195,35 @@ def _tiles(queries: Places, candidates: Places, weight_x: Tensor, weight_y: Tens
     (count, m_x, d), m_y = queries.numbers.shape, candidates.numbers.shape[1]
     device = queries.numbers.device
     side, elements = _SIDE_BY_SIDE.get(device.type, 64), _TILE_ELEMENTS.get(device.type, 1 << 27)
-    result = torch.empty(count, len(candidates), device=device)
     row = min(side, count) * m_x * m_y  # of one candidate with a block of queries
     # One buffer for all products: fresh pages cost more than the products themselves.
     buffer = torch.empty(min(len(candidates) * row, max(elements, row)), device=device)
+    result = torch.empty(count, len(candidates), device=device)
     for start in range(0, count, side):
         x = queries[start : start + side].unit()
         q = len(x)
         columns = (x.permute(2, 1, 0) if q == side else x.permute(2, 0, 1)).reshape(d, -1)
-        size = max(1, elements // (q * m_x * m_y))
-        for g in range(0, len(candidates), size):
-            y = candidates[g : g + size].unit().flatten(0, 1)
+        shares = []
+        for y in _float_tiles(candidates, max(1, elements // (q * m_x * m_y))):
             products = torch.mm(y, columns, out=buffer[: len(y) * q * m_x].view(len(y), -1))
             m = products.view(-1, m_y, q * m_x).amax(1)
             if q == side:
                 n = products.view(-1, m_x, q).amax(1)
-                m = m.view(-1, m_x, q).transpose(1, 2)
+                m = torch.matmul(weight_x, m.view(-1, m_x, q))
             else:
                 n = products.view(-1, q, m_x).amax(2)
-                m = m.view(-1, q, m_x)
-            shares = m @ weight_x + n.view(-1, m_y, q).transpose(1, 2) @ weight_y
-            result[start : start + q, g : g + size] = shares.t()
+                m = torch.matmul(m.view(-1, q, m_x), weight_x)
+            shares.append(m + torch.matmul(weight_y, n.view(-1, m_y, q)))
+        result[start : start + q] = torch.cat(shares).t()
     return result
+
+
+def _float_tiles(pictures: Places, size: int) -> Iterator[Tensor]:
+    """The places of `size` pictures at a time, (size·M, D) float32; several tiles are converted at once."""
+    step = size * max(1, 64 // size)
+    for start in range(0, len(pictures), step):
+        part = pictures[start : start + step].unit()
+        yield from part.flatten(0, 1).split(size * part.shape[1])
 
 
 @functools.cache
