@@ -272,7 +272,7 @@ model, matcher = f"{home}/horeid", f"{home}/kpm"
 evaluate = "evaluate", model, "--data", data
 answers["works"] = {" ".join(line[:2]): run(*line) for line in (
     (*evaluate, "--matcher", matcher, "--json", f"{home}/figures.json"),
-    ("match", picture, picture, "--matcher", matcher),
+    ("match", picture, picture, "--model", matcher),
     ("summary", model),
     ("papers", "--rows"),
     ("data", "check", data),
@@ -290,7 +290,7 @@ answers["missing"] = {name: run(*line) for name, line in {
     f"MODEL {home}/other.onnx": ("evaluate", f"{home}/other.onnx", "--data", data),
     f"{home}/list.parquet": ("evaluate", model, "--data", f"{home}/list.parquet"),
     f"{home}/cuhk-03.mat": ("data", "extract", home),
-    "--png": ("match", picture, picture, "--matcher", matcher, "--png", f"{home}/why.png"),
+    "--png": ("match", picture, picture, "--model", matcher, "--png", f"{home}/why.png"),
     "--html": (*evaluate, "--html", f"{home}/report.html"),
 }.items()}
 for name in ("Gallery", "train"):

@@ -298,7 +298,7 @@ def commands(out: Path) -> list[Command]:
         Command(
             "compare two pictures",
             f"kronreid match {out}/query.jpg {out}/data/query/{FOUND:04d}_c1s1_000000_00.jpg "
-            f"--matcher {out}/runs/kpm --png match.png",
+            f"--model {out}/runs/kpm --png match.png",
         ),
         Command(
             "measure it again",

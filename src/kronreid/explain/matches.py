@@ -14,8 +14,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
-from matplotlib.patches import FancyBboxPatch, PathPatch
-from matplotlib.path import Path as Curve
+from matplotlib.patches import FancyBboxPatch
 from PIL import Image
 
 from kronreid.errors import InputError
@@ -28,12 +27,13 @@ from kronreid.explain.sheet import (
     badge,
     below,
     draw_tile,
+    link,
     sheet,
     tile_block,
     titled,
     write,
 )
-from kronreid.explain.style import ACCENT, CARD, INK, MUTED, RULE, SMALL, WIDTH
+from kronreid.explain.style import ACCENT, INK, MUTED, RULE, SMALL, WIDTH
 
 if TYPE_CHECKING:
     from kronreid.models.inference import Explanation, ScaleExplanation
@@ -89,7 +89,7 @@ def match_figure(explanation: Explanation) -> Figure:
     if any(np.ptp(scale.attention_a) > 0 or np.ptp(scale.attention_b) > 0 for scale in explanation.scales):
         text = "Bright places weigh more in the comparison."
         blocks.append(titled([(attention_block([explanation]), "Attention", text)]))
-    return sheet(below([_verdict(explanation.probability), *blocks], 0.2), margin=0.2)
+    return sheet(below([verdict(explanation.probability), *blocks], 0.2), margin=0.2)
 
 
 def warped_picture(explanation: Explanation, *, scale: int = -1) -> np.ndarray:
@@ -207,11 +207,7 @@ def _correspondences(explanation: Explanation, scale: int, places: int, width: f
             draw_tile(axes, Tile(picture), left, y + top, width, height)
         lines = [(centre(x, *a), centre(x + width + gap, *b), confidence) for a, (*b, confidence) in ends]
         for colour, (start, end, confidence) in zip(colours, lines):
-            opacity = 0.12 + 0.88 * confidence
-            middle = (start[0] + end[0]) / 2  # a Bézier curve that leaves and arrives level
-            curve = Curve([start, (middle, start[1]), (middle, end[1]), end], [1, 4, 4, 4])
-            for stroke, line, alpha in ((CARD, 2.6, opacity / 2), (colour, 1.3, opacity)):
-                axes.add_patch(PathPatch(curve, fill=False, edgecolor=stroke, linewidth=line, alpha=alpha))
+            link(axes, start, end, colour, opacity=0.12 + 0.88 * confidence)
         for number, (colour, (start, end, _)) in enumerate(zip(colours, lines), start=1):
             for place in (start, end):
                 badge(axes, *place, str(number), colour)
@@ -219,18 +215,18 @@ def _correspondences(explanation: Explanation, scale: int, places: int, width: f
     return Block(2 * width + gap, top + height, draw)
 
 
-def _verdict(probability: float) -> Block:
-    """The verdict in words and as a bar with its half marked."""
+def verdict(probability: float) -> Block:
+    """The verdict on a pair in words and as a bar with its half marked."""
     percent = f"{100 * probability:.1f} %"
     if probability > 0.9995:
         percent = "over 99.9 %"
     elif probability < 0.0005:
         percent = "under 0.1 %"
-    verdict = "Probably the same person" if probability >= 0.5 else "Probably two different people"
+    words = "Probably the same person" if probability >= 0.5 else "Probably two different people"
     width = WIDTH - 0.08
 
     def draw(axes: Axes, x: float, y: float) -> None:
-        write(axes, x, y + 0.08, verdict, 12, INK, "left", bold=True)
+        write(axes, x, y + 0.08, words, 12, INK, "left", bold=True)
         write(axes, x + width, y + 0.09, f"same person: {percent}", 10, INK, "right")
         for colour, share in ((RULE, 1.0), (ACCENT, probability)):
             if share * width > 0.08:

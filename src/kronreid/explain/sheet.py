@@ -8,11 +8,13 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
+from matplotlib.patches import PathPatch, Rectangle
+from matplotlib.path import Path
 
 from kronreid.explain.style import (
     ACCENT,
@@ -240,6 +242,23 @@ def badge(axes: Axes, x: float, y: float, text: str, colour: str, shape: str = "
     axes.plot(x, y, shape, markersize=8.6, markerfacecolor=colour, markeredgecolor=CARD, markeredgewidth=0.7)
     red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
     write(axes, x, y, text, 5.8, INK if red + green + blue > 330 else CARD, bold=True)
+
+
+def link(
+    axes: Axes,
+    start: tuple[float, float],
+    end: tuple[float, float],
+    colour: str,
+    opacity: float = 1,
+    dashes: Any = "-",
+) -> None:
+    """A curve with a light rim that leaves and arrives level."""
+    middle = (start[0] + end[0]) / 2
+    curve = Path([start, (middle, start[1]), (middle, end[1]), end], [1, 4, 4, 4])
+    for stroke, line, alpha, pattern in ((CARD, 2.6, opacity / 2, "-"), (colour, 1.3, opacity, dashes)):
+        axes.add_patch(
+            PathPatch(curve, fill=False, edgecolor=stroke, linewidth=line, alpha=alpha, linestyle=pattern)
+        )
 
 
 def _draw_bar(axes: Axes, bar: tuple[str, str, str], right: float, y: float) -> None:

@@ -40,6 +40,7 @@ PALETTE = {
 CARD, INK, MUTED, RULE, ACCENT, WRONG, RIGHT = (
     PALETTE[name][0] for name in ("card", "ink", "muted", "rule", "accent", "wrong", "right")
 )
+FOR, AGAINST = ACCENT, WRONG  # what speaks for the same person, and against
 BOX = "#e21a1c"  # the red rectangle of KPM's Figure 6
 
 WIDTH = 7.2  # inches: two columns of a paper

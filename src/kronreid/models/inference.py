@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -59,6 +59,20 @@ class Explanation:
     scales: list[ScaleExplanation]
     image_a: np.ndarray
     image_b: np.ndarray
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything but the pictures, ready for JSON: what `kronreid match --json` writes."""
+        scales = [
+            {
+                "height": scale.height,
+                "width": scale.width,
+                "correspondence": scale.correspondence.tolist(),
+                "attention_a": scale.attention_a.tolist(),
+                "attention_b": scale.attention_b.tolist(),
+            }
+            for scale in self.scales
+        ]
+        return {"probability": self.probability, "scales": scales}
 
 
 class _Network:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -28,9 +28,9 @@ class PlaceShares:
         shares_a: (h, w) float32: what each place of the first picture adds to the logit. Above zero it speaks
             for the same person; zero is a match as good as pairs have on average at that place.
         shares_b: (h, w): the same of the second picture's places.
-        found_a: (h·w,) int64: the place of the second picture that each place of the first matches best.
+        found_a: (h, w) int64: the place of the second picture that each place of the first matches best.
             Places are numbered row by row.
-        found_b: (h·w,): the place of the first picture that each place of the second matches best.
+        found_b: (h, w): the place of the first picture that each place of the second matches best.
         similarity_a: (h, w) float32: m_i, the cosine of that best match.
         similarity_b: (h, w): n_j.
     """
@@ -41,6 +41,19 @@ class PlaceShares:
     found_b: np.ndarray
     similarity_a: np.ndarray
     similarity_b: np.ndarray
+
+    @property
+    def sums(self) -> tuple[tuple[float, float], tuple[float, float]]:
+        """For the first picture and the second: the sum of the shares above zero, and of those below."""
+        first, second = (
+            (float(shares.clip(min=0).sum()), float(shares.clip(max=0).sum()))
+            for shares in (self.shares_a.astype(np.float64), self.shares_b.astype(np.float64))
+        )
+        return first, second
+
+    def to_json(self) -> dict[str, list[list[float]]]:
+        """The arrays by their names, each as h lists of w numbers."""
+        return {field.name: getattr(self, field.name).tolist() for field in fields(self)}
 
 
 @dataclass(frozen=True)
@@ -64,6 +77,20 @@ class PairExplanation:
     levels: list[PlaceShares]
     image_a: np.ndarray
     image_b: np.ndarray
+
+    @property
+    def places(self) -> tuple[float, float]:
+        """The sum of all shares above zero, and the sum of those below: logit = vectors + both."""
+        sums = [side for level in self.levels for side in level.sums]
+        return sum(gain for gain, _ in sums), sum(loss for _, loss in sums)
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything but the pictures, ready for JSON: what `kronreid match --json` writes."""
+        names = ("probability", "logit", "cosine", "vectors")
+        return {
+            **{name: getattr(self, name) for name in names},
+            "levels": [level.to_json() for level in self.levels],
+        }
 
 
 class PlaceMatcher:
@@ -151,11 +178,8 @@ class PlaceMatcher:
         ):
             unit = places.unit()
             found = best_places(unit[:1], unit[1:])
-            a_maps, b_maps = (
-                [tensor[0].view(height, width) for tensor in side] for side in ((share_a, m), (share_b, n))
-            )
-            arrays = (a_maps[0], b_maps[0], found[0][0], found[1][0], a_maps[1], b_maps[1])
-            levels.append(PlaceShares(*(tensor.cpu().numpy() for tensor in arrays)))
+            arrays = (share_a, share_b, *found, m, n)
+            levels.append(PlaceShares(*(tensor.view(height, width).cpu().numpy() for tensor in arrays)))
         logit = float(vectors) + sum(float(term.sum()) for share in shares for term in share[:2])
         if not math.isfinite(logit):
             raise InputError("model", "its answer is not finite; its weights are unusable")
