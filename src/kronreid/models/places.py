@@ -17,6 +17,7 @@ Any embedder whose `Embedding.maps` holds maps can have one. It is fitted on the
 (`kronreid.training.places`) and lies beside the model as ``places.safetensors``.
 """
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -30,6 +31,7 @@ from torch import Tensor, nn
 
 from kronreid.data.files import written_whole
 from kronreid.errors import InputError, one_line
+from kronreid.models.calibration import CALIBRATION
 from kronreid.ops.places import Places, Precision, best_matches, keep, score_block, score_lists, unit
 from kronreid.options import Positive, checked
 
@@ -233,6 +235,8 @@ class PlaceMatching(nn.Module):
 def save_places(folder: Path, matching: PlaceMatching, model: str) -> None:
     """Write ``places.safetensors`` into a model folder, whole or not at all.
 
+    A calibration of the places that were there is removed.
+
     Args:
         folder: The model's.
         matching: What was fitted.
@@ -243,6 +247,13 @@ def save_places(folder: Path, matching: PlaceMatching, model: str) -> None:
     tensors = {name: tensor.contiguous().cpu() for name, tensor in matching.state_dict().items()}
     with written_whole(folder / PLACES) as new:
         new.write_bytes(to_bytes(tensors, {"places": json.dumps(about)}))
+        (folder / CALIBRATION).unlink(missing_ok=True)
+
+
+def places_fingerprint(folder: Path) -> str | None:
+    """A hash of a model folder's places; None without any."""
+    file = folder / PLACES
+    return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else None
 
 
 def load_places(folder: Path, model: str) -> PlaceMatching | None:
