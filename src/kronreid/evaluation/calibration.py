@@ -17,8 +17,8 @@ Recognition Vendor Test, NIST IR 8009, 2014:
   2011).
 
 Junk is in no gallery, and pictures that the protocol drops for a query, like those of the same person and
-camera, are not compared. Distractors are strangers. Queries that are junk or distractors ask nothing, since
-their person may be in the gallery. The second stage re-scores the best 100 candidates (75 with a pair model)
+camera, are not compared. Distractors are strangers. Queries that are junk or distractors are left out,
+since their person may be in the gallery. The second stage re-scores the best 100 candidates (75 with a pair model)
 and orders them by its logits alone, as `evaluate_dataset` does.
 
 A threshold is the lowest number that at most the wanted share of the searches exceeds. Nothing is
@@ -181,8 +181,8 @@ def find_lists(base: Scores, task: Task, top: int, seed: int = 0, progress: bool
     searched: list[int] = []
     parts: list[list[tuple[np.ndarray, np.ndarray]]] = [[], [], [], []]
     step = max(1, BLOCK_SCORES // task.gallery)
-    bar = tqdm(total=task.queries, desc="search", unit="query", disable=None if progress else True)
-    for start in range(0, task.queries, step):
+    starts = range(0, task.queries, step)
+    for start in tqdm(starts, desc="search", unit="block", disable=None if progress else True):
         stop = min(start + step, task.queries)
         rows = torch.empty(stop - start, task.gallery, device=base.device)
         fill_rows(base, rows, slice(start, stop), task, 0, task.gallery)
@@ -211,8 +211,6 @@ def find_lists(base: Scores, task: Task, top: int, seed: int = 0, progress: bool
             )
             for part, columns in zip(parts, chosen):
                 part.append((columns, scores[columns]))
-        bar.update(stop - start)
-    bar.close()
     blocks = [_padded(part) for part in parts]
     columns, similarities = (np.concatenate([block[i] for block in blocks], axis=1) for i in (0, 1))
     widths = tuple(block[0].shape[1] for block in blocks)
@@ -321,9 +319,9 @@ class Searches:
 
 
 def just_above(scores: np.ndarray) -> np.ndarray:
-    """For each float32 score the lowest number of four digits above it, float64.
+    """For each float32 score the lowest number with four decimals above it, float64.
 
-    It is above the score in float32 as well, so that it does not matter in what scores are compared with it.
+    It is above the score in float32 as well, so scores may be compared with it in either precision.
     """
     next_score = np.nextafter(scores, np.float32(np.inf)).astype(np.float64)
     return np.ceil(next_score * 1e4) / 1e4

@@ -78,7 +78,7 @@ class ScoreCalibration:
         slope: Of Platt scaling; 0 where scores tell nothing, so that all pairs have one probability.
         offset: Of Platt scaling.
         strangers: One number for each search for somebody who is not in the gallery, in descending order: the
-            lowest number of four digits above the best score of that search.
+            lowest number with four decimals above the best score of that search.
         points: The thresholds of those of `RATES` that there are enough searches for.
     """
 
