@@ -17,13 +17,13 @@ Recognition Vendor Test, NIST IR 8009, 2014:
   2011).
 
 Junk is in no gallery, and pictures that the protocol drops for a query, like those of the same person and
-camera, are not compared. Distractors are strangers. Queries that are junk or distractors are left out,
-since their person may be in the gallery. The second stage re-scores the best 100 candidates (75 with a pair model)
+camera, are not compared. Distractors are strangers. Queries that are junk or distractors are left out, since
+their person may be in the gallery. The second stage re-scores the best 100 candidates (75 with a pair model)
 and orders them by its logits alone, as `evaluate_dataset` does.
 
-A threshold is the lowest number that at most the wanted share of the searches exceeds. Nothing is
-extrapolated: where not even one search may exceed it, there is no threshold. Its interval comes from a
-bootstrap over people: their queries are drawn together. The gallery stays as it is.
+A threshold is the lowest number that no more than the wanted share of the searches reaches. Nothing is
+extrapolated: if not even one search may reach it, there is no threshold. Its interval comes from a bootstrap
+over people, which draws all queries of a person together. The gallery stays as it is.
 """
 
 from __future__ import annotations
@@ -297,7 +297,7 @@ class Searches:
         strange = order < lists.widths[0]
         stranger = np.where(strange, kept, -np.inf).max(1)
         match = np.where(strange, -np.inf, kept).max(1)
-        there: np.ndarray = (lists.split(lists.columns)[1] >= 0).any(1)
+        there = np.any(lists.split(lists.columns)[1] >= 0, axis=1)
         alone = lists.split(scores)[0].max(1)
         return cls(people, alone, np.where(match > stranger, match, -np.inf), there)
 
