@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 from kronreid import __version__
 from kronreid.cli import (
+    calibrate,
     crop,
     data,
     demo,
@@ -36,6 +37,7 @@ COMMANDS = (
     train,
     fit_places,
     evaluate,
+    calibrate,
     index,
     search,
     gallery,

@@ -18,6 +18,7 @@ from tqdm import tqdm
 from kronreid.data.images import ImageLike, as_list, open_rgb
 from kronreid.data.transforms import InputOptions, normalise, resize, to_tensor
 from kronreid.errors import InputError
+from kronreid.models.calibration import Calibration, probability
 from kronreid.models.embedding import Embedding
 from kronreid.models.pairs import EncodedMaps, PairModel
 from kronreid.models.place_matcher import PairExplanation, PlaceMatcher
@@ -86,6 +87,7 @@ class _Network:
         self.fingerprint = fingerprint
         self.dimension = int(cast(int, model.dimension))
         self.autocast = False
+        self.calibration: Calibration | None = None
 
     @property
     def device(self) -> torch.device:
@@ -175,10 +177,20 @@ class Embedder(_Network):
         width: Input width in pixels.
         autocast: Compute in bfloat16: faster, but cosines change, in the third digit with a sturdy network,
             in the second with a MobileNet, twice as much folded as with ``load(..., folded=False)``.
-        places: Its place matching, which takes a second look at pairs; None without one.
+        calibration: What its scores mean, as `kronreid calibrate` has measured it; None without one.
     """
 
-    places: PlaceMatching | None = None
+    _places: PlaceMatching | None = None
+
+    @property
+    def places(self) -> PlaceMatching | None:
+        """Its place matching, which takes a second look at pairs; None without one. A calibration is of one
+        place matching: set another, and `calibration` becomes None."""
+        return self._places
+
+    @places.setter
+    def places(self, places: PlaceMatching | None) -> None:
+        self._places, self.calibration = places, None
 
     @torch.no_grad()
     def descriptors(self, batch: Tensor) -> Tensor:
@@ -271,6 +283,7 @@ class Matcher(_Network):
         matching: Precision of the matching, torch.float32 or torch.bfloat16, in which `encode` keeps the
             maps: half the memory and, for their inner products, a multiple of the speed; the ranking hardly
             changes (docs/performance.md). Maps of different precisions do not compare.
+        calibration: What its logits mean, as `kronreid calibrate` has measured it; None without one.
     """
 
     model: PairModel
@@ -326,7 +339,8 @@ class Matcher(_Network):
         candidates: "EncodedMaps | ImageLike | Sequence[ImageLike]",
         progress: bool = False,
     ) -> np.ndarray:
-        """Probability that two pictures show the same person, for every query and candidate.
+        """Probability that two pictures show the same person, for every query and candidate; calibrated where
+        the model has a calibration.
 
         Args:
             query: Pictures, or what `encode` made of them.
@@ -349,7 +363,7 @@ class Matcher(_Network):
             query = self.encode(query, progress=progress)
         if not isinstance(candidates, EncodedMaps):
             candidates = self.encode(candidates, progress=progress)
-        return self.logits(query, candidates).sigmoid().cpu().numpy()
+        return probability(self.calibration, self.logits(query, candidates)).cpu().numpy()
 
     @torch.no_grad()
     def explain(self, a: ImageLike, b: ImageLike) -> Explanation:
@@ -358,8 +372,8 @@ class Matcher(_Network):
         batch = next(self._batches(pictures, 2, progress=False))
         encoded = self.model.encode(batch)
         first, second = torch.tensor([[0], [1]], device=self.device)
-        probability = float(self.model(encoded, first, second).sigmoid())
-        if not math.isfinite(probability):
+        chance = float(probability(self.calibration, self.model(encoded, first, second)))
+        if not math.isfinite(chance):
             raise InputError("model", "its answer is not finite; its weights are unusable")
         scales = []
         for scale in encoded.scales:
@@ -371,4 +385,4 @@ class Matcher(_Network):
             attention = (weight - 1).view(2, height, width).cpu().numpy()
             beta = self.model.way.correspondence(scale.maps[:1], scale.maps[1:])[0].cpu().numpy()
             scales.append(ScaleExplanation(beta, attention[0], attention[1], height, width))
-        return Explanation(probability, scales, np.asarray(pictures[0]), np.asarray(pictures[1]))
+        return Explanation(chance, scales, np.asarray(pictures[0]), np.asarray(pictures[1]))

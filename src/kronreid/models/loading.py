@@ -7,12 +7,13 @@ from torch import nn
 
 from kronreid.data.transforms import InputOptions
 from kronreid.errors import InputError, one_line
+from kronreid.models.calibration import load_calibration
 from kronreid.models.folding import fold
 from kronreid.models.hub import download, is_hub_id
 from kronreid.models.inference import Embedder, Matcher
 from kronreid.models.onnx import OnnxOptions, load_onnx
 from kronreid.models.pairs import PairModel
-from kronreid.models.places import load_places
+from kronreid.models.places import load_places, places_fingerprint
 from kronreid.models.storage import load_folder
 
 
@@ -65,4 +66,5 @@ def load(
     tool.path = folder.resolve()
     if isinstance(tool, Embedder) and (places := load_places(folder, fingerprint)):
         tool.places = places.to(tool.device)
+    tool.calibration = load_calibration(folder, fingerprint, places_fingerprint(folder))
     return tool

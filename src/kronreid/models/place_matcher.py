@@ -13,6 +13,7 @@ from torch import Tensor
 
 from kronreid.data.images import ImageLike
 from kronreid.errors import InputError
+from kronreid.models.calibration import Calibration, probability
 from kronreid.models.places import Described, PlaceMatching
 from kronreid.ops.places import best_places
 
@@ -61,8 +62,9 @@ class PairExplanation:
     """An embedder's verdict on a pair as a sum: logit = vectors + Σ of all places' shares.
 
     Attributes:
-        logit: Above zero for the same person.
-        probability: 1 / (1 + e^−logit).
+        logit: The higher, the surer it is that they show one person.
+        probability: Of the same person, as the embedder is calibrated; 1 / (1 + e^−logit) without a
+            calibration.
         cosine: Of the two vectors.
         vectors: What the vectors add to the logit: a · cosine + b.
         levels: The places of each level.
@@ -108,6 +110,11 @@ class PlaceMatcher:
         self.embedder, self.places = embedder, places
 
     @property
+    def calibration(self) -> Calibration | None:
+        """The embedder's, if it is of these places."""
+        return self.embedder.calibration if self.places is self.embedder.places else None
+
+    @property
     def dimension(self) -> int:
         return self.embedder.dimension
 
@@ -149,7 +156,8 @@ class PlaceMatcher:
         candidates: Described | ImageLike | Sequence[ImageLike],
         progress: bool = False,
     ) -> np.ndarray:
-        """Probability that two pictures show the same person, (Q, G) float32, for every query and candidate.
+        """Probability that two pictures show the same person, (Q, G) float32, for every query and candidate;
+        calibrated where the embedder has a calibration.
 
         Raises:
             InputError: There is no query or no candidate, a picture cannot be read, or a side was described
@@ -159,7 +167,7 @@ class PlaceMatcher:
             side if isinstance(side, Described) else self.encode(side, progress=progress)
             for side in (query, candidates)
         ]
-        return self.logits(*sides).sigmoid().cpu().numpy()
+        return probability(self.calibration, self.logits(*sides)).cpu().numpy()
 
     @torch.no_grad()
     def explain(self, a: ImageLike, b: ImageLike) -> PairExplanation:
@@ -184,5 +192,5 @@ class PlaceMatcher:
         if not math.isfinite(logit):
             raise InputError("model", "its answer is not finite; its weights are unusable")
         images = [np.asarray(picture) for picture in pictures]
-        probability = float(torch.tensor(logit).sigmoid())
-        return PairExplanation(logit, probability, cosine, float(vectors), levels, *images)
+        chance = float(probability(self.calibration, torch.tensor(logit)))
+        return PairExplanation(logit, chance, cosine, float(vectors), levels, *images)

@@ -15,6 +15,7 @@ from torch import nn
 from kronreid.data.transforms import InputOptions
 from kronreid.errors import InputError, one_line
 from kronreid.models import MODELS
+from kronreid.models.calibration import CALIBRATION
 from kronreid.models.places import PLACES
 from kronreid.options import checked
 
@@ -42,7 +43,8 @@ def save(
 ) -> None:
     """Write a model folder. What was there is replaced only when the new files are complete.
 
-    Places that were fitted on the model that was there do not fit the new one; they are removed.
+    Places that were fitted on the model that was there do not fit the new one, nor does its calibration. Both
+    are removed.
     """
     folder.mkdir(parents=True, exist_ok=True)
     config = {"name": name, "arguments": arguments, "input": dataclasses.asdict(input_options)}
@@ -50,7 +52,8 @@ def save(
         tensors = {key: tensor.contiguous() for key, tensor in model.state_dict().items()}
         (Path(new) / WEIGHTS).write_bytes(to_bytes(tensors))  # its own writer keeps out all other users
         (Path(new) / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
-        (folder / PLACES).unlink(missing_ok=True)
+        for file in (PLACES, CALIBRATION):
+            (folder / file).unlink(missing_ok=True)
         for file in (WEIGHTS, CONFIG):
             shutil.move(Path(new) / file, folder / file)
 
