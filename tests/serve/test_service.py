@@ -8,7 +8,6 @@ from pymilvus import MilvusException
 
 from kronreid.errors import InputError
 from kronreid.gallery import Selection
-from kronreid.serve.conditions import selection_of
 from kronreid.serve.schemas import Filters
 from kronreid.serve.service import moment, natural, without_folders
 
@@ -110,15 +109,14 @@ def test_a_cache_keeps_what_the_matcher_made(start: Start, home: Home, tmp_path:
 
 
 def test_conditions_of_a_request() -> None:
-    assert selection_of(Filters()) == Selection()
-    assert Selection().expression() == ""
+    assert Filters().selection() == Selection()
     filters = Filters(camera=["1", ""], identity=["a"], since="2024-05-01", where=["track=3", "seen=", ""])
-    assert selection_of(filters) == Selection(
+    assert filters.selection() == Selection(
         camera=["1", ""], identity=["a"], since="2024-05-01", where={"track": "3", "seen": ""}
     )
     for where in (["=3"], ["a"], ["a=1", "a=2"]):
         with pytest.raises(InputError, match=r"key=value|given twice"):
-            selection_of(Filters(where=where))
+            Filters(where=where).selection()
 
 
 def test_values_mean_the_same_in_every_request(start: Start, home: Home) -> None:

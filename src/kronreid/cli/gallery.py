@@ -1,18 +1,19 @@
 """``kronreid gallery``: look after a gallery."""
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kronreid.cli.index import add_description, values_of
 from kronreid.cli.options import (
     add_command,
+    add_description,
     add_filters,
     add_gallery,
     add_login,
-    filters,
     folder_must_exist,
     login,
+    selection_of,
 )
 from kronreid.errors import InputError
 
@@ -35,10 +36,11 @@ def add(commands: "Commands") -> None:
 
 def run(options: argparse.Namespace) -> None:
     """See the methods of `kronreid.gallery.Gallery`."""
-    from kronreid.gallery import Gallery, Selection
+    from kronreid.gallery import Gallery
+    from kronreid.gallery.entries import values_of
 
-    selection = Selection(**filters(options), path=options.path)
-    changes = values_of(options)
+    selection = replace(selection_of(options), path=options.path)
+    changes = values_of(options.set, "--set")
     if bool(changes) != (options.action == "update"):
         raise InputError("--set", "says what update changes; the others take none")
     if options.action == "export":

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from kronreid.errors import InputError
 
 if TYPE_CHECKING:
+    from kronreid.gallery import Selection
     from kronreid.models.inference import Embedder, Matcher
 
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -48,6 +49,15 @@ def add_split(parser: argparse.ArgumentParser) -> None:
 def add_set(parser: argparse.ArgumentParser, text: str) -> None:
     """The option ``--set key=value ...``, which may be repeated; `text` is its help."""
     parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="key=value", help=text)
+
+
+def add_description(parser: argparse.ArgumentParser, what: str) -> None:
+    """The option that says something about pictures."""
+    add_set(
+        parser,
+        f"{what}: camera, time, identity, source, or any other attribute; "
+        "nothing after the = means that it is unknown",
+    )
 
 
 def add_changes(parser: argparse.ArgumentParser) -> None:
@@ -100,12 +110,13 @@ def add_filters(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def filters(options: argparse.Namespace) -> dict[str, Any]:
-    """What `add_filters` was given, as the gallery takes it."""
+def selection_of(options: argparse.Namespace) -> "Selection":
+    """What `add_filters` was given."""
     from kronreid.data.values import pairs
+    from kronreid.gallery import Selection
 
     where = pairs(options.where, "--where")
-    return {"camera": options.camera, "since": options.since, "until": options.until, "where": where}
+    return Selection(camera=options.camera, since=options.since, until=options.until, where=where)
 
 
 def positive(text: str) -> int:

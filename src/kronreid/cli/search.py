@@ -11,12 +11,12 @@ from kronreid.cli.options import (
     add_filters,
     add_gallery,
     add_login,
-    filters,
     folder_must_exist,
     load_matcher,
     load_model,
     login,
     positive,
+    selection_of,
     to_json,
     write,
 )
@@ -81,8 +81,8 @@ def run(options: argparse.Namespace) -> None:
             options.top,
             options.rerank_top,
             matcher_weight=options.matcher_weight,
+            selection=selection_of(options),
             group_by=options.group_by,
-            **filters(options),
         )
     if options.json:
         write(options.json, to_json(result.as_dict()), "--json")

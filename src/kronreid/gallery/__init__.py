@@ -4,10 +4,11 @@ from typing import TYPE_CHECKING, Any
 
 from kronreid.gallery.entries import Entry
 from kronreid.gallery.filters import Selection
-from kronreid.gallery.gallery import Gallery, GalleryInfo, VerifyReport
+from kronreid.gallery.gallery import Gallery, GalleryInfo
 from kronreid.gallery.indexing import AddReport, Unreadable
 from kronreid.gallery.lists import read_list
 from kronreid.gallery.search import Group, Hit, SearchResult
+from kronreid.gallery.upkeep import VerifyReport
 
 if TYPE_CHECKING:
     from kronreid.gallery.cache import MapCache

@@ -2,14 +2,14 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from kronreid.data.records import Box, format_box, parse_box
-from kronreid.data.values import NOBODY, attributes, label, moment, picture_path, read_box
+from kronreid.data.values import NOBODY, attributes, label, moment, pairs, picture_path, read_box
 from kronreid.errors import InputError
 
 #: What the database holds where the time of a picture is unknown: long before anything. (A null would do, but
@@ -17,6 +17,8 @@ from kronreid.errors import InputError
 UNKNOWN_TIME = -1e18
 #: The columns of the database, but for the vector.
 FIELDS = ["id", "path", "box", "camera", "time", "identity", "source", "attributes"]
+#: The fields that `values_of` tells from attributes.
+_SAID = ("camera", "time", "identity", "source")
 #: What the database holds where the identity or the camera is not known; older versions stored −1.
 UNKNOWN_LABELS = ("", NOBODY)
 #: The most bytes that a text (a path or a label) may have, and the attributes of a picture as JSON. These are
@@ -94,6 +96,21 @@ def known(**given: Any) -> dict[str, Any]:
         InputError: A value that cannot be stored, or a field that does not exist.
     """
     return {name: _known(name, value) for name, value in given.items()}
+
+
+def values_of(texts: Iterable[str], option: str) -> dict[str, Any]:
+    """What ``key=value`` texts say of pictures, as `known`, `Gallery.add` and `Gallery.update` take it.
+
+    Args:
+        texts: Each names a field (camera, time, identity or source) or any attribute.
+        option: Where they come from; messages begin with it.
+
+    Raises:
+        InputError: One is not ``key=value``, or a key stands twice.
+    """
+    given = pairs(texts, option)
+    fields: dict[str, Any] = {key: given.pop(key) for key in _SAID if key in given}
+    return fields | ({"attributes": given} if given else {})
 
 
 def _known(name: str, value: Any) -> Any:

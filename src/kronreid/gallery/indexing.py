@@ -250,7 +250,7 @@ def add_entries(
             report.unreadable += prepared.unreadable
             bar.update(len(batches[number]))
     if report.added:
-        store.flush()
+        store.settle(report.added)
     report.seconds = time.perf_counter() - started
     return report
 

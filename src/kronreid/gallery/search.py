@@ -116,7 +116,7 @@ def search(
     person = unit(unit(embedder.embed(query)).mean(axis=0))
     clock.stop("embed")
     wanted = max(top, rerank_top) if matcher is not None or group_by else top
-    found = store.search(person, wanted, selection.expression())
+    found = store.search(person, wanted, selection)
     clock.stop("search")
     probabilities: list[float | None] = [None] * len(found)
     unreadable: list[str] = []

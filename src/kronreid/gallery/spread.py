@@ -22,8 +22,9 @@ from tqdm import tqdm
 
 from kronreid.errors import InputError
 from kronreid.gallery.entries import Entry, path_to_text, text_to_path
-from kronreid.gallery.gallery import SETTLED_FROM, Gallery
+from kronreid.gallery.gallery import Gallery
 from kronreid.gallery.indexing import AddReport, Unreadable, described
+from kronreid.gallery.store import SETTLED_FROM
 
 #: Batches that an actor takes at a time: decoding overlaps with embedding within a share.
 BATCHES_PER_SHARE = 8

@@ -18,7 +18,6 @@ from kronreid.errors import InputError
 from kronreid.serve import reports, schemas
 from kronreid.serve.audit import Audit
 from kronreid.serve.batching import TooLate
-from kronreid.serve.conditions import selection_of
 from kronreid.serve.gate import (
     REPORT_POLICY,
     Access,
@@ -272,7 +271,7 @@ def _looking(app: FastAPI, of: Application) -> None:
         sent = await _pictures(of, form.pictures, form.box)
         if len(sent) + len(form.item) > of.settings.upload_pictures:
             raise InputError("item", f"at most {of.settings.upload_pictures} pictures make one search")
-        selection = selection_of(form)
+        selection = form.selection()
         options = form.model_dump(
             include={"top", "offset", "limit", "rerank_top", "matcher_weight", "group_by"}
         )
@@ -331,12 +330,12 @@ def _gallery(app: FastAPI, of: Application) -> None:
     @app.get("/api/gallery")
     async def browse(page: Annotated[_Page, Query()]) -> schemas.GalleryPage:
         """Pictures of the gallery."""
-        return await of.small.run(service.browse, selection_of(page), page.offset, page.limit)
+        return await of.small.run(service.browse, page.selection(), page.offset, page.limit)
 
     @app.get("/api/gallery/stats")
     async def stats(filters: Annotated[schemas.Filters, Query()]) -> schemas.GalleryStats:
         """How many pictures there are, by camera and by hour."""
-        return await of.small.run(service.stats, selection_of(filters))
+        return await of.small.run(service.stats, filters.selection())
 
     @app.post("/api/gallery")
     async def add(

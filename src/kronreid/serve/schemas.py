@@ -33,6 +33,9 @@ from typing import Annotated, Any, Literal
 from fastapi import UploadFile
 from pydantic import BaseModel, ConfigDict, Field
 
+from kronreid.data.values import pairs
+from kronreid.gallery import Selection
+
 #: An entry's or an uploaded picture's identifier: SHA-256, hexadecimal.
 Id = Annotated[str, Field(pattern="^[0-9a-f]{64}$", description="Identifier: 64 hexadecimal digits")]
 Text = Annotated[str, Field(max_length=1000)]
@@ -119,6 +122,21 @@ class Filters(BaseModel):
     since: Text = Field(default="", description="Taken then or later: 2026-03-01, 2026-03-01T12:00, seconds")
     until: Text = Field(default="", description="Taken then or earlier; a date means its end")
     where: list[Text] = Field(default=[], description="key=value: an attribute or a field; each key once")
+
+    def selection(self) -> Selection:
+        """The conditions, as the gallery takes them.
+
+        Raises:
+            InputError: ``where`` is not ``key=value``, or has a key twice.
+        """
+        return Selection(
+            camera=self.camera or None,
+            identity=self.identity or None,
+            source=self.source or None,
+            since=self.since or None,
+            until=self.until or None,
+            where=pairs(filter(None, self.where), "where"),
+        )
 
 
 class Item(BaseModel):

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from pymilvus import MilvusException
 
 from kronreid import __version__
 from kronreid.errors import InputError
@@ -21,6 +20,7 @@ from kronreid.gallery import Entry, Gallery, SearchResult, Selection
 from kronreid.gallery.cache import MapCache
 from kronreid.gallery.entries import format_box, known, path_to_text
 from kronreid.gallery.filters import format_time
+from kronreid.gallery.store import StoreError
 from kronreid.models.inference import Matcher
 from kronreid.models.protocols import Embeds
 from kronreid.serve import schemas
@@ -32,9 +32,6 @@ from kronreid.serve.settings import Settings, make_private
 from kronreid.serve.uploads import Recent, Upload, data_address, jpeg, read_upload, thumbnail
 
 log = logging.getLogger(__name__)
-
-#: The conditions of a `Selection` that a search takes.
-CONDITIONS = ("camera", "identity", "source", "since", "until", "where")
 
 
 class NotFound(InputError):
@@ -117,8 +114,8 @@ class Service:
                 log.error("%s", error)
                 raise OutOfOrder(error.where, error.what) from error
             raise
-        except MilvusException as error:  # closed under a search by a write that failed, for one
-            log.error("%s: %s", self.uri, error.message)
+        except StoreError as error:  # for one, a failed write has closed the gallery under a search
+            log.error("%s", error)
             raise OutOfOrder(self.uri, "the gallery does not answer; try again in a moment") from error
 
     # ── what there is ───────────────────────────────────────────────────────────────────────────────
@@ -237,7 +234,7 @@ class Service:
                     max(rerank_top, 1),
                     matcher_weight=matcher_weight,
                     group_by=group_by or None,
-                    **{name: getattr(selection, name) for name in CONDITIONS},
+                    selection=selection,
                 )
         stop = offset + limit
         groups = result.groups[offset:stop]
