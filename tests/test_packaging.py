@@ -35,7 +35,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "kronreid.gallery.spread": ("gallery", "ray"),
     "kronreid.explain": ("figures",),
     "kronreid.explain.pages.search": ("figures", "gallery"),
-    "kronreid.serve": ("gallery", "serve"),
+    "kronreid.serve": ("figures", "gallery", "serve"),
     "kronreid.demo": ("figures", "gallery", "train"),
 }
 
@@ -304,7 +304,7 @@ json.dump(answers, sys.stdout)
 MISSING = {
     "kronreid train": ("train", "lightning"),
     "kronreid demo": ("train,gallery,figures", "lightning"),
-    "kronreid serve": ("serve,gallery", "fastapi"),
+    "kronreid serve": ("serve,gallery,figures", "fastapi"),
     "kronreid index": ("gallery", "pymilvus"),
     "kronreid search": ("gallery", "pymilvus"),
     "kronreid gallery": ("gallery", "pymilvus"),

@@ -70,7 +70,7 @@ def add(commands: "Commands") -> None:
 
 def run(options: argparse.Namespace) -> None:
     """See `kronreid.serve`."""
-    require(options.prog, "serve", "gallery")
+    require(options.prog, "serve", "gallery", "figures")
     from kronreid.gallery import Gallery
     from kronreid.serve.app import Application
     from kronreid.serve.metrics import Metrics

@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 from kronreid import __version__
 from kronreid.data.values import pairs
 from kronreid.errors import InputError
+from kronreid.explain.style import PALETTE
 from kronreid.serve import reports, schemas
 from kronreid.serve.audit import Audit
 from kronreid.serve.batching import TooLate
@@ -29,8 +30,10 @@ from kronreid.serve.gate import (
 )
 from kronreid.serve.lanes import Busy, Lane
 from kronreid.serve.metrics import Metrics
+from kronreid.serve.opened import NotFound, OutOfOrder
 from kronreid.serve.pictures import Changed
-from kronreid.serve.service import NotFound, OutOfOrder, Sent, Service
+from kronreid.serve.queries import Sent
+from kronreid.serve.service import Service
 from kronreid.serve.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -148,6 +151,8 @@ def _page(app: FastAPI, of: Application) -> None:
         for file in files("kronreid.serve").joinpath("page").iterdir()
         if file.is_file() and (suffix := "." + file.name.rpartition(".")[2]) in _TYPES
     }
+    colours = "".join(f" --{name}: light-dark({light}, {dark});" for name, (light, dark) in PALETTE.items())
+    served["palette.css"] = f":root {{{colours} }}\n".encode(), _TYPES[".css"]
 
     @app.get("/", include_in_schema=False)
     async def page(request: Request, token: str = "") -> Response:
@@ -310,7 +315,7 @@ def _looking(app: FastAPI, of: Application) -> None:
         # The identifier is that of the content: the picture of an identifier never changes, but it may go.
         headers = {"ETag": tag, "Cache-Control": "private, max-age=3600"}
         if tag in request.headers.get("if-none-match", ""):
-            await of.small.run(service.entry, id)
+            await of.small.run(service.gallery.entry, id)
             return Response(status_code=304, headers=headers)
         content = await of.small.run(service.picture, id, size == "thumb")
         return Response(content, media_type="image/jpeg", headers=headers)

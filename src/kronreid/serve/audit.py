@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from kronreid.serve.files import append_line, make_private
 from kronreid.serve.marks import now
-from kronreid.serve.service import OutOfOrder
-from kronreid.serve.settings import append_line, make_private
+from kronreid.serve.opened import OutOfOrder
 
 
 class Audit:

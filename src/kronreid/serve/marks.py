@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
-from kronreid.serve.settings import append_line, make_private
+from kronreid.serve.files import append_line, make_private, write_once
 
 log = logging.getLogger(__name__)
 
@@ -71,17 +71,7 @@ class Marks:
     def keep_picture(self, id: str, jpeg: bytes) -> Path:
         """Store an uploaded picture beside the marks, once; returns where."""
         folder = make_private(self._folder / "queries")
-        path = folder / f"{id}.jpg"
-        if not path.exists():
-            new = folder / f".{id}.{threading.get_ident()}"
-            try:
-                new.touch(mode=0o600)
-                new.write_bytes(jpeg)
-                new.replace(path)
-            except OSError:
-                new.unlink(missing_ok=True)
-                raise
-        return path
+        return write_once(folder / f"{id}.jpg", jpeg)
 
     def same(self, queries: Iterable[str], item: str) -> bool | None:
         """The mark of a picture for a search with these pictures, if there is one."""

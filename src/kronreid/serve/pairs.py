@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from kronreid.errors import InputError
 from kronreid.models.inference import Explanation, ScaleExplanation
 from kronreid.serve import schemas
 from kronreid.serve.batching import ModelThread
@@ -50,6 +51,17 @@ def explain(
         parts_b=parts_of(maps[1]) if maps else None,
         seconds=time.perf_counter() - started,
     )
+
+
+def has_parts(embedder: Any) -> bool:
+    """Whether the embedder has HOReID's part maps. Asks it for one, which also warms it up."""
+    if not hasattr(embedder, "part_maps"):
+        return False
+    try:
+        embedder.part_maps(np.zeros((64, 32, 3), np.uint8))
+    except InputError:
+        return False
+    return True
 
 
 def similarity(models: ModelThread, a: Image.Image, b: Image.Image) -> float:

@@ -1,14 +1,11 @@
 """What the server was told at its start."""
 
 import ipaddress
-import os
 import secrets
-import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from kronreid.errors import InputError
-from kronreid.locks import in_turn
 
 #: Shorter tokens could be guessed.
 SHORTEST_TOKEN = 16
@@ -85,43 +82,3 @@ def state_folder(gallery: str) -> Path:
     if gallery.startswith(("http://", "https://")):
         return Path("kronreid-serve").absolute()
     return Path(gallery).absolute().with_suffix(".serve")
-
-
-def make_private(folder: Path) -> Path:
-    """A folder that only its owner may enter; made if need be."""
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(folder, f"cannot be made ({error.strerror})") from error
-    return folder
-
-
-def append_line(path: Path, line: str) -> None:
-    """Append to a file that only its owner may read: one write, so that lines never mix, and on to the disk.
-
-    Raises:
-        OSError: It cannot be written.
-    """
-    if path.exists() and not path.is_file():  # a pipe to something that collects logs
-        _append(path, line)
-        return
-    with in_turn(path):  # another's line may be half there
-        _append(path, line)
-
-
-def _append(path: Path, line: str) -> None:
-    handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o600)
-    try:
-        data = (line + "\n").encode()
-        status = os.fstat(handle)
-        plain = stat.S_ISREG(status.st_mode)
-        if plain and status.st_size:
-            os.lseek(handle, -1, os.SEEK_END)
-            if os.read(handle, 1) != b"\n":
-                data = b"\n" + data  # half a line, of a crash or a full disk, must not spoil this one
-        if os.write(handle, data) != len(data):
-            raise OSError("the disk is full")
-        if plain:
-            os.fsync(handle)
-    finally:
-        os.close(handle)

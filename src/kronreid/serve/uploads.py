@@ -1,22 +1,24 @@
 """Pictures from outside: looked at with suspicion before they are decoded, and remembered for a while."""
 
 import base64
+import hashlib
 import io
 import threading
-from collections import OrderedDict
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
+from cachetools import LRUCache
 from PIL import Image
 
 from kronreid.data.images import format_and_pixels, read_rgb
-from kronreid.gallery.entries import Entry, format_box, parse_box
+from kronreid.gallery.entries import Entry, parse_box
 from kronreid.gallery.indexing import crop, identified
+from kronreid.serve.files import write_once
 
 #: Only these decoders see what comes from outside: common, and hardened by long use.
 FORMATS = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp", "BMP": ".bmp", "TIFF": ".tif", "GIF": ".gif"}
-#: Bytes of recent uploads that are remembered.
+#: Bytes of decoded uploads that are remembered; one has at most 3 * `ENOUGH_PIXELS` of them.
 RECENT_BYTES = 64_000_000
 #: Small pictures are at most so high (twice what is shown, sharp on fine screens) and twice as wide.
 THUMBNAIL_HEIGHT = 320
@@ -97,29 +99,30 @@ def data_address(content: bytes, kind: str) -> str:
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
-class Recent:
-    """Pictures that were uploaded a little while ago, by identifier, so that they need not come again.
+def keep(folder: Path, upload: Upload) -> Path:
+    """Store an upload's bytes, once, under the hash of its content; returns the file.
 
-    Kept are the bytes as they came: a picture encoded anew would have another score than in its search.
+    Raises:
+        OSError: It cannot be stored.
     """
+    return write_once(folder / (hashlib.sha256(upload.content).hexdigest() + upload.suffix), upload.content)
+
+
+class Recent:
+    """The pictures that were uploaded last, by identifier: a later request need not send them again."""
 
     def __init__(self, most_bytes: int = RECENT_BYTES) -> None:
-        self._most = most_bytes
-        self._bytes = 0
-        self._pictures: OrderedDict[str, tuple[bytes, str]] = OrderedDict()
+        self._images: LRUCache[str, Image.Image] = LRUCache(
+            most_bytes, getsizeof=lambda image: 3 * image.width * image.height
+        )
         self._lock = threading.Lock()
 
     def put(self, upload: Upload) -> None:
-        """Remember it; the oldest are forgotten."""
+        """Remember its picture. The pictures that were used least recently are forgotten."""
         with self._lock:
-            self._bytes += len(upload.content) - len(self._pictures.pop(upload.entry.id, (b"", ""))[0])
-            self._pictures[upload.entry.id] = upload.content, format_box(upload.entry.box)
-            while self._bytes > self._most:
-                self._bytes -= len(self._pictures.popitem(last=False)[1][0])
+            self._images[upload.entry.id] = upload.image
 
-    def get(self, id: str) -> tuple[bytes, str] | None:
-        """Its bytes and its box, as `read_upload` takes them; None if it is forgotten."""
+    def get(self, id: str) -> Image.Image | None:
+        """Its picture, upright RGB; None if it is forgotten."""
         with self._lock:
-            if id in self._pictures:
-                self._pictures.move_to_end(id)
-            return self._pictures.get(id)
+            return self._images.get(id)
