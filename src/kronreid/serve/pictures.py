@@ -1,4 +1,4 @@
-"""The gallery's pictures on their way out: by identifier only, and only with the content that was added."""
+"""The gallery's pictures, for clients: only by identifier, and only with the content that was added."""
 
 import stat
 import threading
@@ -15,19 +15,19 @@ from kronreid.serve.uploads import jpeg, thumbnail
 
 #: Bytes of small pictures that are kept in memory.
 CACHE_BYTES = 64_000_000
-#: Pictures whose size is remembered.
+#: How many pictures' sizes are kept in memory.
 SIZES = 200_000
 
 
 class Changed(InputError):
-    """The file behind a picture is not what was added to the gallery."""
+    """A picture's file is no longer what was added to the gallery."""
 
 
 class Pictures:
-    """Reads what entries stand for.
+    """Reads the pictures of entries.
 
-    A gallery remembers paths. Whatever has been put there since, by mistake or on purpose, another file or a
-    link to one, must not come out of the server: the content has to be the one that was added.
+    A gallery stores paths. Another file, or a link to one, may have been put there since, by mistake or on
+    purpose. The server must not hand it out, so the content has to be the one that was added.
     """
 
     def __init__(self) -> None:
@@ -39,7 +39,7 @@ class Pictures:
         """The picture, upright RGB, cut to its box.
 
         Raises:
-            Changed: The file is gone, another one, or damaged.
+            Changed: The file is gone, damaged, or another one.
         """
         try:
             content = read_regular(entry.path)
@@ -84,10 +84,10 @@ class Pictures:
 
 
 def read_regular(path: Path) -> bytes:
-    """A file's content, if it is a plain file: a pipe or a device would never end.
+    """The content of a plain file; reading a pipe or a device might never end.
 
     Raises:
-        OSError: It is none, or cannot be read.
+        OSError: It is no plain file, or cannot be read.
     """
     if not stat.S_ISREG(path.stat().st_mode):
         raise OSError(f"{path}: no plain file")

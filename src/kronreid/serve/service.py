@@ -63,13 +63,13 @@ class Service:
         self.models.close()
         self.gallery.close()
 
-    # ── what there is ───────────────────────────────────────────────────────────────────────────────
+    # ── the gallery ─────────────────────────────────────────────────────────────────────────────────
 
     def ready(self) -> int:
-        """The number of pictures; proves that the gallery answers.
+        """The number of pictures.
 
         Raises:
-            OutOfOrder: It does not.
+            OutOfOrder: The gallery does not answer.
         """
         with self.gallery.in_use():
             return self.gallery.plain.count
@@ -133,7 +133,7 @@ class Service:
             ],
         )
 
-    # ── looking ─────────────────────────────────────────────────────────────────────────────────────
+    # ── comparing ───────────────────────────────────────────────────────────────────────────────────
 
     def search(
         self,
@@ -155,7 +155,7 @@ class Service:
             images.append(image)
             queries.append(query)
         if not images:
-            raise InputError("pictures", "there is none to search for; upload one, or name an item")
+            raise InputError("pictures", "nothing to search for; upload a picture, or name an item")
         read = time.perf_counter() - started
         gallery = self.gallery.reranked if rerank_top else self.gallery.plain
         with self.gallery.in_use():
@@ -199,13 +199,13 @@ class Service:
         )
 
     def match(self, a: Sent | str, b: Sent | str) -> schemas.MatchAnswer:
-        """How alike two pictures are."""
+        """How similar two pictures are."""
         return match(self.models, self.matcher, self.queries.image(a), self.queries.image(b))
 
     def explain(self, a: Sent | str, b: Sent | str) -> schemas.ExplainAnswer:
         """Why two pictures match."""
         if self.matcher is None and not self.has_parts:
-            raise InputError("", "there is no model that could explain; start the server with --matcher")
+            raise InputError("", "there is no model that explains; start the server with --matcher")
         return explain(
             self.models, self.matcher, self.has_parts, self.queries.image(a), self.queries.image(b)
         )
@@ -248,7 +248,7 @@ class Service:
                 if report.added < len(entries):
                     for path in set(paths):
                         self._drop(path)
-        # What was sound a moment ago and is unreadable now has been tampered with, or the disk is failing.
+        # A file that could be read a moment ago and cannot now was tampered with, or the disk is failing.
         for picture in report.unreadable:
             refused.append(schemas.Refused(name=picture.path.name, message=picture.reason))
         lost = {picture.path for picture in report.unreadable}
@@ -284,7 +284,7 @@ class Service:
                 asked = self.gallery.entry(query)
             except NotFound:
                 raise NotFound(
-                    "query", "this picture is neither in the gallery nor still remembered; search again"
+                    "query", "this picture is not in the gallery and no longer remembered; search again"
                 ) from None
             path, box = asked.path, format_box(asked.box)
         try:

@@ -1,4 +1,4 @@
-"""What the server was told at its start."""
+"""The server's settings, given at its start."""
 
 import ipaddress
 import secrets
@@ -7,9 +7,9 @@ from pathlib import Path
 
 from kronreid.errors import InputError
 
-#: Shorter tokens could be guessed.
+#: Shorter tokens are refused, since they could be guessed.
 SHORTEST_TOKEN = 16
-#: Hosts that mean every address of this machine.
+#: Hosts that stand for every address of this machine.
 EVERYWHERE = frozenset({"0.0.0.0", "::"})
 
 
@@ -19,21 +19,21 @@ class Settings:
 
     Attributes:
         host: Address to listen on.
-        port: Port; 0 takes a free one.
-        token: Who knows it may change things, and, if `guarded`, do anything.
-        guarded: Whether everything needs the token; else only changes do.
-        allow_add: Pictures may be added.
-        state: Folder for what the server keeps: marks, pictures that were added, the audit log.
-        reports: Folder with pages that evaluations wrote, to be opened from the page.
-        audit: The audit log; None keeps none.
-        cache: Where the matcher's maps of candidates are kept for later searches; None keeps none.
-        names: Names under which the server may be asked for, besides any IP address and ``localhost``.
-        upload_bytes: Most bytes of one request.
-        upload_pixels: Most pixels of one uploaded picture.
-        upload_pictures: Most pictures of one request.
-        threads: Searches in work at once; their pictures pass the network together.
-        waiting: Searches that may wait for a thread; more are told to come back.
-        timeout: Seconds after which a request is given up.
+        port: Port; 0 for any free one.
+        token: Needed for changes, and if `guarded` for everything.
+        guarded: Whether everything needs the token, or only changes.
+        allow_add: Whether clients may add pictures.
+        state: Folder of the server's own files: marks, added pictures, the audit log.
+        reports: Folder with reports of evaluations, which the page lists.
+        audit: File of the audit log; None for no log.
+        cache: Folder that keeps the matcher's maps of candidates for later searches; None for none.
+        names: Host names that requests may use, besides IP addresses and ``localhost``.
+        upload_bytes: The most bytes of one request.
+        upload_pixels: The most pixels of one uploaded picture.
+        upload_pictures: The most pictures of one request.
+        threads: Searches that run at a time; their pictures go through the network together.
+        waiting: Searches that may wait for a thread; more are refused until later.
+        timeout: Seconds after which a request fails.
     """
 
     state: Path
@@ -55,10 +55,10 @@ class Settings:
 
     def __post_init__(self) -> None:
         if len(self.token) < SHORTEST_TOKEN or not self.token.isascii() or not self.token.isprintable():
-            raise InputError("--token", f"at least {SHORTEST_TOKEN} printable ASCII characters are needed")
+            raise InputError("--token", f"must have at least {SHORTEST_TOKEN} printable ASCII characters")
         if not is_loopback(self.host) and not self.guarded:
             raise InputError(
-                f"--host {self.host}", "a server that others can reach must be guarded by a token"
+                f"--host {self.host}", "a server that others can reach needs a token for everything"
             )
         if self.reports is not None and not self.reports.is_dir():
             raise InputError(f"--reports {self.reports}", "no such folder")
@@ -78,7 +78,7 @@ def is_loopback(host: str) -> bool:
 
 
 def state_folder(gallery: str) -> Path:
-    """Where a server keeps its things unless told otherwise: beside the gallery's file, or here."""
+    """The default folder of a server's own files: beside the gallery's file, or the current folder."""
     if gallery.startswith(("http://", "https://")):
         return Path("kronreid-serve").absolute()
     return Path(gallery).absolute().with_suffix(".serve")

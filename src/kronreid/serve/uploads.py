@@ -1,4 +1,4 @@
-"""Pictures from outside: looked at with suspicion before they are decoded, and remembered for a while."""
+"""Uploaded pictures: checked before they are decoded, and remembered for a while."""
 
 import base64
 import hashlib
@@ -16,16 +16,17 @@ from kronreid.gallery.entries import Entry, parse_box
 from kronreid.gallery.indexing import crop, identified
 from kronreid.serve.files import write_once
 
-#: Only these decoders see what comes from outside: common, and hardened by long use.
+#: The formats that are accepted: their decoders are common and hardened by long use.
 FORMATS = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp", "BMP": ".bmp", "TIFF": ".tif", "GIF": ".gif"}
 #: Bytes of decoded uploads that are remembered; one has at most 3 * `ENOUGH_PIXELS` of them.
 RECENT_BYTES = 64_000_000
-#: Small pictures are at most so high (twice what is shown, sharp on fine screens) and twice as wide.
+#: The most pixels of a thumbnail's height: twice what is shown, so that it is sharp on fine screens. It may
+#: be twice as wide.
 THUMBNAIL_HEIGHT = 320
 QUALITY = 85
-#: A JPEG cannot be longer.
+#: The longest side of a JPEG.
 JPEG_SIDE = 65_500
-#: Pictures with more pixels take hundreds of megabytes while they are decoded: only so many at once.
+#: Larger pictures take hundreds of megabytes while they are decoded, so only two are decoded at a time.
 LARGE = 4_000_000
 _large = threading.BoundedSemaphore(2)
 
@@ -35,10 +36,10 @@ class Upload:
     """An uploaded picture.
 
     Attributes:
-        name: What its sender calls it; only for messages.
-        content: The bytes that came.
-        suffix: The file ending that fits its format.
-        entry: Its box and identifier, as a gallery would have them; the path is only its name.
+        name: The sender's name for it; only for messages.
+        content: Its bytes.
+        suffix: The file ending of its format.
+        entry: Its box and identifier, as in a gallery; the path is only its name.
         image: The person, upright RGB.
     """
 
@@ -53,25 +54,25 @@ def read_upload(name: str, content: bytes, box: str, most_pixels: int) -> Upload
     """Decode an uploaded picture, if it is harmless.
 
     Args:
-        name: What its sender calls it.
+        name: The sender's name for it.
         content: Its bytes.
         box: ``x,y,width,height`` of the person in the upright picture; empty for all of it.
-        most_pixels: Larger pictures are refused by what their header says, before anything is decoded.
+        most_pixels: Larger pictures are refused. Their header tells, before anything is decoded.
 
     Raises:
-        InputError: It is no picture of a known format, damaged or too large, or the box is impossible.
+        InputError: It is not a picture of an accepted format, damaged or too large, or the box is impossible.
     """
     name = printable_name(name)
     known = Entry(Path(name), box=parse_box(box))
     kind, pixels = format_and_pixels(content, name, FORMATS, most_pixels)
-    suffix = FORMATS.get(kind, ".jpg")  # a camera's MPO is a JPEG with more behind it
+    suffix = FORMATS.get(kind, ".jpg")  # a camera's MPO file is a JPEG followed by more data
     with _large if pixels > LARGE else nullcontext():
         picture = crop(read_rgb(content, name, FORMATS, most_pixels), known)
     return Upload(name, content, suffix, identified([known], content)[0], picture)
 
 
 def printable_name(name: str) -> str:
-    """A sender's file name for a message: short, on one line, without folders."""
+    """A sender's file name as a message shows it: short, on one line, without folders."""
     last = name.replace("\\", "/").rpartition("/")[2]
     shown = "".join(c if c.isprintable() else "?" for c in last).strip()
     return shown[:80] or "picture"
@@ -88,7 +89,7 @@ def jpeg(image: Image.Image, quality: int = QUALITY) -> bytes:
 
 
 def thumbnail(image: Image.Image) -> Image.Image:
-    """A copy that is small enough for a list."""
+    """A small copy for lists."""
     small = image.copy()
     small.thumbnail((2 * THUMBNAIL_HEIGHT, THUMBNAIL_HEIGHT))
     return small
