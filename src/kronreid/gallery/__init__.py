@@ -1,4 +1,4 @@
-"""A persistent, searchable collection of pictures: the vector database behind one small class."""
+"""A persistent, searchable collection of pictures: a vector database behind one small class."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +30,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """The cache is imported when it is asked for: it needs torch, and looking after a gallery does not."""
+    """Import the cache on first use: it needs torch, which looking after a gallery does not."""
     if name == "MapCache":
         from kronreid.gallery.cache import MapCache
 
