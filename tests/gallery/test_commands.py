@@ -105,7 +105,7 @@ def test_output_that_cannot_be_written_is_refused_before_the_work(run, crops, tm
         (["gallery", "list", "--since", ""], "since '': a time expected"),
         (["gallery", "info", "--collection", "2026_03_01"], "--collection '2026_03_01': a name has"),
         (["search", "x.png", "--collection", "../people"], "--collection '../people': a name has"),
-        (["search", "x.png", "--cache", "maps"], "--cache: keeps a matcher's work"),
+        (["search", "x.png", "--cache", "maps"], "--cache: keeps a matcher's maps"),
     ],
 )
 def test_what_makes_no_sense_is_said(run, crops, capsys, arguments, message):

@@ -1,4 +1,4 @@
-"""``kronreid index``: pictures into a gallery."""
+"""``kronreid index``: add pictures to a gallery."""
 
 import argparse
 import sys
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 
 def add(commands: "Commands") -> None:
-    """Its options."""
-    sub = add_command(commands, "index", run, "Put pictures into a gallery.")
+    """Add the command."""
+    sub = add_command(commands, "index", run, "Add pictures to a gallery.")
     sub.add_argument(
         "images",
         nargs="+",
@@ -34,7 +34,7 @@ def add(commands: "Commands") -> None:
     add_gallery(sub)
     add_login(sub)
     add_categories(sub)
-    add_description(sub, "what is known of all of them")
+    add_description(sub, "describe all pictures")
     sub.add_argument("--batch-size", type=positive, default=64, help="pictures per pass (64)")
     sub.add_argument(
         "--ray",
@@ -52,7 +52,7 @@ def run(options: argparse.Namespace) -> None:
     if options.ray and not options.gallery.startswith(("http://", "https://")):
         raise InputError(
             f"--gallery {options.gallery}",
-            "many machines need a Milvus server (http://host:port); a file is open in one process",
+            "many machines need a Milvus server (http://host:port); only one process can open a file",
         )
     if options.ray:
         require("--ray", "ray")
