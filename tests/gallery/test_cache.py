@@ -151,7 +151,7 @@ def test_impossible_caches_are_refused(tmp_path, embedder):
         MapCache(tmp_path / "file" / "maps")
     with pytest.raises(InputError, match="positive"):
         MapCache(tmp_path / "maps", max_bytes=0)
-    with pytest.raises(InputError, match="cache: only maps"):
+    with pytest.raises(InputError, match="cache: only keeps maps"):
         Gallery(tmp_path / "people.db", embedder, ColourMatcher(), cache=MapCache(tmp_path / "maps"))
 
 
