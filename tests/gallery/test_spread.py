@@ -115,7 +115,7 @@ def test_two_workers_fill_a_gallery_once_though_one_is_killed(server, cluster, m
 def test_no_cluster_is_said_at_once(server, model, many):
     with server.open(load(model), collection="spread") as gallery:
         for address in ("127.0.0.1:9", "ray://127.0.0.1:9"):
-            with pytest.raises(InputError, match=f"--ray {address}: no Ray cluster is reached"):
+            with pytest.raises(InputError, match=f"--ray {address}: no Ray cluster can be reached"):
                 add_spread(gallery, model, many, address)
 
 
