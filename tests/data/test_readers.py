@@ -362,7 +362,7 @@ def test_splits_are_for_layouts_that_have_them(tmp_path: Path) -> None:
 def test_read_refuses(tmp_path: Path) -> None:
     assert str(tmp_path / "none") in refusal(tmp_path / "none")
     assert "empty" in refusal(tree(tmp_path / "empty/").joinpath())
-    assert "--layout zoo" in refusal(market(tmp_path / "market"), "zoo")
+    assert "--layout (or data.layout): 'zoo' is unknown" in refusal(market(tmp_path / "market"), "zoo")
 
 
 def test_generated_pedestrians(pedestrians: Path) -> None:

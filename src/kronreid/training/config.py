@@ -7,8 +7,9 @@ A config file may name what it starts from in `base:`, a row or another file. It
       order: 2
 """
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, make_dataclass
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,10 +18,13 @@ from pydantic import Field
 
 from kronreid.data.transforms import AugmentOptions, InputOptions
 from kronreid.errors import InputError, one_line
+from kronreid.losses import LOSSES, Loss
+from kronreid.losses.options import LossOptions, loss_options
 from kronreid.models import MODELS
 from kronreid.models.storage import build
 from kronreid.options import NotNegative, Positive, Share, Weight, checked
 from kronreid.papers.rows import merge, row_options
+from kronreid.registry import NO_PLUGIN, nearest
 
 
 @dataclass(frozen=True)
@@ -76,41 +80,6 @@ class BatchOptions:
     hard_identities: NotNegative = 0
     negatives: Positive = 3
     hard_negatives: NotNegative = 0
-
-
-@dataclass(frozen=True)
-class LossOptions:
-    """What is minimised: the sum of the terms whose weight is not 0.
-
-    Attributes:
-        triplet: Weight of the triplet loss of each of a model's vectors.
-        margin: m_t of the triplet loss (HOReID, Eq. 16).
-        mining: ``all`` triplets of the batch, or each picture's ``hard`` one (Hermans et al. 2017).
-        average: Mean over ``all`` of all triplets as in HOReID, or over the ``active`` ones.
-        regulariser: λ_reg, the weight of DSR.
-        regulariser_margin: m_p of DSR (Eq. 13).
-        identity: Weight of a classification of the training identities from each vector, through a BN neck
-            (Luo et al. 2019). Not in HOReID.
-        smoothing: Label smoothing of that classification.
-        oim: Weight of online instance matching of each vector (Xiao et al. 2017).
-        oim_temperature: Its τ.
-        oim_momentum: Its η, what a row of the table keeps.
-        pooled: Weight of the terms above for a pair model's pooled features, which make its first ranking.
-            Not in KPM.
-    """
-
-    triplet: Weight = 1.0
-    margin: Annotated[float, Field(ge=0, le=2)] = 0.2
-    mining: Literal["all", "hard"] = "all"
-    average: Literal["all", "active"] = "all"
-    regulariser: Weight = 0.1
-    regulariser_margin: Annotated[float, Field(ge=-1, le=1)] = 0.2
-    identity: Weight = 0.0
-    smoothing: Share = 0.1
-    oim: Weight = 0.0
-    oim_temperature: Annotated[float, Field(ge=1e-6)] = 1 / 30
-    oim_momentum: Share = 0.5
-    pooled: Weight = 0.0
 
 
 @dataclass(frozen=True)
@@ -246,7 +215,21 @@ def make_config(values: dict[str, Any], source: str = "config") -> Config:
     model = values.pop("model", None)
     if not isinstance(model, dict) or "name" not in model:
         raise InputError(source, f"'model' needs a name; one of {', '.join(MODELS)}")
-    return checked(Config, {"model": model, **values}, source)
+    losses = tuple(LOSSES.items())
+    loss, known = values.get("loss"), [option.name for option in fields(loss_options(losses))]
+    for name in loss if isinstance(loss, Mapping) else ():
+        if name not in known:
+            near = nearest(str(name), known)
+            raise InputError(source, f"loss.{name} is unknown; {near} {NO_PLUGIN}")
+    return checked(_config_with(losses), {"model": model, **values}, source)
+
+
+@cache
+def _config_with(losses: tuple[tuple[str, type[Loss]], ...]) -> type[Config]:
+    """`Config` with the options of these losses."""
+    options = loss_options(losses)
+    loss = ("loss", options, field(default_factory=options))
+    return make_dataclass("Config", [loss], bases=(Config,), frozen=True)
 
 
 def build_model(config: Config, source: str = "config") -> Any:

@@ -11,11 +11,11 @@ from typing import Any
 
 from tqdm import tqdm
 
-from kronreid.data.check import PUBLISHED, count
+from kronreid.data.check import count
 from kronreid.data.files import walk
+from kronreid.data.readers import LAYOUTS
 from kronreid.data.records import ReIDDataset
 from kronreid.errors import InputError
-from kronreid.evaluation.protocols import PROTOCOLS
 from kronreid.papers import Measured, row_names
 from kronreid.training.config import Config, read_config
 from kronreid.training.history import HISTORY, read_history
@@ -164,26 +164,23 @@ def _evaluations(folder: Path, layout: str | None) -> Iterator[tuple[str, dict[s
 
 def _official(layout: str, pictures: dict[str, int], people: dict[str, int]) -> bool:
     """Whether the counts are those that are published for the layout, wherever something is."""
-    published = PUBLISHED.get(layout)
-    if published is None:
+    known = LAYOUTS.get(layout)
+    if known is None or known.published is None:
         return False
     pairs = [
         (here[part], there)
         for part in ("train", "query", "gallery")
         for here, there in (
-            (pictures, published.parts[part].pictures),
-            (people, published.parts[part].identities),
+            (pictures, known.published.parts[part].pictures),
+            (people, known.published.parts[part].identities),
         )
     ]
     return all(there is None or here == there for here, there in pairs)
 
 
 def _data_words(data: dict[str, Any], official: bool) -> str:
-    split = (
-        f", split {data['split']}"
-        if data["layout"].startswith("cuhk03-") and "np" not in data["layout"]
-        else ""
-    )
+    known = LAYOUTS.get(data["layout"])
+    split = f", split {data['split']}" if known and known.splits else ""
     if official:
         return f"{data['layout']}{split}"
     people, pictures = data["identities"], data["pictures"]
@@ -196,7 +193,8 @@ def _data_words(data: dict[str, Any], official: bool) -> str:
 def _options(config: Config) -> dict[str, Any]:
     data = config.data
     layout = data.layout or data.usual_layout
-    own = layout if layout in PROTOCOLS else None  # named like their layouts: market1501, dukemtmc, msmt17
+    known = LAYOUTS.get(layout or "")
+    own = known.protocol if known else None
     said = {"data.layout": layout, "data.protocol": data.protocol_for(layout) or own}
     return dict(_flat(asdict(config))) | said
 
