@@ -29,6 +29,7 @@ from kronreid.cli import (
 )
 from kronreid.errors import InputError
 from kronreid.extras import explained
+from kronreid.plugins import load_plugins
 
 COMMANDS = (
     demo,
@@ -75,6 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="surrogateescape")
     try:
         options = make_parser().parse_args(arguments)
+        load_plugins(options.plugin)
         with explained(options.prog):
             options.run(options)
     except InputError as error:

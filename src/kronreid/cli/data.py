@@ -37,7 +37,7 @@ def add(commands: "Commands") -> None:
 def check(options: argparse.Namespace) -> None:
     """See `kronreid.data.check`."""
     from kronreid.data.check import check, must_be_usable
-    from kronreid.data.readers import WITH_SPLITS, detect
+    from kronreid.data.readers import LAYOUTS, detect
 
     if options.json:
         folder_must_exist(options.json, "--json")
@@ -45,7 +45,7 @@ def check(options: argparse.Namespace) -> None:
     found, errors = [], []  # if it has several layouts, some may be incomplete
     for layout in layouts:
         try:
-            split = options.split if len(layouts) == 1 or layout in WITH_SPLITS else 0
+            split = options.split if len(layouts) == 1 or LAYOUTS[layout].splits else 0
             found.append(check(options.root, layout, split))
         except InputError as error:
             errors.append(error)

@@ -17,8 +17,16 @@ MATCHER_WEIGHT = "the weight of its score in the new order, 0 to 1 (0.5 with an 
 
 
 def add_command(commands: "Commands", name: str, run: Any, text: str) -> argparse.ArgumentParser:
-    """Add a command with its help text and the function that runs it."""
+    """Add a command with its help text and the function that runs it. Every command takes plug-ins."""
     sub = commands.add_parser(name, help=text, description=text)
+    sub.add_argument(
+        "--plugin",
+        action="append",
+        default=[],
+        metavar="MODULE",
+        help="import this module or .py file first, which adds losses, models, layouts or protocols; see "
+        "docs/extending.md (repeatable)",
+    )
     sub.set_defaults(run=run, prog=sub.prog)
     return sub
 

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from kronreid.errors import InputError
+from kronreid.registry import Registry
 
 JUNK = -1  # Market's convention: a false detection, neither right nor wrong
 
@@ -51,49 +52,46 @@ class Protocol:
         return self.drop_same_camera != "none"
 
 
-PROTOCOLS: dict[str, Protocol] = {
-    protocol.name: protocol
-    for protocol in (
-        Protocol("market1501", "Market-1501, single query", distractors=(0,)),
-        Protocol(
-            "market1501-multi-query",
-            "Market-1501, mean of the query's pictures of one camera",
-            distractors=(0,),
-            average_queries=True,
-        ),
-        Protocol("dukemtmc", "DukeMTMC-reID"),
-        Protocol("msmt17", "MSMT17"),
-        Protocol("cuhk03-np", "CUHK03, new protocol (767/700 identities)"),
-        Protocol(
-            "cuhk03-classic",
-            "CUHK03, one random gallery picture per identity from the other camera, repeated",
-            drop_same_camera="all",
-            draws=100,
-        ),
-        Protocol(
-            "openreid",
-            "open-reid: all test pictures of the query identities ask",
-            distractors=(0,),
-            pool=True,
-        ),
-        Protocol("cross-camera", "own pictures with cameras: another camera must find the person"),
-        Protocol(
-            "no-camera",
-            "own pictures without cameras: only the query picture itself is dropped",
-            drop_same_camera="none",
-            drop_itself=True,
-        ),
-    )
-}
+_KNOWN = (
+    Protocol("market1501", "Market-1501, single query", distractors=(0,)),
+    Protocol(
+        "market1501-multi-query",
+        "Market-1501, mean of the query's pictures of one camera",
+        distractors=(0,),
+        average_queries=True,
+    ),
+    Protocol("dukemtmc", "DukeMTMC-reID"),
+    Protocol("msmt17", "MSMT17"),
+    Protocol("cuhk03-np", "CUHK03, new protocol (767/700 identities)"),
+    Protocol(
+        "cuhk03-classic",
+        "CUHK03, one random gallery picture per identity from the other camera, repeated",
+        drop_same_camera="all",
+        draws=100,
+    ),
+    Protocol(
+        "openreid",
+        "open-reid: all test pictures of the query identities ask",
+        distractors=(0,),
+        pool=True,
+    ),
+    Protocol("cross-camera", "own pictures with cameras: another camera must find the person"),
+    Protocol(
+        "no-camera",
+        "own pictures without cameras: only the query picture itself is dropped",
+        drop_same_camera="none",
+        drop_itself=True,
+    ),
+)
+#: The protocols by name.
+PROTOCOLS: Registry[Protocol] = Registry("protocol", {protocol.name: protocol for protocol in _KNOWN})
 
 
 def protocol_named(protocol: str | Protocol) -> Protocol:
-    """The protocol of that name (a `Protocol` is returned as it is). InputError lists the names."""
+    """The protocol of a name; a `Protocol` is returned as it is. An unknown name raises `InputError`."""
     if isinstance(protocol, Protocol):
         return protocol
-    if protocol not in PROTOCOLS:
-        raise InputError("protocol", f"{protocol!r} is unknown; choose one of {', '.join(PROTOCOLS)}")
-    return PROTOCOLS[protocol]
+    return PROTOCOLS.named(protocol, "protocol")
 
 
 @dataclass(frozen=True)

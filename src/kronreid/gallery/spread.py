@@ -20,6 +20,7 @@ import ray
 import ray.data
 from tqdm import tqdm
 
+from kronreid import plugins
 from kronreid.errors import InputError
 from kronreid.gallery.entries import Entry, path_to_text, text_to_path
 from kronreid.gallery.gallery import Gallery
@@ -73,7 +74,7 @@ def add_spread(
             ray.data.from_arrow(tables)
             .map_batches(
                 Worker,
-                fn_constructor_args=(gallery.place, str(model), batch_size),
+                fn_constructor_args=(gallery.place, str(model), batch_size, tuple(plugins.loaded)),
                 batch_size=None,  # a table is a share
                 batch_format="pyarrow",
                 compute=ray.data.ActorPoolStrategy(size=actors),
@@ -99,12 +100,15 @@ def add_spread(
 class Worker:
     """An actor: it has a model and a connection to the server, and adds one share after another."""
 
-    def __init__(self, place: dict[str, str], model: str, batch_size: int) -> None:
+    def __init__(
+        self, place: dict[str, str], model: str, batch_size: int, modules: Sequence[str] = ()
+    ) -> None:
         from kronreid.models.loading import load
 
         self.batch_size = batch_size
         self.problem: InputError | None = None
         try:
+            plugins.load_plugins(modules)
             self.gallery = Gallery(
                 place["uri"], load(model), token=place["token"], collection=place["collection"]
             )
