@@ -53,7 +53,7 @@ def test_what_cannot_be_written_is_refused(value):
         ({"camera": [[1]]}, "camera "),
         ({"identity": "\udcff"}, "identity .*not valid Unicode"),
         ({"path": ""}, "path: is empty"),
-        ({"where": {"path": 5}}, "path 5: text expected"),
+        ({"where": {"path": 5}}, "path 5: must be text"),
         ({"since": ""}, "since '': a time expected"),
         ({"until": float("nan")}, "until nan: a time expected"),
         ({"since": "noon"}, "time 'noon'"),
