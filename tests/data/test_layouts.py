@@ -189,7 +189,7 @@ def test_check_refuses_parts_that_do_not_belong_together(
         (("data", "extract", "."), "no cuhk-03.mat"),
         (("crop", "nowhere", "--out", "out"), "nowhere: no such file"),
         (("crop", "people.csv", "--out", "out", "--min-visibility", "2"), "--min-visibility 2.0"),
-        (("crop", "people.csv", "--out", "out", "--min-height", "99"), "no boxes"),
+        (("crop", "people.csv", "--out", "out", "--min-height", "99"), "no usable boxes"),
     ],
 )
 def test_bad_input_is_one_line(

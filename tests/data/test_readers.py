@@ -278,7 +278,7 @@ def test_training_pictures_may_be_missing(tmp_path: Path, make: Callable[[Path],
     assert len(data.query) == len(all_of_it.query)
     assert len(data.gallery) == len(all_of_it.gallery)
     must_be_usable(check(tmp_path / "part"))
-    with pytest.raises(InputError, match=r"^--data \(or data\.root\): it holds no training pictures"):
+    with pytest.raises(InputError, match=r"^--data \(or data\.root\): has no training pictures"):
         PKBatchSampler(data.train, 2, 2, 1)
 
 

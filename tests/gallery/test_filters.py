@@ -27,7 +27,7 @@ def test_a_selection_without_conditions_means_everything():
         ({"camera": [[1]]}, "camera "),
         ({"identity": "\udcff"}, "identity .*not valid Unicode"),
         ({"path": ""}, "path: is empty"),
-        ({"where": {"path": 5}}, "path 5: text expected"),
+        ({"where": {"path": 5}}, "path 5: must be text"),
         ({"since": ""}, "since '': a time expected"),
         ({"until": float("nan")}, "until nan: a time expected"),
         ({"since": "noon"}, "time 'noon'"),

@@ -1,4 +1,4 @@
-"""What a data set on disk holds, beside what has been published about it."""
+"""Compare the counts of a data set on disk with the published ones."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,15 +16,16 @@ Verdict = Literal["agrees", "less", "differs", "own"]
 
 @dataclass(frozen=True)
 class Checked:
-    """What was found.
+    """The result of a check.
 
     Attributes:
         dataset: The data set.
-        title: What it is; its layout where that is nobody's data set.
-        parts: Counts by part.
-        published: The published counts; empty for one's own pictures.
-        junk, distractors: Gallery pictures that show nobody, and nobody who is asked for.
-        remarks: What is missing, or there to be used.
+        title: Name of the data set; its layout if it is not a published one.
+        parts: The counts of each part.
+        published: The published counts; empty for own pictures.
+        junk: Number of gallery pictures that are junk (identity −1).
+        distractors: Number of gallery pictures of people who are nobody's match (identity 0).
+        remarks: Hints about missing pictures and available extras.
     """
 
     dataset: ReIDDataset
@@ -37,7 +38,7 @@ class Checked:
 
     @property
     def verdict(self) -> Verdict:
-        """``agrees`` with what is published, has ``less``, has more and ``differs``, or is one's ``own``."""
+        """``agrees`` with the published counts, has ``less``, ``differs`` (has more), or ``own`` pictures."""
         if not self.published:
             return "own"
         pairs = _pairs(self.parts, self.published)
@@ -46,7 +47,7 @@ class Checked:
         return "agrees" if all(here == there for here, there in pairs) else "less"
 
     def to_json(self) -> dict[str, Any]:
-        """Ready for json.dump."""
+        """The result as a dictionary for `json.dump`."""
         return {
             "layout": self.dataset.name,
             "title": self.title,
@@ -62,7 +63,7 @@ class Checked:
 
 
 def _pairs(parts: dict[str, Count], published: dict[str, Count]) -> list[tuple[int, int]]:
-    """What is there and what is published, wherever something is."""
+    """Pairs of (found, published) counts, wherever a count is published."""
     return [
         (here, there)
         for part, count in published.items()
@@ -78,12 +79,14 @@ def _values(count: Count) -> tuple[int | None, ...]:
 def _is_own(
     dataset: ReIDDataset, parts: dict[str, Count], published: dict[str, Count], original: Original
 ) -> bool:
-    """Whether a layout that own pictures may have holds something that its data set does not have: other
-    names, people or cameras, or more of them."""
+    """Whether a data set has names, people, cameras or counts that the published one does not have.
+
+    Such a data set consists of own pictures in the layout of a published one.
+    """
     if any(here > there for here, there in _pairs(parts, published)):
         return True
     for one in (*dataset.train, *dataset.query, *dataset.gallery):
-        if one.identity != DISTRACTOR:  # those of the 500,000 may have any name
+        if one.identity != DISTRACTOR:  # the 500,000 distractors may have any name
             said = parse(one.path.name)
             if said.kind is not original.kind or int(said.identity or 0) > original.people:
                 return True
@@ -93,13 +96,15 @@ def _is_own(
 
 
 def check(root: str | Path, layout: str | None = None, split: int = 0) -> Checked:
-    """Read a data set and count it.
+    """Read a data set and compare its counts with the published ones.
 
     Args:
-        root, layout, split: See `read`.
+        root: See `read`.
+        layout: See `read`.
+        split: See `read`.
 
     Raises:
-        InputError: It cannot be read so.
+        InputError: The data set cannot be read.
     """
     dataset = read(root, layout, split)
     entry = LAYOUTS[dataset.name]
@@ -115,7 +120,7 @@ def check(root: str | Path, layout: str | None = None, split: int = 0) -> Checke
     remarks = [*entry.remarks(dataset), *_remarks(dataset)]
     if published and original and _is_own(dataset, parts, published.parts, original):
         title = f"own pictures laid out like {original.title}"
-        remarks.append(f"names, people, cameras or counts are others than those of {published.title}")
+        remarks.append(f"names, people, cameras or counts differ from those of {published.title}")
         published = None
     return Checked(
         dataset,
@@ -129,7 +134,7 @@ def check(root: str | Path, layout: str | None = None, split: int = 0) -> Checke
 
 
 def count(pictures: Sequence[Picture]) -> Count:
-    """How many pictures, people and cameras there are; junk and distractors are pictures only."""
+    """Count pictures, people and cameras. Junk and distractors count only as pictures."""
     cameras = {one.camera for one in pictures} - {NO_CAMERA}
     return Count(len(pictures), len(identities(pictures)), len(cameras))
 
@@ -145,20 +150,21 @@ def _remarks(dataset: ReIDDataset) -> list[str]:
 
 
 def must_be_usable(checked: Checked) -> None:
-    """Complain where a data set can be neither trained on nor evaluated with, or is not what it looks like.
+    """Check that a data set can be used for training or evaluation, and is what its layout says.
 
     Raises:
-        InputError: One line about it.
+        InputError: It cannot be used for either, or it has more pictures than its layout's data set.
     """
     dataset = checked.dataset
     if checked.verdict == "differs":
         raise InputError(
             dataset.root,
-            f"has more than {checked.title}, whose layout it has; is it another data set, or two "
-            "of them mixed?",
+            f"has the layout of {checked.title}, but more pictures, people or cameras; is it another "
+            "data set, or two mixed?",
         )
     trains, tests = len(identities(dataset.train)) > 1, bool(dataset.query and dataset.gallery)
     if not trains and not tests:
         raise InputError(
-            dataset.root, "neither two people to train on nor query and gallery pictures to test with"
+            dataset.root,
+            "has neither two people to train on nor query and gallery pictures to evaluate with",
         )

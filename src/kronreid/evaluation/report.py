@@ -1,4 +1,4 @@
-"""What an evaluation found as a table for the terminal."""
+"""Evaluation results as a table for the terminal."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from kronreid.evaluation.evaluate import Result
 
 
 def table(results: Result | Mapping[str, Result]) -> str:
-    """A text table, one line per result, rates in per cent.
+    """Format results as a text table, one line per result, with rates in per cent.
 
     Args:
-        results: one result, or several by name.
+        results: One result, or several by name.
     """
     if isinstance(results, Result):
         results = {results.protocol: results}
