@@ -1,4 +1,4 @@
-"""What measurements share: the clock, the embedder under test and the printed figures."""
+"""Shared code of the benchmarks: the clock, the embedder under test and the output of the figures."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ BATCH = 64
 
 
 def seconds(function: Callable[[], object]) -> float:
-    """Wall time of one call."""
+    """The wall time of one call in seconds."""
     start = time.perf_counter()
     function()
     return time.perf_counter() - start
 
 
 def make_parser(description: str | None) -> argparse.ArgumentParser:
-    """A parser with what every script here takes."""
+    """A parser with the options that all benchmarks share."""
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -37,7 +37,7 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
 
 
 def add_embedder(parser: argparse.ArgumentParser, last_stride: int, images: int) -> None:
-    """The options of `make_embedder`, and how much it is given to do."""
+    """Add the options of `make_embedder`, and the number of pictures."""
     parser.add_argument("--backbone", default="mobilenetv2_100", help="a timm model's name")
     parser.add_argument("--last-stride", type=int, default=last_stride)
     parser.add_argument("--height", type=int, default=192)
@@ -48,7 +48,7 @@ def add_embedder(parser: argparse.ArgumentParser, last_stride: int, images: int)
 
 
 def make_embedder(options: argparse.Namespace) -> tuple[Embedder, dict[str, float | str]]:
-    """HOReID in its inference form with random weights, and the figures that say what was measured."""
+    """HOReID in its inference form with random weights, and the figures that describe the setting."""
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
     backbone = BackboneOptions(options.backbone, "none", options.last_stride)
@@ -58,7 +58,7 @@ def make_embedder(options: argparse.Namespace) -> tuple[Embedder, dict[str, floa
 
 
 def report(figures: Mapping[str, float | str], file: Path | None) -> None:
-    """Print the figures, and write them where there is a file for them."""
+    """Print the figures, and write them to the file if there is one."""
     for key, value in figures.items():
         print(f"{key:36} {value:.4g}" if isinstance(value, float) else f"{key:36} {value}")
     if file:

@@ -11,8 +11,8 @@ Example::
     scores = matcher.score("who.jpg", ["a.jpg", "b.jpg"])  # (1, 2) probability of the same person
     why = matcher.explain("who.jpg", "a.jpg")              # correspondences and attention, per scale
 
-The names below are imported on first use, so that ``import kronreid`` and ``kronreid --help`` are quick.
-Where its packages are not installed, a name raises `InputError` with the extra to install.
+The names below are imported on first use, so that ``import kronreid`` and ``kronreid --help`` are fast. If
+the packages of a name are not installed, using it raises an `InputError` that names the extra to install.
 """
 
 from importlib import import_module
@@ -23,7 +23,7 @@ from kronreid.extras import explained
 if TYPE_CHECKING:
     from kronreid.data.readers import read
     from kronreid.errors import InputError
-    from kronreid.evaluation import evaluate
+    from kronreid.evaluation.evaluate import evaluate
     from kronreid.gallery import Gallery
     from kronreid.models.inference import Embedder, Explanation, Matcher
     from kronreid.models.loading import load

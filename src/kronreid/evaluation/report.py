@@ -1,4 +1,4 @@
-"""What an evaluation or a calibration found as a table for the terminal."""
+"""Results of an evaluation or a calibration as a table for the terminal."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from kronreid.models.calibration import RATES, Calibration
 
 
 def table(results: Result | Mapping[str, Result]) -> str:
-    """A text table, one line per result, rates in per cent.
+    """Format results as a text table, one line per result, with rates in per cent.
 
     Args:
-        results: one result, or several by name.
+        results: One result, or several by name.
     """
     if isinstance(results, Result):
         first = results.first_stage

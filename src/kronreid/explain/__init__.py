@@ -1,4 +1,4 @@
-"""Figures and pages: why two pictures match, the papers' figures, the reports of demo and evaluation."""
+"""Figures and HTML pages: why two pictures match, the papers' figures, the reports of demo and evaluation."""
 
 from kronreid.explain.charts import Chart
 from kronreid.explain.figures import attention_figure, part_figure

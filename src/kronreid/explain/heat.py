@@ -1,4 +1,4 @@
-"""Maps laid over pictures, with cubic upsampling and alpha blending as in HOReID's Figure 6."""
+"""Heat maps over pictures, with cubic upsampling and alpha blending as in HOReID's Figure 6."""
 
 from __future__ import annotations
 
@@ -12,11 +12,15 @@ from kronreid.explain.style import AGAINST, FOR
 
 Picture = Image.Image | np.ndarray
 
-_HEIGHT = 384  # pixels of a picture below a map
+_HEIGHT = 384  # height in pixels of a picture with a map
 
 
 def as_image(picture: Picture) -> Image.Image:
-    """A PIL RGB image from a PIL image or a uint8 array (H, W, 3); InputError for any other array."""
+    """Convert a PIL image or a uint8 array (H, W, 3) in RGB to a PIL RGB image.
+
+    Raises:
+        InputError: The array has another dtype or shape.
+    """
     if isinstance(picture, Image.Image):
         return picture.convert("RGB")
     if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
@@ -29,17 +33,17 @@ def as_image(picture: Picture) -> Image.Image:
 
 
 def heat(picture: Picture, values: np.ndarray, highest: float) -> np.ndarray:
-    """A map over a picture: bright where it is near `highest`, dark and grey where it is near 0.
+    """Lay a map over a picture: bright where values are near `highest`, dark grey where they are near 0.
 
-    The picture is dimmed to grey below the map, so that every colour in the result is the map's (viridis).
+    The picture is dimmed and turned grey, so every colour in the result belongs to the map (viridis).
 
     Args:
-        picture: Any size.
-        values: (h, w) ≥ 0.
-        highest: The value of the brightest colour; 0 where the whole map is 0.
+        picture: A PIL image or a uint8 array (H, W, 3) in RGB, of any size.
+        values: (h, w), not negative.
+        highest: The value of the brightest colour; 0 if the whole map is 0.
 
     Returns:
-        uint8 (384, W, 3), W by the picture's shape.
+        uint8 (384, W, 3), with the picture's aspect ratio.
     """
     grey = _grey(picture)
     level = np.clip(_stretched(values, grey, highest), 0, 1)

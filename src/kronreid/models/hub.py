@@ -13,16 +13,19 @@ _ID = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
 
 
 def is_hub_id(path: str) -> bool:
-    """Whether a text that names no folder can be a hub id.
+    """Whether a path that names no folder can be a hub id.
 
-    ``runs/horied`` in a place where there is a folder ``runs`` is a slip, and is not sent to anyone.
+    If there is a folder ``runs``, then ``runs/horied`` is a misspelt path and is not sent to the hub.
     """
     match = _ID.fullmatch(path)
     return match is not None and not Path(match["name"]).parent.is_dir()
 
 
 def download(hub_id: str) -> Path:
-    """Fetch a model's two files, or find them in the hub's cache; nothing else of the repository is read.
+    """Download a model's two files, or find them in the hub's cache. No other file is downloaded.
+
+    Args:
+        hub_id: ``org/name`` or ``org/name@revision``.
 
     Returns:
         The folder that holds `config.json` and `model.safetensors`.
@@ -38,10 +41,10 @@ def download(hub_id: str) -> Path:
         )
     except LocalEntryNotFoundError:
         raise InputError(
-            hub_id, "no such folder here, and the Hugging Face hub cannot be reached to look for it there"
+            hub_id, "there is no such folder, and the Hugging Face hub cannot be reached to search there"
         ) from None
     except (OSError, HFValidationError) as error:  # the hub's own errors are OSErrors
         raise InputError(
-            hub_id, f"no such folder here, and the Hugging Face hub refuses it: {one_line(error)[:200]}"
+            hub_id, f"there is no such folder, and the Hugging Face hub refuses it: {one_line(error)[:200]}"
         ) from None
     return Path(folder)

@@ -1,4 +1,4 @@
-"""A search as a page: the query, the ranked pictures with their scores, and why the best match."""
+"""The page of a search: the query, the ranked pictures with their scores, and why the best ones match."""
 
 from __future__ import annotations
 
@@ -26,16 +26,19 @@ def search_page(
     matcher: Matcher | None = None,
     maps: int = 20,
 ) -> str:
-    """The query, the ranked pictures with the scores of both stages, and why each of the best matches.
+    """A page with the query, the ranked pictures with both stages' scores, and explanations of the best hits.
 
     Args:
-        result: What the search found.
-        query: What it was asked; the explanations are of the first picture.
+        result: The result of the search.
+        query: The query pictures; the explanations compare with the first one.
         matcher: Explains the pairs; None leaves the explanations out.
-        maps: How many of the best hits are explained.
+        maps: Number of best hits to explain.
 
     Returns:
-        HTML without scripts or outside references, for a light or a dark screen.
+        HTML without scripts or external references, for light and dark screens.
+
+    Raises:
+        InputError: A query picture cannot be read.
     """
     queries = [open_rgb(image) for image in as_list(query)]
     pictures = {hit.rank: _picture(hit) for hit in result.hits}
