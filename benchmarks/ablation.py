@@ -1,23 +1,24 @@
-"""Train rows beside each other, one after another, and report them.
+"""Train several rows, one after another, and compare them in a report.
 
     python benchmarks/ablation.py horeid/market1501-split kpm/market1501-split/{kpm,kpm-rsa-hg} \\
         --seeds 0 1 2 --out runs/ablation --rerank horeid kpm-rsa-hg --compare horeid gap \\
         --table table.md --png curves.png --json ablation.json
 
-Every row is trained once for every seed, in ``DIR/<row>/seed-<seed>``, a run folder with a ``train.log``. The
-newest weights are then evaluated in full precision, as `kronreid evaluate` does it (``evaluation.json``; of a
-pair model also its own pooled ranking, ``evaluation-pooled.json``). The same command goes on where it was
-interrupted: a finished run is skipped, an interrupted one continues after its last complete epoch. A run that
-fails is reported and does not stop the others.
+Every row is trained once per seed, in ``DIR/<row>/seed-<seed>``, a run folder with a ``train.log``. The
+newest weights are then evaluated in full precision, like `kronreid evaluate` (``evaluation.json``; for a pair
+model also its pooled ranking, ``evaluation-pooled.json``). The same command continues after an interruption:
+it skips finished runs and resumes an interrupted one after its last complete epoch. A run that fails is
+reported and does not stop the others.
 
-A row that starts from ``runs/NAME`` starts from the row NAME of the same seed if that is given, too.
-A run that was trained by hand joins in by `kronreid evaluate RUN --data ROOT --json RUN/evaluation.json`.
+If a row starts from ``runs/NAME`` and the row NAME is also given, it starts from NAME's run of the same seed.
+To include a run that was trained by hand, evaluate it with
+`kronreid evaluate RUN --data ROOT --json RUN/evaluation.json`.
 
-The report gives mean and standard deviation over seeds, and marks the rows whose budget (pictures seen,
-batch, augmentation, input, schedule, backbone) is not the one of most rows. ``--compare`` adds what one line
-has over another, seed by seed, with an interval over the people of the queries. ``--report-only`` makes it of
-what there is so far; without a row, of every run folder below ``--out``. It reads no weights: the folders'
-small files are enough.
+The report gives the mean and the standard deviation over seeds. It marks rows whose budget (pictures seen,
+batch, augmentation, input, schedule, backbone) differs from that of most rows. ``--compare`` adds the
+difference between two lines, for each seed, with a confidence interval over the people of the queries.
+``--report-only`` reports the results so far; without a row, those of all run folders below ``--out``. It
+reads no weights, only the small files of the folders.
 """
 
 from __future__ import annotations
@@ -52,14 +53,14 @@ from kronreid.training.train import train
 
 log = logging.getLogger("kronreid.ablation")
 
-BUSY = "another process trains there; wait for it, or --report-only"
-#: How a second model orders another's best candidates: beside the first stage, or alone as in KPM.
+BUSY = "another process is training there; wait for it, or use --report-only"
+#: How the second model re-ranks: with the same weight as the first stage, or alone as in KPM.
 SAYS = {"equal say": None, "alone": 1.0}
 
 
 @dataclass(frozen=True)
 class Planned:
-    """One run: a row's name, its seed, its row or file, its folder, its options, and where it starts from."""
+    """One run: the name of its row, its seed, row or file, folder and options, and the run it starts from."""
 
     row: str
     seed: int
@@ -76,13 +77,13 @@ def rows_of(given: Sequence[str]) -> dict[str, str]:
     """The rows and config files to train, by name.
 
     Args:
-        given: Rows, data sets like ``horeid/market1501-split`` for all of their rows, and YAML files.
+        given: Rows, data sets like ``horeid/market1501-split`` for all their rows, and YAML files.
 
     Returns:
-        What `read_config` takes, by the row's name; a file's name is that of its row.
+        The arguments of `read_config` by the row's name. A file's row has the name of the file.
 
     Raises:
-        InputError: There is no such row, or two files have one name.
+        InputError: There is no such row, or two files have the same name.
     """
     rows: dict[str, str] = {}
     for one in given:
@@ -95,7 +96,7 @@ def rows_of(given: Sequence[str]) -> dict[str, str]:
 
 
 def plan(rows: dict[str, str], seeds: Sequence[int], settings: Sequence[str], out: Path) -> list[Planned]:
-    """All runs, seed by seed; rows that start from another row come after it.
+    """All runs, seed by seed. A row that starts from another row comes after it.
 
     Raises:
         InputError: A config is wrong, or a run's folder holds a run with other options.
@@ -123,13 +124,13 @@ def plan(rows: dict[str, str], seeds: Sequence[int], settings: Sequence[str], ou
                 name, (here, there) = next(iter(other.items()))
                 raise InputError(
                     f"--out {run.folder}",
-                    f"was trained with {name} {there}, not {here}; take another --out or remove that folder",
+                    f"was trained with {name} {there}, not {here}; use another --out or remove that folder",
                 )
     return planned
 
 
 def train_all(planned: Sequence[Planned]) -> int:
-    """Train and evaluate what is not finished, one at a time, with a line for each; how many failed."""
+    """Train and evaluate unfinished runs one at a time, print a line for each, and return how many failed."""
     waiting = [run for run in planned if not (run.folder / EVALUATION).is_file()]
     if len(waiting) < len(planned):
         print(f"{len(planned) - len(waiting)} of {len(planned)} runs are finished", flush=True)
@@ -146,7 +147,7 @@ def train_all(planned: Sequence[Planned]) -> int:
             except Exception as error:
                 log.exception("%s failed", run)
                 failed, outcome = failed + 1, f"FAILED ({error}); see {run.folder / 'train.log'}"
-        gc.collect()  # the trainer and its loaders refer to each other in circles
+        gc.collect()  # the trainer and its loaders have reference cycles
         now = time.perf_counter()
         left = (now - started) / number * (len(waiting) - number) / 3600
         rest = f"; about {left:.1f} h to go" if number < len(waiting) else ""
@@ -157,7 +158,7 @@ def train_all(planned: Sequence[Planned]) -> int:
 
 @contextmanager
 def logged(file: Path) -> Iterator[None]:
-    """Everything the project logs goes into `file`, below what it holds already."""
+    """Append everything that the project logs to `file`."""
     file.parent.mkdir(parents=True, exist_ok=True)
     handler = logging.FileHandler(file, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
@@ -172,11 +173,11 @@ def logged(file: Path) -> Iterator[None]:
 
 
 def evaluate_run(folder: Path, config: Config) -> dict[str, Any]:
-    """Evaluate a run's newest weights in full precision and keep the figures in its folder."""
+    """Evaluate a run's newest weights in full precision and write the metrics to its folder."""
     dataset = read_dataset(config.data)
     tool = load(folder)
     if isinstance(tool, Matcher):
-        ranking = SimpleNamespace(embed=tool.embed)  # nothing that could re-score
+        ranking = SimpleNamespace(embed=tool.embed)  # hides the methods that re-score
         write(folder / POOLED, measured(ranking, dataset))
     found = measured(tool, dataset)
     write(folder / EVALUATION, found)
@@ -184,7 +185,7 @@ def evaluate_run(folder: Path, config: Config) -> dict[str, Any]:
 
 
 def measured(tool: Any, dataset: ReIDDataset, **options: Any) -> dict[str, Any]:
-    """What `kronreid evaluate --json` writes, with every query's AP and person: rows are compared by them."""
+    """The output of `kronreid evaluate --json`, plus AP and person of every query for comparisons of rows."""
     result = evaluate_dataset(tool, dataset, protocol=dataset.protocol, progress=True, **options)
     precision = [None if math.isnan(one) else round(one, 5) for one in result.average_precision.tolist()]
     people = [picture.identity for picture in dataset.query]
@@ -192,22 +193,22 @@ def measured(tool: Any, dataset: ReIDDataset, **options: Any) -> dict[str, Any]:
 
 
 def rerank_all(planned: Sequence[Planned], pairs: Sequence[tuple[str, str]], out: Path) -> None:
-    """Re-rank the best 75 of each pair's first row by its second, seed by seed, where both are finished.
+    """Re-rank the best 75 of the first row of each pair by its second row, for each seed with both finished.
 
-    What was re-ranked by weights that are gone stands.
+    Earlier results stay if the weights were removed since.
     """
     runs = {(run.row, run.seed): run for run in planned if (run.folder / EVALUATION).is_file()}
     for embedder, matcher in pairs:
         for seed in dict.fromkeys(run.seed for run in planned):
             if (embedder, seed) not in runs or (matcher, seed) not in runs:
-                print(f"{embedder} re-ranked by {matcher} seed {seed}: one of them is not finished")
+                print(f"{embedder} re-ranked by {matcher} seed {seed}: one of the runs is not finished")
                 continue
             run, other = runs[embedder, seed], runs[matcher, seed]
             folder = out / RERANKED / f"{embedder}+{matcher}".replace("/", "_")
             file = folder / f"seed-{seed}.json"
             if not all((one.folder / WEIGHTS).is_file() for one in (run, other)):
                 if not file.is_file():
-                    print(f"{embedder} re-ranked by {matcher} seed {seed}: the weights of one are not there")
+                    print(f"{embedder} re-ranked by {matcher} seed {seed}: one of the runs has no weights")
                 continue
             first, second = load(run.folder), load(other.folder)
             assert isinstance(second, Matcher)
@@ -227,16 +228,17 @@ def rerank_all(planned: Sequence[Planned], pairs: Sequence[tuple[str, str]], out
 
 
 def resolve(name: str, rows: Sequence[str]) -> str:
-    """The row that `name` means: its whole name, the last part, or that behind the paper, ``kpm/baseline``.
+    """The row with a name: its full name, its last part, or paper and last part, like ``kpm/baseline``.
 
     Raises:
-        InputError: None, or several.
+        InputError: No row or several rows match.
     """
     paper = {row: f"{Path(row).parts[0]}/{Path(row).name}" for row in rows}
     found = [row for row in rows if name in (row, paper[row]) or row.endswith(f"/{name}")]
     if len(found) != 1:
         raise InputError(
-            f"--rerank {name}", f"{'several' if found else 'none'} of the rows: {', '.join(found or rows)}"
+            f"--rerank {name}",
+            f"matches {'several' if found else 'none'} of the rows: {', '.join(found or rows)}",
         )
     return found[0]
 
@@ -260,14 +262,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         action="append",
         default=[],
         metavar=("ROW", "BASELINE"),
-        help="what one line of the table has over another, query by query",
+        help="compare two lines of the table, query by query",
     )
     parser.add_argument("--report-only", action="store_true", help="train nothing")
     parser.add_argument("--table", type=Path, metavar="FILE", help="write the Markdown table")
     parser.add_argument("--png", type=Path, metavar="FILE", help="draw the learning curves")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures")
     options = parser.parse_args(arguments)
-    errors = logging.StreamHandler()  # the rest of what is logged is for the runs' own files
+    errors = logging.StreamHandler()  # other messages go only to the runs' own files
     errors.setLevel(logging.ERROR)
     logging.basicConfig(format="%(message)s", handlers=[errors])
     failed = 0
@@ -277,7 +279,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 raise InputError(file, f"there is no folder {file.parent}")
         rows = rows_of(options.rows)
         if not rows and not options.report_only:
-            raise InputError("ROW", "which rows? Without one there is only --report-only")
+            raise InputError("ROW", "name at least one row, or use --report-only")
         known = list(rows) or list(read_rows(options.out))
         pairs = [(resolve(first, known), resolve(second, known)) for first, second in options.rerank]
         if not options.report_only:
@@ -285,7 +287,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             kinds = {run.row: run.config.name for run in planned}
             for _, matcher in pairs:
                 if kinds[matcher] != "kpm":
-                    raise InputError(f"--rerank {matcher}", "is an embedder; a pair model is needed")
+                    raise InputError(f"--rerank {matcher}", "is an embedder; name a pair model")
             with alone(options.out, BUSY):
                 failed = train_all(planned)
                 rerank_all(planned, pairs, options.out)
@@ -294,7 +296,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"ablation: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("ablation: stopped; the same command goes on", file=sys.stderr)
+        print("ablation: stopped; run the same command to continue", file=sys.stderr)
         return 130
     return 1 if failed else 0
 

@@ -1,4 +1,4 @@
-"""What `ablation.py` reports of a folder of runs: table, figures and learning curves."""
+"""The report of `ablation.py` about a folder of runs: table, metrics and learning curves."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ from kronreid.training.config import Config, read_config
 from kronreid.training.history import HISTORY, read_history
 from kronreid.training.records import changes
 
-#: Files of a run's folder, and the folder of what two runs make together.
+#: Files of a run's folder, and the folder for the results of two runs together.
 EVALUATION, POOLED, RERANKED = "evaluation.json", "evaluation-pooled.json", "reranked"
-#: What a result holds beside `kronreid evaluate --json`, of every query: its AP, None without a match, and
-#: whom it shows.
+#: Further keys of a result, besides those of `kronreid evaluate --json`: for every query its AP, None without
+#: a match, and its person.
 PRECISION, PEOPLE = "query_average_precision", "query_people"
 METRICS = {"rank1": "rank-1", "mAP": "mAP", "mINP": "mINP"}
-#: Options that make up a budget; the others are what a row changes.
+#: The options that form a budget. The others are what a row may change.
 BUDGET = ("input.", "augment.", "batch.", "optimiser.", "training.", "data.", "model.backbone.")
 PAIRS_ALONE = {"batch.negatives", "batch.hard_negatives"}
 
 
 @dataclass(frozen=True)
 class Trained:
-    """One run as its folder tells it: `evaluation` and `pooled` are None where they are not made yet."""
+    """One run, read from its folder. `evaluation` and `pooled` are None if they do not exist yet."""
 
     seed: int
     config: Config
@@ -48,7 +48,7 @@ class Trained:
 
 @dataclass(frozen=True)
 class Line:
-    """A line of the table: figures by seed, and what training took (nothing for two models together)."""
+    """A line of the table: metrics by seed, and the cost of training (empty for two models together)."""
 
     name: str
     results: dict[int, dict[str, Any]]
@@ -58,10 +58,10 @@ class Line:
 
 
 def read_rows(out: Path, wanted: Sequence[str] = ()) -> dict[str, list[Trained]]:
-    """The runs below a folder by row, those of `wanted` in its order, or all.
+    """The runs below a folder by row: those of `wanted`, in its order, or all.
 
     Raises:
-        InputError: There is none.
+        InputError: There is no run.
     """
     rows: dict[str, list[Trained]] = {name: [] for name in wanted}
     for folder in sorted(place for place, names in walk(out) if "config.yaml" in names):
@@ -71,12 +71,12 @@ def read_rows(out: Path, wanted: Sequence[str] = ()) -> dict[str, list[Trained]]
             rows.setdefault(name, []).append(read_run(folder))
     rows = {name: sorted(runs, key=lambda run: run.seed) for name, runs in rows.items() if runs}
     if not rows:
-        raise InputError(f"--out {out}", f"holds no run{' of these rows' if wanted else ''} yet")
+        raise InputError(f"--out {out}", f"has no run{' of these rows' if wanted else ''} yet")
     return rows
 
 
 def read_run(folder: Path) -> Trained:
-    """One run's folder."""
+    """Read the folder of one run."""
     config = read_config(folder / "config.yaml")
     history = read_history(folder / HISTORY) if (folder / HISTORY).is_file() else []
     found = [
@@ -87,7 +87,7 @@ def read_run(folder: Path) -> Trained:
 
 
 def pictures_before(config: Config) -> int:
-    """Pictures seen by the runs whose backbone a run starts from."""
+    """The pictures seen by the runs from whose backbone a run starts."""
     start = Path(os.path.expandvars(config.model.get("backbone", {}).get("weights", "imagenet")))
     if not (start / HISTORY).is_file():
         return 0
@@ -97,7 +97,7 @@ def pictures_before(config: Config) -> int:
 
 
 def short_names(names: Sequence[str]) -> dict[str, str]:
-    """Each row's last part, with its first, the paper, before it where several end alike."""
+    """A short name for each row: its last part, prefixed with the paper if several rows end alike."""
     stems = [Path(name).name for name in names]
     return {
         name: stem if stems.count(stem) == 1 else f"{Path(name).parts[0]}/{stem}"
@@ -106,7 +106,7 @@ def short_names(names: Sequence[str]) -> dict[str, str]:
 
 
 def budget_differences(one: Config, other: Config) -> dict[str, tuple[Any, Any]]:
-    """The options of a budget that differ, by dotted name: the value of `one` and that of `other`."""
+    """The options in which two budgets differ, by dotted name: the value in `one` and in `other`."""
     found = changes(*(replace(config, model=_start_by_name(config)) for config in (one, other)))
     pairs = one.name == other.name == "kpm"
     return {
@@ -117,7 +117,7 @@ def budget_differences(one: Config, other: Config) -> dict[str, tuple[Any, Any]]
 
 
 def _start_by_name(config: Config) -> dict[str, Any]:
-    """A model's options with the run it starts from named as a row: seeds start from runs of their own."""
+    """A model's options, with the row instead of the run it starts from, since each seed has its own run."""
     backbone = dict(config.model.get("backbone", {}))
     start = Path(str(backbone.get("weights", "")))
     if re.fullmatch(r"seed-\d+", start.name):
@@ -126,12 +126,12 @@ def _start_by_name(config: Config) -> dict[str, Any]:
 
 
 def usual_budget(configs: Sequence[Config]) -> Config:
-    """The config whose budget most of them have; the first of them among equals."""
+    """The first config with the most common budget."""
     return max(configs, key=lambda one: sum(not budget_differences(one, other) for other in configs))
 
 
 def table_lines(rows: dict[str, list[Trained]]) -> list[Line]:
-    """What the table says of each row; two lines for a pair model."""
+    """The lines of the table: one for each row, and two for a pair model."""
     names = short_names(list(rows))
     usual = usual_budget([runs[0].config for runs in rows.values()])
     lines = []
@@ -155,7 +155,7 @@ def table_lines(rows: dict[str, list[Trained]]) -> list[Line]:
 
 
 def reranked_lines(out: Path, rows: Sequence[str], pairs: Sequence[tuple[str, str]]) -> list[Line]:
-    """Two lines for each pair of rows that was re-ranked; of `pairs`, or all where there are none."""
+    """Two lines for each re-ranked pair of rows: those in `pairs`, or all if `pairs` is empty."""
     names = short_names(rows)
     found: dict[str, dict[int, dict[str, Any]]] = {}
     for file in sorted((out / RERANKED).glob("*/seed-*.json")):
@@ -170,12 +170,12 @@ def reranked_lines(out: Path, rows: Sequence[str], pairs: Sequence[tuple[str, st
 
 
 def mean_and_spread(values: Sequence[float]) -> tuple[float, float | None]:
-    """The mean, and the standard deviation (n − 1) where there are several."""
+    """The mean, and the sample standard deviation (n − 1), which is None for a single value."""
     return statistics.mean(values), statistics.stdev(values) if len(values) > 1 else None
 
 
 def markdown(lines: Sequence[Line]) -> str:
-    """The table, per cent, with the marks' meanings below it."""
+    """The table in Markdown, in per cent, with the meanings of the marks below it."""
     head = ["row", "seeds", *METRICS.values(), "pictures seen", "seconds"]
     text = ["| " + " | ".join(head) + " |", "| --- | --: |" + " --: |" * (len(head) - 2)]
     marks: dict[str, str] = {}
@@ -189,22 +189,22 @@ def markdown(lines: Sequence[Line]) -> str:
                 cell = f"{100 * mean:.1f}" + ("" if spread is None else f" ± {100 * spread:.1f}")
             cells.append(cell)
         text.append("| " + " | ".join([*cells, line.pictures, line.seconds]) + " |")
-    text += ["", "Per cent; mean ± standard deviation over seeds; newest weights."]
+    text += ["", "Values are in per cent: mean ± standard deviation over seeds, with the newest weights."]
     if marks:
-        text += ["", "Other budgets than that of most rows:", ""]
+        text += ["", "These rows have another budget than most rows:", ""]
         text += [f"- [{mark}] {differs}" for differs, mark in marks.items()]
     return "\n".join(text) + "\n"
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What one line's mAP has over another's.
+    """The difference in mAP between two lines.
 
     Attributes:
-        name: Both lines.
+        name: The names of both lines.
         by_seed: The difference for every seed that both have.
-        interval: 95 % of the differences lie between these if the people are drawn anew, each with all of
-            their queries: one person's are alike, and no seed makes up for few people.
+        interval: The 95 % bootstrap interval over people, who are resampled with all their queries, since the
+            queries of one person are similar. More seeds cannot replace more people.
     """
 
     name: str
@@ -213,22 +213,22 @@ class Comparison:
 
     @property
     def difference(self) -> float:
-        """The mean over seeds."""
+        """The mean difference over seeds."""
         return statistics.mean(self.by_seed.values())
 
 
 def compare(lines: Sequence[Line], name: str, other: str) -> Comparison:
-    """Compare two lines of the table, query by query; a pair model's row means its re-scored ranking.
+    """Compare two lines of the table, query by query. For a pair model the re-scored ranking is compared.
 
     Raises:
-        InputError: There is no such line, or the two have no seed in common with figures of the same queries.
+        InputError: There is no such line, or the two lines share no seed with the same queries.
     """
     results = {line.name: line.results for line in lines}
     both = []
     for wanted in (name, other):
         line = wanted if wanted in results else f"{wanted}, its best 75 re-scored"
         if line not in results:
-            raise InputError(f"--compare {wanted}", f"none of the table's rows: {'; '.join(results)}")
+            raise InputError(f"--compare {wanted}", f"is not a line of the table: {'; '.join(results)}")
         both.append(results[line])
     first, second = both
     seeds = sorted(
@@ -238,7 +238,7 @@ def compare(lines: Sequence[Line], name: str, other: str) -> Comparison:
     )
     if not seeds:
         raise InputError(
-            f"--compare {name} {other}", "no seed of which both have figures of the same queries"
+            f"--compare {name} {other}", "the two share no seed that was evaluated on the same queries"
         )
     precision, baseline = (
         np.array([result[seed][PRECISION] for seed in seeds], dtype=float) for result in both
@@ -257,7 +257,7 @@ def compare(lines: Sequence[Line], name: str, other: str) -> Comparison:
 
 
 def comparison_table(comparisons: Sequence[Comparison]) -> str:
-    """The comparisons in points of mAP."""
+    """The comparisons as a Markdown table, in points of mAP."""
     text = ["| comparison | mAP | by seed | 95 % over people |", "| --- | --: | --: | --: |"]
     for one in comparisons:
         mean, low, high, *seeds = (
@@ -269,7 +269,7 @@ def comparison_table(comparisons: Sequence[Comparison]) -> str:
 
 
 def flat(lines: Sequence[Line], comparisons: Sequence[Comparison] = ()) -> dict[str, Any]:
-    """All figures, fractions, under ``<line>: <metric>``; comparisons under ``<line> over <line>: mAP``."""
+    """All metrics as fractions, by ``<line>: <metric>``; comparisons by ``<line> over <line>: mAP``."""
     figures: dict[str, Any] = {}
     for line in lines:
         figures[f"{line.name}: seeds"] = list(line.results)
@@ -289,7 +289,7 @@ def flat(lines: Sequence[Line], comparisons: Sequence[Comparison] = ()) -> dict[
 
 @dataclass(frozen=True)
 class Curve:
-    """mAP in per cent at (K,) numbers of pictures seen: mean, least and greatest over seeds."""
+    """mAP in per cent at (K,) numbers of pictures seen: mean, minimum and maximum over seeds."""
 
     seeds: int
     pictures: np.ndarray
@@ -299,7 +299,7 @@ class Curve:
 
 
 def learning_curve(runs: Sequence[Trained]) -> Curve | None:
-    """A row's curve where all its finished seeds were evaluated, or all seeds while none is finished."""
+    """A row's curve where all its finished seeds were evaluated; without finished seeds, where all were."""
     runs = [run for run in runs if run.evaluation] or runs
     curves = [{line["pictures"]: 100 * line["mAP"] for line in run.history if "mAP" in line} for run in runs]
     common = sorted(set.intersection(*(set(curve) for curve in curves)))
@@ -310,7 +310,7 @@ def learning_curve(runs: Sequence[Trained]) -> Curve | None:
 
 
 def draw(rows: dict[str, list[Trained]], file: Path) -> None:
-    """mAP against pictures seen, embedding models beside pair models; bands reach over the seeds."""
+    """A figure of mAP against pictures seen, for embedding models and pair models; bands span the seeds."""
     names = short_names(list(rows))
     charts: dict[str, dict[str, Curve]] = {}
     for row, runs in rows.items():
@@ -319,7 +319,9 @@ def draw(rows: dict[str, list[Trained]], file: Path) -> None:
             title = "Pair models, their best 75 re-scored" if pair else "Embedding models"
             charts.setdefault(title, {})[names[row]] = curve
     if not charts:
-        raise InputError("--png", "no run was evaluated while training (training.evaluate_every): no curves")
+        raise InputError(
+            "--png", "there are no curves: no run was evaluated while training (training.evaluate_every)"
+        )
     with style():
         figure, panes = panels(4.8 * len(charts), 2.9, len(charts))
         for axes, title in zip(panes, sorted(charts)):
@@ -329,7 +331,7 @@ def draw(rows: dict[str, list[Trained]], file: Path) -> None:
 
 
 def draw_curves(axes: Axes, curves: dict[str, Curve]) -> None:
-    """Rows' curves in one pane, the best at the end first."""
+    """Draw the rows' curves into one panel, sorted by their last value, best first."""
     for name in sorted(curves, key=lambda name: -curves[name].mean[-1]):
         curve = curves[name]
         label = f"{name}  {curve.mean[-1]:.1f}" + (f"  ({curve.seeds} seeds)" if curve.seeds > 1 else "")
@@ -356,7 +358,7 @@ def report(
     png: Path | None,
     json_file: Path | None,
 ) -> None:
-    """Print the table, and write what is asked for."""
+    """Print the table and write the requested files."""
     rows = read_rows(out, wanted)
     lines = table_lines(rows)
     if pairs or not wanted:
@@ -375,7 +377,7 @@ def report(
 
 
 def write(file: Path, values: dict[str, Any]) -> None:
-    """JSON, a line for each value, whole or not at all."""
+    """Write JSON atomically, with one line per value."""
     lines = (
         f" {json.dumps(key, ensure_ascii=False)}: {json.dumps(value, ensure_ascii=False)}"
         for key, value in values.items()

@@ -1,19 +1,19 @@
-"""What alignment is worth in one and the same features: a model's maps, compared in four ways.
+"""Measure the value of alignment: compare the same feature maps of a model in four ways.
 
     python benchmarks/alignment.py runs/gap runs/horeid --data DATA --json alignment.json --png alignment.png
 
-Nothing is trained for the comparison, and no head weighs channels: a model's last map of every query and of
-every gallery picture is compared by
+Nothing is trained for the comparison, and no head weights the channels. The last map of every query is
+compared with the last map of every gallery picture by
 
-- averages: the cosine of the maps' means, as pooled descriptors are compared.
-- place by place: the mean squared distance of the places as they lie (KPM's Table 1, "square before").
-- warped, squared after: the gallery picture's map softly warped onto the query's, the differences averaged,
-  then squared (KPM, Eq. 5 to 10, without attention).
-- warped, squared before: the same, every place's difference squared before they are averaged.
+- averages: the cosine of the maps' means, as for pooled descriptors.
+- place by place: the mean squared distance of unmatched places (KPM's Table 1, "square before").
+- warped, squared after: the gallery picture's map is softly warped onto the query's, and the differences are
+  averaged, then squared (KPM, Eq. 5 to 10, without attention).
+- warped, squared before: the same, but the difference at every place is squared before averaging.
 
-All but the first are of the places' L2-normalised vectors, so that a bright place counts no more than others.
-It is done for the queries as they are and for shifted ones (see robustness.py), since that is what alignment
-is for. Runs that differ in their seed alone are one line: their mean.
+All but the first use L2-normalised vectors, so that no place counts more than others. The queries are
+compared both unchanged and shifted (see robustness.py), because alignment should help with shifts. Runs that
+differ only in their seed form one line with their mean.
 """
 
 from __future__ import annotations
@@ -62,18 +62,18 @@ SHIFTS = [ORIGINAL, *(name for name in CHANGES if name.startswith("shifted"))]
 
 @dataclass(frozen=True)
 class Maps:
-    """N pictures: their maps' averages (N, C), L2-normalised, and the unit vectors at all places."""
+    """N pictures: the averages of their maps (N, C), L2-normalised, and the unit vectors of all places."""
 
     averages: Tensor
     places: PreparedMaps
 
     @property
     def head(self) -> Tensor:
-        """What makes a score of squared differences: all channels weigh the same, the nearest comes first."""
+        """Weights (C,) that turn squared differences into a score: negative and equal for all channels."""
         return -torch.ones(self.averages.shape[1])
 
 
-#: Scores (Q, G) of the maps of Q queries and of G gallery pictures.
+#: A function to scores (Q, G) from the maps of Q queries and G gallery pictures.
 WAYS: dict[str, Callable[[Maps, Maps], Tensor]] = {
     "averages": lambda x, y: x.averages @ y.averages.t(),
     "place by place": lambda x, y: score_places(x.places, y.places, x.head),
@@ -84,7 +84,7 @@ WAYS: dict[str, Callable[[Maps, Maps], Tensor]] = {
 
 @torch.no_grad()
 def maps_of(tool: Embedder | Matcher, images: Sequence[Any], bar: tqdm) -> Maps:
-    """The last map of pictures: HOReID's X_n, the pooled model's before its average, KPM's scale 1."""
+    """The last map of each picture: HOReID's X_n, the pooled model's map before averaging, KPM's scale 1."""
     model, averages, places = tool.model, [], []
     for start in range(0, len(images), BATCH):
         batch = tool.batch([tool.pixels(image) for image in images[start : start + BATCH]])
@@ -104,10 +104,10 @@ def maps_of(tool: Embedder | Matcher, images: Sequence[Any], bar: tqdm) -> Maps:
 def measure(
     models: Sequence[Path], dataset: ReIDDataset, protocol: str, names: Sequence[str], seed: int
 ) -> Table:
-    """Every model's maps, compared in every way under every change of the queries.
+    """Compare the maps of every model in every way under every change of the queries.
 
     Raises:
-        InputError: A model cannot be opened, or queries are in the gallery too.
+        InputError: A model cannot be opened, or queries are also in the gallery.
     """
     check_apart(dataset)
     labels = [
@@ -135,7 +135,7 @@ def measure(
 
 
 def draw(table: Table, file: Path) -> None:
-    """A chart: a panel per model, the ways beside each other under every change of the queries."""
+    """A chart with one panel per model that shows all ways side by side for every change of the queries."""
     first = next(iter(WAYS))
     models = [line.removesuffix(f", {first}") for line in table if line.endswith(f", {first}")]
     with style():

@@ -1,4 +1,4 @@
-"""What measurements share: the clock, the embedder under test and the printed figures."""
+"""Shared code of the benchmarks: the clock, the embedder under test and the output of the figures."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def synchronise(device: str) -> None:
 
 
 def seconds(function: Callable[[], object], device: str = "cpu") -> float:
-    """Wall time of one call."""
+    """The wall time of one call in seconds."""
     synchronise(device)
     start = time.perf_counter()
     function()
@@ -38,7 +38,7 @@ def seconds(function: Callable[[], object], device: str = "cpu") -> float:
 def take_turns(
     forms: dict[str, Callable[[], object]], budget: float, device: str, name: str
 ) -> dict[str, float]:
-    """Best seconds of each form; they take turns until the budget (seconds) is used, at least three times."""
+    """The best seconds of each form. They alternate until the budget (seconds) is used, at least 3 times."""
     for form in forms.values():
         form()
     best = dict.fromkeys(forms, float("inf"))
@@ -53,7 +53,7 @@ def take_turns(
 
 
 def extra_megabytes(function: Callable[[], object], device: str) -> float | None:
-    """How far memory rises above what was held before; None where the system does not tell."""
+    """The rise of memory above the level before; None if the system does not report it."""
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
@@ -61,8 +61,8 @@ def extra_megabytes(function: Callable[[], object], device: str) -> float | None
         torch.cuda.synchronize()
         return (torch.cuda.max_memory_allocated() - before) / 2**20
     try:
-        ctypes.CDLL("libc.so.6").malloc_trim(0)  # give freed pages back, or they hide what is taken again
-        Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from here
+        ctypes.CDLL("libc.so.6").malloc_trim(0)  # return freed pages, whose reuse would hide new memory
+        Path("/proc/self/clear_refs").write_text("5")  # resets the peak
         before_kb = status_kb("VmRSS")
         function()
         return (status_kb("VmHWM") - before_kb) / 2**10
@@ -76,7 +76,7 @@ def status_kb(field: str) -> int:
 
 
 def make_parser(description: str | None) -> argparse.ArgumentParser:
-    """A parser with what every script here takes."""
+    """A parser with the options that all benchmarks share."""
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -86,7 +86,7 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
 
 
 def add_embedder(parser: argparse.ArgumentParser, last_stride: int, images: int) -> None:
-    """The options of `make_embedder`, and how much it is given to do."""
+    """Add the options of `make_embedder`, and the number of pictures."""
     parser.add_argument("--backbone", default="mobilenetv2_100", help="a timm model's name")
     parser.add_argument("--last-stride", type=int, default=last_stride)
     parser.add_argument("--height", type=int, default=192)
@@ -97,7 +97,7 @@ def add_embedder(parser: argparse.ArgumentParser, last_stride: int, images: int)
 
 
 def make_embedder(options: argparse.Namespace) -> tuple[Embedder, dict[str, float | str]]:
-    """HOReID in its inference form with random weights, and the figures that say what was measured."""
+    """HOReID in its inference form with random weights, and the figures that describe the setting."""
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
     backbone = BackboneOptions(options.backbone, "none", options.last_stride)
@@ -107,7 +107,7 @@ def make_embedder(options: argparse.Namespace) -> tuple[Embedder, dict[str, floa
 
 
 def report(figures: Mapping[str, float | str | None], file: Path | None) -> None:
-    """Print the figures, and write them where there is a file for them."""
+    """Print the figures, and write them to the file if there is one."""
     for key, value in figures.items():
         print(f"{key:36} {value:.4g}" if isinstance(value, float) else f"{key:36} {value}")
     if file:

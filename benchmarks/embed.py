@@ -1,12 +1,12 @@
-"""Pictures per second of `Embedder.embed` from JPEG files, and what they are spent on.
+"""Measure the pictures per second of `Embedder.embed` from JPEG files, and the time of its parts.
 
     python benchmarks/embed.py --json embed.json [--compile]
     python benchmarks/embed.py --backbone resnet50.tv_in1k --height 384 --width 128 --parts 256 --images 128
 
-Pictures are generated pedestrians in files of Market-1501's size (128 × 64), the network is HOReID with
-random weights in its inference form. Decoding and the transform are timed alone, the network alone on batches
-made ready before. `network_share` is that time of the network over the time of the whole, measured in the
-same turn: what is missing to one was not hidden behind the network.
+The pictures are generated pedestrians in files of Market-1501's size (128 × 64). The network is HOReID with
+random weights in its inference form. Decoding and the transform are timed separately, and so is the network,
+on prepared batches. `network_share` is the network's time divided by the total time, measured in the same
+turn. The rest to 1 is work that does not overlap with the network.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from kronreid.data.images import open_rgb
 from kronreid.data.transforms import resize, to_tensor
 from kronreid.models.inference import Embedder
 
-DRAWN = 64  # different pictures; more files are copies of these
+DRAWN = 64  # number of different pictures; further files are copies
 
 
 def pictures(folder: Path, number: int, height: int) -> list[Path]:
-    """JPEG files of generated pedestrians."""
+    """Write JPEG files of generated pedestrians."""
     drawn = [
         draw(identity, camera=identity % 6, shot=0, height=height, width=height // 2)
         for identity in tqdm(range(min(DRAWN, number)), desc="drawing", disable=None)
@@ -42,7 +42,7 @@ def pictures(folder: Path, number: int, height: int) -> list[Path]:
 
 
 class Stages:
-    """The steps of `Embedder.embed`, one by one."""
+    """Time the steps of `Embedder.embed` one by one."""
 
     def __init__(self, embedder: Embedder, paths: list[Path]) -> None:
         self.embedder, self.paths = embedder, paths
@@ -67,7 +67,7 @@ class Stages:
 
 
 def measure(stages: Stages, turns: int, name: str) -> tuple[float, float]:
-    """Pictures per second of the whole, and the network's share of it."""
+    """The pictures per second in total, and the network's share of the time."""
     stages.network()
     speeds, shares = [], []
     for _ in tqdm(range(turns), desc=name, disable=None):

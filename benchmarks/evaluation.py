@@ -1,12 +1,12 @@
-"""How long an evaluation takes and how much memory, beside the similarity product alone and the usual way.
+"""Measure time and memory of an evaluation, against the similarity product alone and the usual code.
 
     OMP_NUM_THREADS=2 python benchmarks/evaluation.py [--labels DIR] [--json FILE]
 
-Vectors are random, 1024-dimensional, around one centre per identity, so that they rank about as a trained
-model's do; `market_random_…` repeats the measurement with vectors that know nothing, the worst case of the
-counting. Labels are Market-1501's official lists where there are some, else of the same sizes. Every figure
-comes from a process of its own; times are medians of alternating runs, memory is the peak resident size above
-what the process held once its vectors were there.
+The vectors are random, 1024-dimensional, around one centre per identity, so that they rank about as well as
+those of a trained model. `market_random_…` repeats the measurement with vectors that carry no information,
+the worst case for counting. Labels are Market-1501's official lists if available, otherwise random ones of
+the same sizes. Every figure comes from its own process. Times are medians of alternating runs. Memory is the
+peak resident size minus the size before the evaluation, with the vectors loaded.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from kronreid.evaluation import evaluate
 from labels import add_labels, read_labels
 
 DIMENSION = 1024
-NOISE = 2.7  # beside centres of deviation 1: mAP at Market size is about that of a good model
+NOISE = 2.7  # relative to centres of deviation 1: gives about the mAP of a good model at Market-1501's size
 
 
 def main() -> None:
@@ -62,7 +62,7 @@ def main() -> None:
 
 
 def make_vectors(ids: np.ndarray, noise: float, seed: int) -> torch.Tensor:
-    """(N, DIMENSION) unit vectors around one centre per real identity, made in place, piece by piece."""
+    """(N, DIMENSION) unit vectors around one centre per real identity, computed in place, piece by piece."""
     generator = torch.Generator().manual_seed(seed)
     out = torch.empty(len(ids), DIMENSION)
     centres = torch.Generator()
@@ -78,7 +78,7 @@ def make_vectors(ids: np.ndarray, noise: float, seed: int) -> torch.Tensor:
 
 
 def market_times(folder: Path | None, scale: float, device: str, noise: float, name: str) -> dict[str, float]:
-    """The whole evaluation beside the similarity product of all queries with the whole gallery."""
+    """Time the whole evaluation against the similarity product of all queries with the whole gallery."""
     q_ids, q_cameras, g_ids, g_cameras = read_labels(folder, scale, "market")
     q, g = make_vectors(q_ids, noise, 1).to(device), make_vectors(g_ids, noise, 2).to(device)
     product = torch.empty(len(q), len(g), device=device)
@@ -100,11 +100,11 @@ def market_times(folder: Path | None, scale: float, device: str, noise: float, n
 
 
 def naive_times(folder: Path | None, scale: float) -> dict[str, float]:
-    """Full distance matrix, argsort and a loop over queries, in two hands, beside ours in one process.
+    """Time ours against two versions with a full distance matrix, argsort and a loop over queries.
 
-    `naive` is what toolboxes of the field do: Euclidean distances, a matrix of matches, CMC curves,
-    and a running precision in a list comprehension. `numpy` is the same as tight as numpy allows: cosine, no
-    matrix of matches, no CMC, everything vectorised over the gallery.
+    `naive` is the usual code of toolboxes: Euclidean distances, a matrix of matches, CMC curves, and a
+    running precision in a list comprehension. `numpy` is an optimised version: cosine, no matrix of matches,
+    no CMC, everything vectorised over the gallery.
     """
     q_ids, q_cameras, g_ids, g_cameras = read_labels(folder, scale, "market")
     q, g = make_vectors(q_ids, NOISE, 1).numpy(), make_vectors(g_ids, NOISE, 2).numpy()
@@ -146,7 +146,7 @@ def naive_times(folder: Path | None, scale: float) -> dict[str, float]:
     naive_s, tight_s, ours_s = alternate([naive, tight, whole], "cpu", repeats=3)
     mean_precisions = [found["naive"], found["numpy"], found["ours"]]
     if np.ptp(mean_precisions) > 1e-6 or abs(found["naive_rank1"] - found["ours_rank1"]) > 1e-6:
-        sys.exit(f"the ways disagree: {found}")
+        sys.exit(f"the results differ: {found}")
     return {
         "naive_s": naive_s,
         "naive_over_market": naive_s / ours_s,
@@ -156,7 +156,7 @@ def naive_times(folder: Path | None, scale: float) -> dict[str, float]:
 
 
 def evaluate_once(folder: Path | None, scale: float, size: str, k_reciprocal: bool) -> dict[str, float]:
-    """One evaluation in a fresh process: its time, and the peak memory above the vectors and labels."""
+    """One evaluation in a fresh process: its time, and its peak memory above vectors and labels."""
     q_ids, q_cameras, g_ids, g_cameras = read_labels(folder, scale, size)
     q, g = make_vectors(q_ids, NOISE, 1), make_vectors(g_ids, NOISE, 2)
     protocol: str = "market1501" if size == "market" else "msmt17"
@@ -173,7 +173,7 @@ def evaluate_once(folder: Path | None, scale: float, size: str, k_reciprocal: bo
 
 
 def alternate(jobs: list[Callable[[], None]], device: str, repeats: int = 5) -> list[float]:
-    """Median seconds of each job; they take turns, after one run to warm up."""
+    """Median seconds of each job. The jobs alternate, after one warm-up run."""
     times: list[list[float]] = [[] for _ in jobs]
     for repeat in range(repeats + 1):
         for job, seconds in zip(jobs, times):

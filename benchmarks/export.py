@@ -1,11 +1,12 @@
-"""An embedder in PyTorch and as an exported ONNX file in onnxruntime: pictures per second and difference.
+"""Compare an embedder in PyTorch with its ONNX export in onnxruntime: pictures per second and difference.
 
     python benchmarks/export.py --json export.json
     python benchmarks/export.py --backbone resnet50.tv_in1k --height 384 --width 128 --parts 256 --images 32
 
-Both get the same decoded pictures and the same number of threads, turn by turn. `torch_per_second` and
-`onnxruntime_per_second` are of `Embedder.embed` as a whole, with scaling and normalisation, the `network`
-figures of the network alone. PyTorch runs the folded network, as `kronreid.load` gives it; random weights.
+Both get the same decoded pictures and the same number of threads, and they alternate. `torch_per_second` and
+`onnxruntime_per_second` measure `Embedder.embed` with resizing and normalisation, the `network` figures
+measure only the network. PyTorch runs the folded network, as `kronreid.load` returns it. The weights are
+random.
 """
 
 from __future__ import annotations
@@ -28,13 +29,13 @@ from kronreid.models.onnx import load_onnx
 
 @torch.no_grad()
 def network(embedder: Embedder, batches: list[Tensor]) -> None:
-    """The network alone."""
+    """Run only the network."""
     for batch in batches:
         embedder.descriptors(batch)
 
 
 def batches(embedder: Embedder, pictures: list[np.ndarray]) -> list[Tensor]:
-    """What the network gets of the pictures."""
+    """The input of the network for the pictures."""
     pixels = [embedder.pixels(picture) for picture in pictures]
     return [embedder.batch(pixels[start : start + BATCH]) for start in range(0, len(pixels), BATCH)]
 

@@ -1,8 +1,9 @@
-"""How fast a gallery takes pictures in and finds them again, beside a plain matrix product.
+"""Measure how fast a gallery inserts and finds pictures, against a plain matrix product.
 
-For each size: vectors of people (a mean for each person, noise for each picture) go in through the gallery's
-own store, the gallery is closed and opened again, and new pictures of the same people are searched for. The
-same queries against the same vectors in one numpy array give the exact answer and the least time it can take.
+For each size, vectors of people (a mean for each person plus noise for each picture) are inserted through the
+gallery's own store. The gallery is closed and opened again, and new pictures of the same people are searched.
+The same queries against the same vectors in a numpy array give the exact result and the shortest possible
+time.
 
     python benchmarks/gallery.py --json gallery.json
     python benchmarks/gallery.py --sizes 20000 --embedder runs/horeid --matcher runs/kpm --pictures crops/
@@ -21,10 +22,10 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from kronreid.gallery import Entry, Gallery
-from kronreid.gallery.store import Store
+from kronreid.gallery import Entry, Gallery, Selection
+from kronreid.gallery.milvus import MilvusStore
 
-#: With what a search asks of them: more finds more and takes longer.
+#: Their search parameters: larger values find more and take longer.
 INDEXES: dict[str, tuple[dict[str, int], dict[str, int]]] = {
     "HNSW": ({"M": 16, "efConstruction": 200}, {"ef": 200}),
     "IVF_FLAT": ({"nlist": 256}, {"nprobe": 16}),
@@ -76,9 +77,10 @@ def main() -> None:
 
 
 class People:
-    """Unit vectors as a network gives them: few directions matter, and a person's pictures are near a mean.
+    """Unit vectors like a network's: few directions matter, and a person's pictures are near their mean.
 
-    Independent noise in every dimension would make all strangers equally far, which no graph can rank.
+    With independent noise in every dimension all strangers would be equally far, and no graph index could
+    rank them.
     """
 
     LATENT, SPREAD, NOISE = 64, 0.6, 0.1
@@ -89,7 +91,7 @@ class People:
         self.directions /= np.sqrt(self.LATENT)
 
     def vectors(self, start: int, stop: int, seed: int = 1) -> np.ndarray:
-        """Pictures `start` to `stop`, (N, D) float32; another seed gives others of the same people."""
+        """Vectors (N, D) float32 of pictures `start` to `stop`; another seed gives others of these people."""
         rng = np.random.default_rng((seed, start))
         persons = np.arange(start, stop) // PICTURES_PER_PERSON
         means = [np.random.default_rng((2, int(person))).standard_normal(self.LATENT) for person in persons]
@@ -108,7 +110,7 @@ class People:
 
 
 def measure(uri: str, size: int, dimension: int, queries: int, indexes: list[str]) -> dict[str, float]:
-    """One size; milliseconds, seconds and megabytes by name."""
+    """Measure one size: milliseconds, seconds and megabytes by name."""
     people = People(size, dimension)
     asked = people.queries(queries)
     figures: dict[str, float] = {}
@@ -117,7 +119,7 @@ def measure(uri: str, size: int, dimension: int, queries: int, indexes: list[str
     figures["numpy_ms"] = statistics.median(times)
     gc.collect()
 
-    store = Store(uri, "benchmark")
+    store = MilvusStore(uri, "benchmark")
     store.create(dimension, {})
     resident = resident_mb()
     seconds = 0.0
@@ -127,29 +129,29 @@ def measure(uri: str, size: int, dimension: int, queries: int, indexes: list[str
         seconds += time.perf_counter() - started
     figures["insert_per_second"] = size / seconds
     started = time.perf_counter()
-    store.flush()
+    store.settle()
     figures["flush_s"] = time.perf_counter() - started
     store.close()
     gc.collect()
 
     started = time.perf_counter()
-    store = Store(uri, "benchmark")
+    store = MilvusStore(uri, "benchmark")
     assert store.count() == size
     figures["open_s"] = time.perf_counter() - started
     try:
         figures |= query_figures(store, asked, exact, "")
         figures["memory_mb"] = resident_mb() - resident
         figures["query_over_numpy"] = figures["query_ms"] / figures["numpy_ms"]
-        times, _ = timed(lambda query: store.search(query, TOP, 'camera == "3"'), asked)
+        times, _ = timed(lambda query: store.search(query, TOP, Selection(camera=3)), asked)
         figures["filtered_query_ms"] = statistics.median(times)
-        if store.embedded:
-            figures["disk_mb"] = disk_mb(Path(uri))
+        if (disk := store.bytes_on_disk()) is not None:
+            figures["disk_mb"] = disk / 1e6
         for kind in indexes:
             name = kind.lower() + "_"
             figures[f"{name}build_s"] = build(store, kind)
             figures |= query_figures(store, asked, exact, name, INDEXES[kind][1])
-            if store.embedded:
-                figures[f"{name}disk_mb"] = disk_mb(Path(uri))
+            if (disk := store.bytes_on_disk()) is not None:
+                figures[f"{name}disk_mb"] = disk / 1e6
     finally:
         store.client.drop_collection("benchmark")
         store.close()
@@ -157,7 +159,7 @@ def measure(uri: str, size: int, dimension: int, queries: int, indexes: list[str
 
 
 def by_numpy(people: People, asked: np.ndarray) -> tuple[list[float], list[list[int]]]:
-    """Milliseconds of each query against one array, and the exact answers."""
+    """The milliseconds of each query against one array, and the exact results."""
     everything = np.concatenate([vectors for _, vectors in people.batches()])
 
     def search(query: np.ndarray) -> list[int]:
@@ -168,8 +170,8 @@ def by_numpy(people: People, asked: np.ndarray) -> tuple[list[float], list[list[
     return timed(search, asked)
 
 
-def build(store: Store, kind: str) -> float:
-    """Seconds until the collection has this index instead of what it had."""
+def build(store: MilvusStore, kind: str) -> float:
+    """The seconds it takes to replace the collection's index by this one."""
     client, name = store.client, store.collection
     index = client.prepare_index_params()
     index.add_index("vector", index_type=kind, metric_type="IP", params=INDEXES[kind][0])
@@ -183,9 +185,9 @@ def build(store: Store, kind: str) -> float:
 
 
 def query_figures(
-    store: Store, asked: np.ndarray, exact: list, prefix: str, asks: dict[str, int] | None = None
+    store: MilvusStore, asked: np.ndarray, exact: list, prefix: str, asks: dict[str, int] | None = None
 ) -> dict[str, float]:
-    """First and steady query, and how many of the exact answers were found."""
+    """The times of the first query and of later ones, and the share of the exact results that were found."""
 
     def search(query: np.ndarray) -> list[int]:
         if asks is None:
@@ -210,7 +212,7 @@ def query_figures(
 
 
 def timed(search: Callable[[np.ndarray], list], asked: np.ndarray) -> tuple[list[float], list[list]]:
-    """Milliseconds of each query, and what it gave."""
+    """The milliseconds of each query, and its results."""
     times, answers = [], []
     for query in asked:
         started = time.perf_counter()
@@ -220,7 +222,7 @@ def timed(search: Callable[[np.ndarray], list], asked: np.ndarray) -> tuple[list
 
 
 def entry(number: int) -> Entry:
-    """A picture whose identifier is spread like a hash and tells its number."""
+    """A picture whose identifier is distributed like a hash and encodes its number."""
     scattered = (number * 0x9E3779B97F4A7C15) % 2**64
     return Entry(
         Path(f"/pictures/{number:09d}.jpg"),
@@ -236,19 +238,15 @@ def number_of(identifier: str) -> int:
 
 
 def resident_mb() -> float:
-    """Memory of this process, where the embedded database lives too."""
+    """The memory of this process, which includes the embedded database."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
-def disk_mb(folder: Path) -> float:
-    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e6
-
-
 def whole_search(embedder: str, matcher: str | None, pictures: str) -> dict[str, float]:
-    """Milliseconds by stage of a search with models, the median of ten, and the pictures added per second.
+    """The median milliseconds of each stage of ten searches with models, and pictures added per second.
 
-    Then the same with a cache of the matcher's maps, which the searches themselves have filled.
+    The measurement is repeated with a cache of the matcher's maps, which the searches have filled.
     """
     import kronreid
     from kronreid.gallery import MapCache
@@ -275,7 +273,7 @@ def whole_search(embedder: str, matcher: str | None, pictures: str) -> dict[str,
 
 
 def stages(gallery: Gallery, queries: list[Path], prefix: str) -> dict[str, float]:
-    """Milliseconds by stage, the median without the first."""
+    """The median milliseconds of each stage, without the first search."""
     results = [gallery.search(query, rerank_top=TOP).seconds for query in queries][1:]
     return {f"{prefix}{name}_ms": 1000 * statistics.median(r[name] for r in results) for name in results[0]}
 

@@ -29,7 +29,7 @@ def add_labels(parser: argparse.ArgumentParser) -> None:
 
 
 def read_labels(folder: Path | None, scale: float, size: str) -> Labels:
-    """Market's official lists, or random ones of the sizes of Market-1501 or MSMT17."""
+    """Market-1501's official lists, or random ones of the sizes of Market-1501 or MSMT17."""
     if size == "market" and folder is not None and scale == 1:
         from scipy.io import loadmat
 

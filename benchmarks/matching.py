@@ -1,11 +1,12 @@
-"""Kronecker-product matching: pairs per second of the reference and of the fast forms, measured side by side.
+"""Measure the pairs per second of Kronecker-product matching: the reference against the fast forms.
 
     OMP_NUM_THREADS=2 python benchmarks/matching.py --json matching.json
 
 Every form matches the same synthetic pictures at KPM's three scales (channels x height x width) and scores
-them with a linear head. The forms take turns, and the best of each is kept. "fraction of the matrix product"
-counts only the 2 M^2 C operations of the inner products, over the rate of one large matrix product in the
-same dtype measured in the same turns. With a GPU, the Triton kernel and an exhaustive run are added.
+them with a linear head. The forms alternate, and the best time of each is kept. The "fraction of the matrix
+product" counts only the 2 M^2 C operations of the inner products. It is relative to the rate of one large
+matrix product in the same dtype, measured in the same turns. With a GPU, the Triton kernel and an exhaustive
+run are added.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ TRAINING_PICTURES, TRAINING_PAIRS = 16, 32
 
 
 def pictures(channels: int, positions: int, device: str) -> tuple[Tensor, Tensor, Tensor]:
-    """Queries' maps, their weights, and candidates' maps that are noisy, shifted copies of queries' maps."""
+    """Maps and weights of queries, and maps of candidates: noisy, shifted copies of the queries' maps."""
     generator = torch.Generator().manual_seed(channels)
     queries, candidates = QUERIES[device], CANDIDATES[device]
     x = torch.randn(queries, channels, positions, generator=generator)
@@ -47,7 +48,7 @@ def pictures(channels: int, positions: int, device: str) -> tuple[Tensor, Tensor
 
 
 def reference_scores(x: Tensor, weight: Tensor, y: Tensor, head: Tensor, query: int, device: str) -> Tensor:
-    """One query against all candidates, by the paper's form in batches of pairs."""
+    """Compare one query with all candidates in the paper's form, in batches of pairs."""
     scores = []
     for part in y.split(REFERENCE_BATCH[device]):
         n = len(part)
@@ -59,7 +60,7 @@ def reference_scores(x: Tensor, weight: Tensor, y: Tensor, head: Tensor, query: 
 
 
 def training_steps(channels: int, positions: int, device: str) -> dict[str, Callable[[], object]]:
-    """Forward and backward over pairs of a batch: the paper's form on gathered maps, and `match_pairs`."""
+    """Forward and backward over the pairs of a batch: the paper's form on gathered maps, `match_pairs`."""
     maps = torch.randn(TRAINING_PICTURES, channels, positions, device=device, requires_grad=True)
     weight = torch.rand(TRAINING_PICTURES, positions, device=device, requires_grad=True)
     i, j = torch.randint(TRAINING_PICTURES, (2, TRAINING_PAIRS), device=device)
@@ -86,7 +87,7 @@ def gemm(dtype: torch.dtype, device: str) -> Callable[[], object]:
 
 
 def measure_scale(scale: tuple[int, int, int], budget: float, device: str) -> tuple[dict, dict[str, Tensor]]:
-    """Figures of one scale, and the scores of each form."""
+    """The figures of one scale, and the scores of each form."""
     channels, height, width = scale
     m = height * width
     x, weight, y = pictures(channels, m, device)
@@ -131,13 +132,13 @@ def measure_scale(scale: tuple[int, int, int], budget: float, device: str) -> tu
 
 
 def ranking_agreement(exact: Tensor, other: Tensor, top: int = 10) -> float:
-    """Mean share of each query's first `top` candidates that both rankings have."""
+    """The mean share of each query's first `top` candidates that both rankings have in common."""
     first = [scores.topk(top, dim=1).indices for scores in (exact, other)]
     return float((first[0][:, :, None] == first[1][:, None]).any(2).float().mean())
 
 
 def exhaustive_seconds(device: str, pictures_each: int = 1024) -> float:
-    """All pairs of 1024 queries and 1024 candidates at three scales, in bfloat16; 1,048,576 pairs."""
+    """Match all 1,048,576 pairs of 1024 queries and 1024 candidates at three scales, in bfloat16."""
     total = 0.0
     for channels, height, width in SCALES:
         head = torch.rand(channels, device=device)

@@ -1,11 +1,12 @@
-"""What HOReID's poolings, and concatenated levels, cost beside average pooling: forward passes of ResNet-50,
-unfolded and folded.
+"""Measure the cost of HOReID's poolings and of concatenated levels relative to average pooling.
+
+Forward passes of ResNet-50 are timed, unfolded and folded.
 
     python benchmarks/pooling.py --json pooling.json
 
-Weights are random; batches are channels-last, as `Embedder` runs them. All forms take turns in one process,
-and a ratio is the median over the turns of two neighbours' times. GAP is folded too (batch normalisation into
-convolutions) where a folded form is compared with it.
+Weights are random. Batches are channels-last, as in `Embedder`. All forms alternate in one process, and a
+ratio is the median over the turns of the ratio of two consecutive times. For the folded forms, GAP is folded
+as well (batch normalisation into convolutions).
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from kronreid.models.folding import fold
 from kronreid.models.horeid import HOReID
 
 POOLINGS = ("gap", "cat", "ghp", "ghp_lhp")
-#: Each pooling's cost beside average pooling, by the name of its figure.
+#: The cost of each pooling relative to average pooling, by the name of its figure.
 RATIOS = {"cat": "cat_over_gap", "ghp": "ghp_over_gap", "ghp_lhp": "over_gap"}
 
 
@@ -57,7 +58,7 @@ def main() -> None:
         for form, made in (("unfolded", model), ("folded", fold(model))):
             forms[f"{form}_{pooling}"] = made.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    # The forms of one kind run one after the other, so that what a ratio compares was measured together.
+    # Forms of one kind run one after the other, so that the times of a ratio were measured together.
     turn = sorted(forms)
     times: dict[str, list[float]] = {name: [] for name in forms}
     with torch.no_grad():

@@ -1,11 +1,11 @@
-"""What lower precision does to a trained matcher's rankings.
+"""Measure the effect of lower precision on the rankings of a trained matcher.
 
     python benchmarks/precision.py runs/kpm --data DATA --json precision.json
 
-The best 75 of every query by the matcher's own pooled features are re-scored in float32, with the matching
-in bfloat16, and with the networks in bfloat16 as well; the lists are float32's in all three. For each: rank-1
-and mAP of the re-scored ranking, Kendall's tau of the order of each list (its mean over queries), how many of
-the ten that come first are the same, and the seconds of the scoring.
+The best 75 candidates of every query by the matcher's pooled features are re-scored in float32, with the
+matching in bfloat16, and with the network in bfloat16 as well. All three use the lists of float32. The
+figures of each are rank-1 and mAP of the re-scored ranking, Kendall's tau of the lists' orders (mean over
+queries), the share of the first ten that stay the same, and the seconds of the scoring.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("model", help="the matcher's run folder")
     parser.add_argument("--data", required=True, help="the data set's folder")
-    parser.add_argument("--layout", help="how it is laid out (looks)")
+    parser.add_argument("--layout", help="its layout (default: detected)")
     parser.add_argument("--top", type=int, default=75, help="candidates of each query (75)")
     parser.add_argument("--json", type=Path, help="write all figures here, flat")
     options = parser.parse_args()
@@ -50,10 +50,10 @@ def main() -> None:
 
 
 def measure(model: str, data: str, layout: str | None, top: int) -> dict[str, float]:
-    """All figures, flat; printed as they come."""
+    """All figures as a flat dictionary; they are also printed as they are measured."""
     matcher = load(model)
     if not isinstance(matcher, Matcher):
-        raise InputError(model, "is an embedder; a pair model like KPM is needed")
+        raise InputError(model, "is an embedder; name a pair model like KPM")
     dataset = read(data, layout)
     gallery = [picture for picture in dataset.gallery if picture.identity != -1]
     figures: dict[str, float] = {}
@@ -70,7 +70,7 @@ def measure(model: str, data: str, layout: str | None, top: int) -> dict[str, fl
         found = {"seconds": time.perf_counter() - started}
         if not len(reference):
             reference = logits
-        # What is not in a list stays behind it, in the order of the first stage: cosines are not above 1.
+        # Pictures that are not in a list follow it in the order of the first stage: cosines are at most 1.
         scores = similarity.cpu() + float(logits.min()) - 2
         result = evaluate_scores(
             scores.scatter(1, lists.cpu(), logits),

@@ -1,22 +1,24 @@
-"""How much models lose when the person in the query picture is shifted, scaled, flipped or covered.
+"""Measure how much models lose if the person in the query picture is shifted, scaled, flipped or covered.
 
     python benchmarks/robustness.py runs/gap runs/horeid runs/kpm --data DATA --json robustness.json \\
         --png robustness.png
 
-Every query picture is changed in the same way for every model, the gallery stays as it is; the figure is the
-mAP and what it lost. An embedder ranks by its vectors, a matcher re-scores the best 75 of its own pooled
-ranking, and with ``--matcher`` each embedder's best 75 are also re-ranked by that matcher (an equal say).
-Runs that differ in their seed alone, ``ROW/seed-0 ROW/seed-1 …``, are one line: their mean.
+Every query picture is changed in the same way for all models, and the gallery stays unchanged. The result is
+the mAP and its loss. An embedder ranks by its vectors, and a matcher re-scores the best 75 of its own pooled
+ranking. With ``--matcher`` that matcher also re-ranks each embedder's best 75 (equal weights). Runs that
+differ only in their seed, ``ROW/seed-0 ROW/seed-1 …``, form one line with their mean.
 
-What the changes are (shares of height and width; sides and places are drawn by a seed, per query):
+The changes are as follows. Sizes are shares of height and width. A seed draws directions and positions for
+each query.
 
-- shifted by 10 or 20 %, to a random side, horizontally or vertically. What comes in at the border repeats the
-  edge's pixels, as the shifts do that training can make: what was beside the crop is not known, and a plain
-  colour would be one more thing that no detector's box shows.
-- scaled about the middle, the person 10 or 20 % larger (cut off at the border) or smaller (edges repeated).
-- flipped: mirrored left to right.
-- covered over a third of the area by the picture's own mean colour: the top, middle or bottom band, or a box
-  with sides of a random proportion at a random place. Training with random erasing prepares models for this.
+- Shifts by 10 or 20 % in a random direction, horizontally or vertically. The border repeats the edge's
+pixels,
+  like the shifts of the training augmentation. The pixels beside the crop are unknown, and a plain colour
+  would be another change that no detector's box shows.
+- Scaling about the centre: the person is 10 or 20 % larger (cropped at the border) or smaller (edges
+repeated). - A horizontal flip.
+- Covering a third of the area with the picture's own mean colour: the top, middle or bottom band, or a box
+  with a random aspect ratio at a random position. Random erasing prepares models for this in training.
 """
 
 from __future__ import annotations
@@ -49,11 +51,11 @@ from kronreid.papers.render import number
 
 Change = Callable[[Image.Image, np.random.Generator], Image.Image]
 
-# --- the changes: RGB pictures in, new ones of the same size out --------------------------------------------
+# --- the changes: from RGB pictures to new ones of the same size --------------------------------------------
 
 
 def shift(image: Image.Image, right: float, down: float) -> Image.Image:
-    """Move the picture by shares of its width and height, to whole pixels; the edge's pixels follow it in."""
+    """Shift the picture by shares of its width and height, in whole pixels, repeating the edge's pixels."""
     pixels = np.asarray(image)
     height, width = pixels.shape[:2]
     rows = (np.arange(height) - round(down * height)).clip(0, height - 1)
@@ -62,9 +64,9 @@ def shift(image: Image.Image, right: float, down: float) -> Image.Image:
 
 
 def zoom(image: Image.Image, factor: float) -> Image.Image:
-    """Scale the picture about its middle; below 1 the edge's pixels fill the border.
+    """Scale the picture about its centre. With a factor below 1, the edge's pixels fill the border.
 
-    Bilinear, with antialiasing where it becomes smaller.
+    Resampling is bilinear, with antialiasing if the picture becomes smaller.
     """
     width, height = image.size
     left, top = width * (1 - 1 / factor) / 2, height * (1 - 1 / factor) / 2
@@ -77,7 +79,7 @@ def zoom(image: Image.Image, factor: float) -> Image.Image:
 
 
 def flip(image: Image.Image) -> Image.Image:
-    """Mirror left to right."""
+    """Flip the picture horizontally."""
     return ImageOps.mirror(image)
 
 
@@ -92,7 +94,7 @@ def cover(image: Image.Image, left: float, top: float, width: float, height: flo
 
 
 def cover_box(image: Image.Image, generator: np.random.Generator) -> Image.Image:
-    """Cover a box of a third of the area, of a random proportion (1:2 to 2:1 in shares) at a random place."""
+    """Cover a third of the area with a box of random aspect ratio (1:2 to 2:1 in shares) and position."""
     proportion = math.exp(generator.uniform(-math.log(2), math.log(2)))
     height, width = math.sqrt(proportion / 3), math.sqrt(1 / proportion / 3)
     left, top = generator.uniform(0, 1 - width), generator.uniform(0, 1 - height)
@@ -100,7 +102,7 @@ def cover_box(image: Image.Image, generator: np.random.Generator) -> Image.Image
 
 
 def side(generator: np.random.Generator) -> int:
-    """−1 or 1."""
+    """A random sign, −1 or 1."""
     return 1 - 2 * int(generator.integers(2))
 
 
@@ -127,12 +129,13 @@ CHANGES: dict[str, Change] = {
 
 
 class ChangedQueries:
-    """An embedder to which query pictures are shown changed; the vectors of the others are computed once.
+    """An embedder that sees changed query pictures. The vectors of all other pictures are computed once.
 
     Args:
         tool: The model.
-        queries: Of the data set; any other picture is shown as it is.
-        seed: With a query's number and the change's name it decides what is drawn, the same for all models.
+        queries: The query pictures of the data set; other pictures are not changed.
+        seed: Determines the random changes, together with a query's number and the change's name. They are
+            the same for all models.
     """
 
     def __init__(self, tool: Embedder | Matcher, queries: Sequence[Picture], seed: int) -> None:
@@ -143,11 +146,11 @@ class ChangedQueries:
         self.vectors: dict[Any, np.ndarray] = {}
 
     def seen(self, images: Sequence[Any]) -> list[Any]:
-        """The pictures as the model is to see them."""
+        """The pictures that the model sees."""
         return [self.changed(image) if image in self.numbers else image for image in images]
 
     def changed(self, image: Any) -> Image.Image:
-        """A query under the present change."""
+        """A query picture under the current change."""
         draw = [self.seed, self.numbers[image], list(CHANGES).index(self.change)]
         return CHANGES[self.change](open_rgb(image), np.random.default_rng(draw))
 
@@ -161,7 +164,7 @@ class ChangedQueries:
 
 
 class ChangedPairs(ChangedQueries):
-    """The same of a matcher."""
+    """A matcher that sees changed query pictures."""
 
     tool: Matcher
 
@@ -179,19 +182,23 @@ class ChangedPairs(ChangedQueries):
 
 
 def key_of(picture: Picture) -> Any:
-    """What evaluation calls a picture by: its path, or where it is a part of its file itself."""
+    """The key of a picture in an evaluation: its path, or the picture itself if it is a part of its file."""
     return picture.path if picture.box is None else picture
 
 
 def wrapped(tool: Embedder | Matcher, queries: Sequence[Picture], seed: int) -> ChangedQueries:
-    """The model with the face that fits it."""
+    """The model as a `ChangedEmbedder` or `ChangedMatcher`."""
     return (ChangedPairs if isinstance(tool, Matcher) else ChangedQueries)(tool, queries, seed)
 
 
 def check_apart(dataset: ReIDDataset) -> None:
-    """InputError where queries are in the gallery too: a change of one would change the other."""
+    """Check that no query is also in the gallery, where it would be changed, too.
+
+    Raises:
+        InputError: A query is in the gallery.
+    """
     if {key_of(one) for one in dataset.query} & {key_of(one) for one in dataset.gallery}:
-        raise InputError("--data", "query pictures are in the gallery too, which must stay as it is")
+        raise InputError("--data", "query pictures are also in the gallery, which must stay unchanged")
 
 
 # --- measuring ----------------------------------------------------------------------------------------------
@@ -199,7 +206,7 @@ def check_apart(dataset: ReIDDataset) -> None:
 
 @dataclass(frozen=True)
 class Figures:
-    """Mean of a line's runs under one change: AP of every query (Q,), NaN without a match, and rank-1."""
+    """The mean of a line's runs under one change: rank-1, and AP of every query (Q,), NaN without a match."""
 
     precision: np.ndarray
     rank1: float
@@ -209,7 +216,7 @@ class Figures:
         return float(np.nanmean(self.precision))
 
     def drop(self, original: Figures) -> tuple[float, float]:
-        """What was lost of mAP, and its standard error over the queries, each compared with itself."""
+        """The loss of mAP and its standard error over the queries, each compared with its unchanged self."""
         lost = (original.precision - self.precision)[~np.isnan(self.precision)]
         return float(lost.mean()), float(lost.std(ddof=1) / math.sqrt(len(lost))) if len(lost) > 1 else 0.0
 
@@ -218,7 +225,7 @@ Table = dict[str, dict[str, Figures]]
 
 
 def line_name(model: Path) -> str:
-    """A run's name: its folder's, or its row's where the folder is only a seed's."""
+    """A run's name: that of its folder, or that of its row if the folder is only a seed."""
     return model.parent.name if re.fullmatch(r"seed-\d+", model.name) else model.name
 
 
@@ -230,15 +237,15 @@ def measure(
     names: Sequence[str],
     seed: int,
 ) -> Table:
-    """Evaluate every model under every change: line, change, figures.
+    """Evaluate every model under every change; returns the figures by line and change.
 
     Raises:
-        InputError: A model cannot be opened, or queries are in the gallery too.
+        InputError: A model cannot be opened, or queries are also in the gallery.
     """
     check_apart(dataset)
     second = load(matcher) if matcher else None
     if second is not None and not isinstance(second, Matcher):
-        raise InputError(f"--matcher {matcher}", "is an embedder; a pair model like KPM is needed")
+        raise InputError(f"--matcher {matcher}", "is an embedder; name a pair model like KPM")
     tools = {path: load(path) for path in models}
     stages: list[tuple[str, Path, Matcher | None]] = []
     for path, tool in tools.items():
@@ -268,7 +275,7 @@ def measure(
 
 
 def mean(runs: Sequence[dict[str, Figures]]) -> dict[str, Figures]:
-    """Runs of one line, query by query."""
+    """The mean of one line's runs, query by query."""
     return {
         name: Figures(
             np.mean([one[name].precision for one in runs], 0),
@@ -282,7 +289,10 @@ def mean(runs: Sequence[dict[str, Figures]]) -> dict[str, Figures]:
 
 
 def markdown(table: Table) -> str:
-    """mAP and, in brackets, what it lost, per cent. The fewer, lines or changes, go across."""
+    """A Markdown table of mAP with its loss in brackets, in per cent.
+
+    If there are fewer lines than changes, the lines are the columns; otherwise the changes are.
+    """
     changes = list(next(iter(table.values())))
     cells = {}
     for line, figures in table.items():
@@ -301,7 +311,7 @@ def markdown(table: Table) -> str:
 
 
 def flat(table: Table) -> dict[str, float]:
-    """All figures, fractions, under ``<line>, <change>: <figure>``."""
+    """All figures as fractions, by ``<line>, <change>: <figure>``."""
     out: dict[str, float] = {}
     for line, figures in table.items():
         for name, found in figures.items():
@@ -312,7 +322,7 @@ def flat(table: Table) -> dict[str, float]:
 
 
 def draw(table: Table, file: Path) -> None:
-    """A chart: mAP on the left, what was lost on the right with twice its standard error."""
+    """A chart of mAP (left) and of its loss with twice the standard error (right)."""
     changes = list(next(iter(table.values())))
     with style():
         figure, (left, right) = panels(7.2, 1.2 + 0.05 * len(changes) * (3 + len(table)), 2, sharey=True)
@@ -334,23 +344,23 @@ def draw(table: Table, file: Path) -> None:
 
 
 def few(queries: Sequence[Picture], count: int | None) -> tuple[Picture, ...]:
-    """`count` queries spread evenly over all; None takes all."""
+    """The data set with `count` queries, evenly spread over all; None keeps all."""
     if count is None or count >= len(queries):
         return tuple(queries)
     return tuple(queries[round(place)] for place in np.linspace(0, len(queries) - 1, count))
 
 
 def make_parser(description: str | None) -> argparse.ArgumentParser:
-    """A parser with the data set, what is drawn, and where the figures go."""
+    """A parser with the options for the data set, the seed and the output files."""
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("models", nargs="+", type=Path, metavar="MODEL", help="run folders")
     parser.add_argument("--data", type=Path, required=True, metavar="ROOT")
-    parser.add_argument("--layout", help="how it is laid out (looks)")
-    parser.add_argument("--protocol", help="the layout's own")
-    parser.add_argument("--queries", type=int, metavar="N", help="only so many, for a trial")
-    parser.add_argument("--seed", type=int, default=0, help="of what is drawn (0)")
+    parser.add_argument("--layout", help="its layout (default: detected)")
+    parser.add_argument("--protocol", help="evaluation protocol (default: the layout's)")
+    parser.add_argument("--queries", type=int, metavar="N", help="use only N queries, for a trial")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the random changes (default 0)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures")
     parser.add_argument("--png", type=Path, metavar="FILE", help="draw the chart")
     return parser
@@ -362,9 +372,9 @@ def run(
     table_of: Callable[[ReIDDataset, str], Table],
     draw: Callable[[Table, Path], None],
 ) -> int:
-    """What the script `name` does: measure by `table_of`, print and write what is asked for; the exit status.
+    """Run the script `name`: measure with `table_of`, print and write the results; returns the exit status.
 
-    Bad input, a file's missing folder among it, is one line and 2.
+    Bad input, including a missing folder of an output file, gives one line and status 2.
     """
     try:
         for file in filter(None, (options.json, options.png)):

@@ -1,18 +1,18 @@
-"""How many searches a server answers, and how long they take, beside direct calls one by one.
+"""Measure the searches per second and their latency on a server, against direct calls one by one.
 
     python benchmarks/serve.py --json serve.json
     python benchmarks/serve.py --model runs/horeid --matcher runs/kpm --pictures crops/ --queries shots/
     python benchmarks/serve.py --soak 300
 
-A gallery of generated pedestrians (or `--pictures`) is searched directly first: one query after the other
-through `Gallery.search`. Then ``kronreid serve`` runs in a process of its own, and clients ask it for the
-same over HTTP, uploads and all: first one client, then `--clients` at once, each with the next request as
-soon as it has its answer. `requests_per_second`, `p50_ms`, `p95_ms` and `p99_ms` are those of the clients at
-once, without re-ranking; the figures that begin with ``rerank_`` are of searches that re-score the best
-`--rerank-top`.
+A gallery of generated pedestrians (or `--pictures`) is first searched directly, one query after the other,
+with `Gallery.search`. Then ``kronreid serve`` runs in its own process, and clients send the same queries over
+HTTP, including uploads: first one client, then `--clients` concurrent ones, each with its next request as
+soon as it has its response. `requests_per_second`, `p50_ms`, `p95_ms` and `p99_ms` are those of the
+concurrent clients without re-ranking. Figures that begin with ``rerank_`` are for searches that re-score the
+best `--rerank-top`.
 
-With `--soak`, clients search, look at pictures, add and delete for so many seconds while the server's memory
-is watched; the script fails if an answer is wrong or the memory grows.
+With `--soak`, clients search, view, add and delete pictures for this many seconds while the server's memory
+is monitored. The script fails if a response is wrong or the memory grows.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ from kronreid.models.storage import build, save
 TOKEN = "only for this benchmark"
 INPUT = InputOptions(height=192, width=96)
 BACKBONE = {"name": "mobilenetv2_100", "weights": "none"}
-#: How much the server's memory may grow after the first third of a soak.
+#: The allowed growth of the server's memory after the first third of a soak.
 GROWTH = 1.15
 
 
@@ -77,7 +77,7 @@ def main() -> None:
 
 
 def run(options: argparse.Namespace, folder: Path) -> dict[str, float]:
-    """Everything, in a folder that will be removed."""
+    """Run everything in a temporary folder."""
     model, matcher = Path(options.model or folder / "horeid"), Path(options.matcher or folder / "kpm")
     if not options.model:
         make_model(model, "horeid", {"backbone": {**BACKBONE, "last_stride": 1}, "parts": 64})
@@ -111,7 +111,7 @@ def run(options: argparse.Namespace, folder: Path) -> dict[str, float]:
 
 
 def make_model(folder: Path, name: str, arguments: dict[str, Any]) -> None:
-    """A model that has learned nothing takes as long as one that has."""
+    """An untrained model, which takes as long as a trained one."""
     torch.manual_seed(0)
     save(folder, name, arguments, INPUT, build(name, arguments))
 
@@ -130,7 +130,7 @@ def drawn(folder: Path, people: range, shot: int = 0) -> Path:
 def direct(
     uri: Path, model: Path, matcher: Path, pictures: Path, queries: list[Path], options: argparse.Namespace
 ) -> dict[str, float]:
-    """The gallery, filled, and one search after the other without a server."""
+    """Fill the gallery and search one query after the other, without a server."""
     embedder, pair = load(model), load(matcher)
     assert isinstance(embedder, Embedder)
     assert isinstance(pair, Matcher)
@@ -157,7 +157,7 @@ Request = tuple[str, str, bytes, dict[str, str]]
 
 
 class Server:
-    """``kronreid serve`` in a process of its own."""
+    """``kronreid serve`` in its own process."""
 
     def __init__(self, uri: Path, model: Path, matcher: Path) -> None:
         command = [sys.executable, "-m", "kronreid", "serve", "--gallery", str(uri), "--model", str(model)]
@@ -199,7 +199,7 @@ class Server:
 
 
 def form(files: list[tuple[str, bytes]], fields: dict[str, Any]) -> tuple[bytes, dict[str, str]]:
-    """A multipart form and its header."""
+    """A multipart form and its headers."""
     mark = uuid.uuid4().hex
     parts = [
         f'--{mark}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode()
@@ -214,7 +214,7 @@ def form(files: list[tuple[str, bytes]], fields: dict[str, Any]) -> tuple[bytes,
 
 
 def search(query: Path, rerank: int) -> Request:
-    """A search for the person of a picture."""
+    """The request that searches for the person in a picture."""
     return (
         "POST",
         "/api/search",
@@ -225,7 +225,7 @@ def search(query: Path, rerank: int) -> Request:
 def ask(
     connection: http.client.HTTPConnection, request: Request, headers: dict[str, str]
 ) -> tuple[int, bytes]:
-    """Status and body of one request."""
+    """Send one request; returns its status and body."""
     method, path, body, more = request
     connection.request(method, path, body or None, headers | more)
     answer = connection.getresponse()
@@ -233,7 +233,7 @@ def ask(
 
 
 class Load:
-    """What clients measured."""
+    """The measurements of the clients."""
 
     def __init__(self) -> None:
         self.seconds: list[float] = []
@@ -249,7 +249,7 @@ class Load:
 
 
 def load_with(server: Server, requests: list[Request], clients: int, seconds: float) -> Load:
-    """Clients that ask one thing after the other, all at once."""
+    """Run concurrent clients, each of which sends one request after the other."""
     load, until = Load(), time.perf_counter() + seconds
 
     def client(number: int) -> None:
@@ -268,7 +268,7 @@ def load_with(server: Server, requests: list[Request], clients: int, seconds: fl
 
 
 def run_all(jobs: list[Callable[[], None]]) -> None:
-    """Each in a thread of its own; the first error is raised here."""
+    """Run each function in its own thread, and raise the first error."""
     errors: list[BaseException] = []
 
     def work(job: Callable[[], None]) -> None:
@@ -287,7 +287,7 @@ def run_all(jobs: list[Callable[[], None]]) -> None:
 
 
 def soak(server: Server, queries: list[Path], clients: int, seconds: float) -> dict[str, float]:
-    """Searches, pictures, additions and deletions at once; the server's memory every second."""
+    """Search, view, add and delete pictures concurrently, and record the server's memory every second."""
     until = time.monotonic() + seconds
     counts = {"search": 0, "picture": 0, "add": 0, "busy": 0}
     failures: list[str] = []
@@ -317,7 +317,7 @@ def soak(server: Server, queries: list[Path], clients: int, seconds: float) -> d
         return ask(connection, ("GET", path, b"", {}), server.headers)
 
     def additions(connection: http.client.HTTPConnection, number: int) -> tuple[int, bytes]:
-        """Add a picture that is not there, and take it away again."""
+        """Add a new picture and delete it again."""
         content = queries[number % len(queries)].read_bytes() + uuid.uuid4().bytes  # a new hash
         request: Request = ("POST", "/api/gallery", *form([("pictures", content)], {"camera": "99"}))
         status, body = ask(connection, request, server.headers)

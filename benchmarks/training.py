@@ -1,12 +1,13 @@
-"""What a training step costs on a CPU, and what `kronreid.training.cpu` saves of it; high-order pooling
-alone, forward and backward, in the paper's form and the one that training uses.
+"""Measure the cost of a training step on a CPU, and how much `kronreid.training.cpu` saves.
+
+High-order pooling is also measured alone, forward and backward, in the paper's form and in that of training.
 
     python benchmarks/training.py --json training.json
 
-One step is forward, triplets, backward and AdamW, under bf16 autocast, on random pictures that are there
-already: decoding them is not measured. Every form runs in processes of its own, since memory that is kept
-once is kept, in turns; a figure is the median over the turns of a process's median.
-`…_over_plain` says how many times as fast as the plain form.
+One step consists of the forward pass, the triplet loss, the backward pass and AdamW, under bf16 autocast, on
+prepared random pictures without decoding. Every form runs in its own processes, because kept memory cannot be
+released, and the forms alternate. A figure is the median over the turns of the median in a process.
+`…_over_plain` is the speed-up over the plain form.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from common import BATCH, make_parser, report, seconds
-from kronreid.losses import triplet_loss
+from kronreid.losses.triplet import triplet_loss
 from kronreid.models.backbone import BackboneOptions
 from kronreid.models.baselines import Pooled
 from kronreid.models.horeid import HOReID
@@ -32,17 +33,17 @@ from kronreid.training.cpu import keep_memory, strided_depthwise_in_full_precisi
 
 MODELS = ("pooled", "horeid")
 DIMENSIONS = (512, 2048)
-#: Maps as convolutions leave them, a row of channels for each place, and as averages over places leave parts.
+#: Memory layouts: of maps from convolutions, a row of channels per place; of parts from averages over places.
 LAYOUTS = ("rows", "planes")
-#: Which of the two means a form uses: memory kept, strided depthwise convolutions in fp32.
+#: Which optimisations a form uses: keeping memory, and strided depthwise convolutions in fp32.
 FORMS = {"plain": (False, False), "memory": (True, False), "depthwise": (False, True), "both": (True, True)}
 
 
 def step_seconds(options: argparse.Namespace, model: str, memory: bool, depthwise: bool) -> float:
-    """The median of some steps, in this process."""
+    """The median seconds of a few steps in this process."""
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
-    # The padding of weights that come from TensorFlow, as in configs/market1501-split.yaml.
+    # The padding of weights from TensorFlow, as in the rows of market1501-split.
     backbone = BackboneOptions(options.backbone, "none", 1, {"pad_type": "same"})
     made = Pooled(backbone) if model == "pooled" else HOReID(backbone, parts=64, normalise_levels=True)
     network = made.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
@@ -69,12 +70,12 @@ def step_seconds(options: argparse.Namespace, model: str, memory: bool, depthwis
 
 
 def paper_pooling(maps: Sequence[Tensor], sketches: Sequence[CountSketch]) -> Tensor:
-    """Eq. 10 at every position, and the mean."""
+    """Eq. 10 at every position, then the mean."""
     return high_order_product([psi(x.transpose(1, 2)) for psi, x in zip(sketches, maps)]).mean(1)
 
 
 def pooling_seconds(options: argparse.Namespace, dimension: int, layout: str) -> dict[str, float]:
-    """The median of both forms, in turns, and by how much their gradients differ at most."""
+    """The median times of both forms, which alternate, and the largest difference of their gradients."""
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
     keep_memory()

@@ -142,7 +142,7 @@ def test_what_commands_write_can_be_read_by_whom_the_umask_lets(home: Path, tmp_
     try:
         out.mkdir()
         assert run("summary", home / "horeid", "--json", out / "summary.json") == 0
-        assert run("match", a, b, "--matcher", home / "kpm", "--png", out / "why.png") == 0
+        assert run("match", a, b, "--model", home / "kpm", "--png", out / "why.png") == 0
         assert run("crop", tmp_path / "frames.csv", "--out", out / "crops") == 0
     finally:
         os.umask(before)
@@ -159,7 +159,7 @@ def test_odd_metadata_stop_no_command(home: Path, tmp_path: Path, capsys: pytest
     odd, plain = tmp_path / "0001_c1s1_000001_00.png", tmp_path / "plain.png"
     upright.transpose(Image.Transpose.ROTATE_90).save(odd, exif=block)
     upright.save(plain)
-    assert run("match", odd, plain, "--matcher", home / "kpm") == 0
+    assert run("match", odd, plain, "--model", home / "kpm") == 0
     uri, hits = tmp_path / "people.db", tmp_path / "hits.json"
     assert run("index", odd, "--model", home / "horeid", "--gallery", uri) == 0
     assert "1 added" in capsys.readouterr().out
@@ -205,7 +205,7 @@ def test_index_search_and_gallery(home: Path, tmp_path: Path, capsys: pytest.Cap
 def test_match_draws_and_writes(home: Path, tmp_path: Path) -> None:
     a, b = pictures(home)[:2]
     png, file = tmp_path / "why.png", tmp_path / "why.json"
-    assert run("match", a, b, "--matcher", home / "kpm", "--png", png, "--json", file) == 0
+    assert run("match", a, b, "--model", home / "kpm", "--png", png, "--json", file) == 0
     why = json.loads(file.read_text())
     assert 0 <= why["probability"] <= 1
     assert [len(scale["correspondence"]) for scale in why["scales"]] == [
@@ -270,11 +270,12 @@ def bad(home: Path, tmp: Path) -> dict[str, tuple[list[object], str]]:
         "no model": (["evaluate", tmp / "nowhere", "--data", data], "nowhere"),
         "a model without weights": (["evaluate", weightless, "--data", data], "model.safetensors"),
         "weights of another model": (["evaluate", other, "--data", data], "model.safetensors"),
-        "an embedder as matcher": (["match", a, a, "--matcher", home / "horeid"], "--matcher"),
-        "no picture": (["match", a, tmp / "text.jpg", "--matcher", kpm], "text.jpg"),
-        "half a picture": (["match", truncated, a, "--matcher", kpm], "cut.jpg"),
-        "a missing picture": (["match", a, tmp / "gone.jpg", "--matcher", kpm], "gone.jpg"),
-        "no folder to write to": (["match", a, a, "--matcher", kpm, "--png", tmp / "x" / "y.png"], "--png"),
+        "an embedder without places": (["match", a, a, "--model", home / "horeid"], "kronreid fit-places"),
+        "no model to match with": (["match", a, a, "--model", tmp / "nowhere"], "--model"),
+        "no picture": (["match", a, tmp / "text.jpg", "--model", kpm], "text.jpg"),
+        "half a picture": (["match", truncated, a, "--model", kpm], "cut.jpg"),
+        "a missing picture": (["match", a, tmp / "gone.jpg", "--model", kpm], "gone.jpg"),
+        "no folder to write to": (["match", a, a, "--model", kpm, "--png", tmp / "x" / "y.png"], "--png"),
         "no gallery": (["search", a, "--gallery", tmp / "none.db"], "none.db"),
         "no config": (["train", tmp / "none.yaml"], "none.yaml"),
         "no data for a config": (["train", config, "--out", tmp / "run"], "--data"),
@@ -282,7 +283,7 @@ def bad(home: Path, tmp: Path) -> dict[str, tuple[list[object], str]]:
         "a wrong type": ([*training, "batch.pictures=a"], "pictures"),
         "too few identities": ([*training, "batch.identities=9"], "9"),
         "an unknown command": (["fly"], "fly"),
-        "an unknown option": (["match", a, a, "--matcher", kpm, "--loud"], "--loud"),
+        "an unknown option": (["match", a, a, "--model", kpm, "--loud"], "--loud"),
         "no number": (["search", a, "--gallery", tmp / "none.db", "--top", "0"], "--top"),
     }
 
@@ -298,7 +299,8 @@ CASES = [
     "no model",
     "a model without weights",
     "weights of another model",
-    "an embedder as matcher",
+    "an embedder without places",
+    "no model to match with",
     "no picture",
     "half a picture",
     "a missing picture",

@@ -36,7 +36,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "kronreid.gallery.spread": ("gallery", "ray"),
     "kronreid.explain": ("figures",),
     "kronreid.explain.pages.search": ("figures", "gallery"),
-    "kronreid.serve": ("gallery", "serve"),
+    "kronreid.serve": ("figures", "gallery", "serve"),
     "kronreid.demo": ("figures", "gallery", "train"),
 }
 
@@ -273,7 +273,7 @@ model, matcher = f"{home}/horeid", f"{home}/kpm"
 evaluate = "evaluate", model, "--data", data
 answers["works"] = {" ".join(line[:2]): run(*line) for line in (
     (*evaluate, "--matcher", matcher, "--json", f"{home}/figures.json"),
-    ("match", picture, picture, "--matcher", matcher),
+    ("match", picture, picture, "--model", matcher),
     ("summary", model),
     ("papers", "--rows"),
     ("data", "check", data),
@@ -291,7 +291,7 @@ answers["missing"] = {name: run(*line) for name, line in {
     f"MODEL {home}/other.onnx": ("evaluate", f"{home}/other.onnx", "--data", data),
     f"{home}/list.parquet": ("evaluate", model, "--data", f"{home}/list.parquet"),
     f"{home}/cuhk-03.mat": ("data", "extract", home),
-    "--png": ("match", picture, picture, "--matcher", matcher, "--png", f"{home}/why.png"),
+    "--png": ("match", picture, picture, "--model", matcher, "--png", f"{home}/why.png"),
     "--html": (*evaluate, "--html", f"{home}/report.html"),
 }.items()}
 for name in ("Gallery", "train"):
@@ -305,10 +305,10 @@ json.dump(answers, sys.stdout)
 MISSING = {
     "kronreid train": ("train", "lightning"),
     "kronreid demo": ("train,gallery,figures", "lightning"),
-    "kronreid serve": ("serve,gallery", "fastapi"),
-    "kronreid index": ("gallery", "grpc"),
-    "kronreid search": ("gallery", "grpc"),
-    "kronreid gallery": ("gallery", "grpc"),
+    "kronreid serve": ("serve,gallery,figures", "fastapi"),
+    "kronreid index": ("gallery", "pymilvus"),
+    "kronreid search": ("gallery", "pymilvus"),
+    "kronreid gallery": ("gallery", "pymilvus"),
     "kronreid figures": ("figures", "matplotlib"),
     "kronreid export": ("export", "onnx"),
     "MODEL {home}/other.onnx": ("export", "onnx"),
@@ -316,7 +316,7 @@ MISSING = {
     "{home}/cuhk-03.mat": ("data", "h5py"),
     "--png": ("figures", "matplotlib"),
     "--html": ("figures", "matplotlib"),
-    "kronreid.Gallery": ("gallery", "grpc"),
+    "kronreid.Gallery": ("gallery", "pymilvus"),
     "kronreid.train": ("train", "lightning"),
 }
 

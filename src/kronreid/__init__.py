@@ -6,12 +6,13 @@ Example::
 
     embedder = kronreid.load("runs/horeid")
     vectors = embedder.embed(["a.jpg", "b.jpg"])          # (N, D) float32, L2-normalised
+    why = embedder.explain("a.jpg", "b.jpg")              # what each place adds to the verdict
     matcher = kronreid.load("runs/kpm")
     scores = matcher.score("who.jpg", ["a.jpg", "b.jpg"])  # (1, 2) probability of the same person
     why = matcher.explain("who.jpg", "a.jpg")              # correspondences and attention, per scale
 
-The names below are imported on first use, so that ``import kronreid`` and ``kronreid --help`` are quick.
-Where its packages are not installed, a name raises `InputError` with the extra to install.
+The names below are imported on first use, so that ``import kronreid`` and ``kronreid --help`` are fast. If
+the packages of a name are not installed, using it raises an `InputError` that names the extra to install.
 """
 
 from importlib import import_module
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from kronreid.gallery import Gallery
     from kronreid.models.inference import Embedder, Explanation, Matcher
     from kronreid.models.loading import load
+    from kronreid.models.place_matcher import PairExplanation
     from kronreid.training.train import train
 
 _HOME = {
@@ -34,6 +36,7 @@ _HOME = {
     "Gallery": "kronreid.gallery",
     "InputError": "kronreid.errors",
     "Matcher": "kronreid.models.inference",
+    "PairExplanation": "kronreid.models.place_matcher",
     "evaluate": "kronreid.evaluation",
     "load": "kronreid.models.loading",
     "read": "kronreid.data.readers",
@@ -41,7 +44,18 @@ _HOME = {
 }
 
 __version__ = "0.1.0"
-__all__ = ["Embedder", "Explanation", "Gallery", "InputError", "Matcher", "evaluate", "load", "read", "train"]
+__all__ = [
+    "Embedder",
+    "Explanation",
+    "Gallery",
+    "InputError",
+    "Matcher",
+    "PairExplanation",
+    "evaluate",
+    "load",
+    "read",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,7 +1,7 @@
-"""`kronreid demo`: the whole job on generated pedestrians, in a few minutes of two CPU cores.
+"""`kronreid demo`: the complete workflow on generated pedestrians, in a few minutes on two CPU cores.
 
-Write a data set, train a small HOReID and a small KPM, evaluate both and the two together, build a gallery,
-search it with a picture that is not in it, and leave a report.
+It writes a data set, trains a small HOReID and a small KPM, evaluates both alone and together, builds a
+gallery, searches it with a new picture, and writes a report.
 """
 
 import json
@@ -31,6 +31,7 @@ from kronreid.explain import (
     attention_figure,
     correspondence_figure,
     part_figure,
+    places_figure,
     write_demo_report,
 )
 from kronreid.gallery import Gallery
@@ -42,7 +43,7 @@ from kronreid.training.train import train
 
 log = logging.getLogger(__name__)
 
-#: What both small models share. They start from random weights: nothing is downloaded.
+#: The options of both small models. They start from random weights, so nothing is downloaded.
 RECIPE: dict[str, Any] = {
     "input": {"height": 128, "width": 64, "mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]},
     "augment": {"flip": 0.5, "shift": 0.06, "erase": 0.3},
@@ -56,7 +57,7 @@ RECIPE: dict[str, Any] = {
         "average_weights": 0.98,
     },
 }
-#: timm's smallest residual network: 0.4 million parameters, a thousand pictures a second on two cores.
+#: timm's smallest residual network: 0.4 million parameters, a thousand pictures per second on two cores.
 BACKBONE = {"name": "test_resnet", "weights": "none"}
 MODELS: dict[str, dict[str, Any]] = {
     "horeid": {
@@ -71,6 +72,7 @@ MODELS: dict[str, dict[str, Any]] = {
         },
         "batch": {"identities": 16, "pictures": 4, "across_cameras": True},
         "loss": {"average": "active", "identity": 0.5},
+        "places": {"fit": True},
     },
     "kpm": {
         "model": {"name": "kpm", "backbone": {**BACKBONE, "last_stride": 2}},
@@ -86,29 +88,29 @@ DATA: dict[str, Any] = {
     "pictures_per_camera": 2,
 }
 SEED = 1
-#: The person to be found in the gallery, in a shot that is in no data set.
+#: The person to find in the gallery, and the number of a shot that is in no data set.
 FOUND = DATA["train_identities"] + 3
 NEW_SHOT = 10_000
 
 
 def run(out: Path) -> Path:
-    """Run everything.
+    """Run the demonstration.
 
     Args:
-        out: Folder for the report, the data, the runs and the gallery. A folder that an earlier demo left is
+        out: Folder for the report, the data, the runs and the gallery. The folder of an earlier demo is
             replaced.
 
     Returns:
-        The report, ``out/index.html``; ``out/metrics.json`` has its figures.
+        The path of the report, ``out/index.html``. ``out/metrics.json`` has its metrics.
 
     Raises:
-        InputError: `out` holds something else.
+        InputError: `out` is a file, or a folder that is not from an earlier demo.
     """
     if out.exists() and not out.is_dir():
         raise InputError(f"--out {out}", "is a file; name a folder")
     if out.is_dir() and any(out.iterdir()):
         if not (out / "data").is_dir():
-            raise InputError(f"--out {out}", "holds something else than a demo; name another folder")
+            raise InputError(f"--out {out}", "is not the folder of an earlier demo; name another folder")
         shutil.rmtree(out)
     seconds: dict[str, float] = {}
     with timed("generate pedestrians", seconds):
@@ -124,21 +126,23 @@ def run(out: Path) -> Path:
     embedder, matcher = load(out / "runs" / "horeid"), load(out / "runs" / "kpm")
     assert isinstance(embedder, Embedder)
     assert isinstance(matcher, Matcher)
-    with timed("evaluate both, and the two together", seconds):
-        metrics["horeid"]["trained"] = measure(embedder, dataset)
+    with timed("evaluate both models, alone and together", seconds):
+        metrics["places"] = measure(embedder, dataset)
+        metrics["horeid"]["trained"] = metrics["places"]["first_stage"]  # the vectors alone
         metrics["kpm"]["trained"] = measure(matcher, dataset)
         metrics["reranked"] = measure(embedder, dataset, matcher)
     (out / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
     with timed("build a gallery and search it", seconds):
         found = search_gallery(out, dataset, embedder, matcher)
-    with timed("draw", seconds):
+    with timed("draw the figures", seconds):
         lists, plates = figures(dataset, embedder, matcher)
         people = range(DATA["train_identities"] + 1, DATA["train_identities"] + 7)
         report = DemoReport(
             metrics=metrics,
-            data=f"{len(dataset.train):,} pictures of {DATA['train_identities']} generated people to train "
-            f"on, {len(dataset.query):,} queries and {len(dataset.gallery):,} gallery pictures of "
-            f"{DATA['test_identities']} others and of distractors, seen by {DATA['cameras']} cameras.",
+            data=f"The training set has {len(dataset.train):,} pictures of {DATA['train_identities']} "
+            f"generated people. The test set has {len(dataset.query):,} queries and "
+            f"{len(dataset.gallery):,} gallery pictures of {DATA['test_identities']} other people "
+            f"and of distractors, from {DATA['cameras']} cameras.",
             charts=charts(out),
             contact_sheet=contact_sheet(people, shots=2, seed=SEED),
             ranked_lists=lists,
@@ -154,7 +158,7 @@ def run(out: Path) -> Path:
 
 @contextmanager
 def timed(step: str, seconds: dict[str, float]) -> Iterator[None]:
-    """Say which step begins and keep how long it took."""
+    """Log the beginning and the end of a step, and store its duration in `seconds`."""
     log.info("%s …", step)
     start = time.perf_counter()
     yield
@@ -163,7 +167,7 @@ def timed(step: str, seconds: dict[str, float]) -> Iterator[None]:
 
 
 def untrained(config: Config) -> Embedder | Matcher:
-    """The config's model as training finds it."""
+    """The model of a config with its initial weights."""
     torch.manual_seed(config.training.seed)
     return wrap(build_model(config), config.input)
 
@@ -171,14 +175,14 @@ def untrained(config: Config) -> Embedder | Matcher:
 def measure(
     model: Embedder | Matcher, dataset: ReIDDataset, matcher: Matcher | None = None
 ) -> dict[str, Any]:
-    """The figures of `kronreid evaluate --json`."""
+    """The metrics of `kronreid evaluate --json`."""
     return evaluate_dataset(
         model, dataset, protocol=dataset.protocol, matcher=matcher, progress=True
     ).to_json()
 
 
 def search_gallery(out: Path, dataset: ReIDDataset, embedder: Embedder, matcher: Matcher) -> RankedPictures:
-    """Put the gallery pictures into a gallery and search it with a new picture of one of its people."""
+    """Add the gallery pictures to a gallery, and search it with a new picture of one of its people."""
     query = out / "query.jpg"
     draw(FOUND, 2, NEW_SHOT, seed=SEED).save(query, quality=92)
     with Gallery(out / "people.db", embedder, matcher) as gallery:
@@ -193,18 +197,18 @@ def search_gallery(out: Path, dataset: ReIDDataset, embedder: Embedder, matcher:
             f"{hit.probability:.2f}" if hit.probability is not None else f"{hit.similarity:.2f}"
             for hit in result.hits
         ],
-        title="A new picture, searched in the gallery",
-        caption="It is in neither data set nor gallery. Numbers are KPM's probability of the same person. "
-        f"{milliseconds}.",
+        title="Searching for a new picture",
+        caption="The query is in neither the data set nor the gallery. The numbers are KPM's probability of "
+        f"the same person. Time: {milliseconds}.",
     )
 
 
 def figures(
     dataset: ReIDDataset, embedder: Embedder, matcher: Matcher
 ) -> tuple[list[RankedPictures], list[Plate]]:
-    """Ranked lists of a few queries, and what the models saw in one pair."""
+    """Ranked lists of a few queries, and explanations of one pair."""
     protocol, every = dataset.protocol, len(dataset.query)
-    found = evaluate_dataset(embedder, dataset, protocol=protocol, hardest=every).hardest
+    found = evaluate_dataset(embedder, dataset, protocol=protocol, rerank_top=0, hardest=every).hardest
     chosen = [
         ("Found at once", first_where(found, lambda right: right[:3].all())),
         ("Found late", first_where(found, lambda right: right[1:5].any() and not right[0])),
@@ -223,7 +227,7 @@ def figures(
                 ranked.right.tolist(),
                 [f"{score:.2f}" for score in scores],
                 title,
-                "Ranked by HOReID; the numbers are KPM's probability of the same person.",
+                "The list is ranked by HOReID's vectors. The numbers are KPM's probability of the same person.",
             )
         )
         if not plates:
@@ -232,16 +236,22 @@ def figures(
 
 
 def explain_pair(a: Path, b: Path, embedder: Embedder, matcher: Matcher) -> list[Plate]:
-    """Correspondences, attention and part maps of one pair."""
+    """Figures of the places, correspondences, attention and part maps of one pair."""
     why = matcher.explain(a, b)
     maps = embedder.part_maps(a)
     pixels = embedder.pixels(a).permute(1, 2, 0).numpy()
     channels = range(0, len(maps), max(1, len(maps) // 8))[:8]
     return [
         Plate(
+            places_figure(embedder.explain(a, b)),
+            "What HOReID's places say",
+            "The verdict is a sum over places. Each number leads to the place's best match in the other picture.",
+        ),
+        Plate(
             correspondence_figure(why, scale=1),
             "Which part matched which",
-            "Lines lead from places of the first picture to where KPM looks in the second; faint is unsure.",
+            "Lines lead from places of the first picture to where KPM looks in the second. Faint lines are "
+            "uncertain.",
         ),
         Plate(
             attention_figure([why]),
@@ -251,18 +261,18 @@ def explain_pair(a: Path, b: Path, embedder: Embedder, matcher: Matcher) -> list
         Plate(
             part_figure([("", pixels[None], maps[None])], channels),
             "HOReID's parts",
-            "Where its sampler takes some of the part descriptors from.",
+            "The maps show where its sampler takes some of the part descriptors from.",
         ),
     ]
 
 
 def first_where(lists: Sequence[RankedList], wanted: Callable[[np.ndarray], Any]) -> RankedList | None:
-    """The first of the lists, which come worst first, whose right and wrong hits are as wanted."""
+    """The first of the lists, worst first, whose right and wrong hits satisfy `wanted`."""
     return next((ranked for ranked in lists if wanted(ranked.right)), None)
 
 
 def charts(out: Path) -> list[Chart]:
-    """Loss and mAP of both trainings against pictures seen."""
+    """Charts of the loss and the mAP of both trainings against the pictures seen."""
     loss, quality = {}, {}
     for key, name in NAMES.items():
         rows = read_history(out / "runs" / key / HISTORY)
@@ -275,7 +285,7 @@ def charts(out: Path) -> list[Chart]:
             "pictures seen",
             "loss",
             loss,
-            "Each model has a loss of its own: compare shapes, not heights.",
+            "The models have different losses, so compare only the shapes of the curves.",
         ),
         Chart(
             "mAP on unseen people",
@@ -288,7 +298,7 @@ def charts(out: Path) -> list[Chart]:
 
 
 def commands(out: Path) -> list[Command]:
-    """What to try next."""
+    """Commands to try next."""
     people = out / "people.db"
     return [
         Command(
@@ -298,27 +308,28 @@ def commands(out: Path) -> list[Command]:
         Command(
             "compare two pictures",
             f"kronreid match {out}/query.jpg {out}/data/query/{FOUND:04d}_c1s1_000000_00.jpg "
-            f"--matcher {out}/runs/kpm --png match.png",
+            f"--model {out}/runs/horeid --png match.png",
         ),
         Command(
-            "measure it again",
+            "evaluate again",
             f"kronreid evaluate {out}/runs/horeid --data {out}/data --matcher {out}/runs/kpm",
         ),
         Command(
-            "train on your own",
+            "train on your own pictures",
             "kronreid train horeid/market1501/horeid --data ROOT --out runs/horeid",
         ),
     ]
 
 
 def print_table(metrics: dict[str, dict[str, Any]]) -> None:
-    """Untrained and trained side by side."""
+    """Print the metrics of the untrained and the trained models."""
     print(f"{'':22}{'rank-1':>8}{'rank-5':>8}{'mAP':>8}{'mINP':>8}")
     rows = [
         (f"{NAMES[name]} {state}", metrics[name][state])
         for name in MODELS
         for state in ("untrained", "trained")
     ]
-    for label, figures_ in [*rows, ("HOReID, then KPM", metrics["reranked"])]:
+    rows += [("HOReID with places", metrics["places"]), ("HOReID, then KPM", metrics["reranked"])]
+    for label, figures_ in rows:
         values = "".join(f"{100 * figures_[key]:7.1f}%" for key in ("rank1", "rank5", "mAP", "mINP"))
         print(f"{label:22}{values}")

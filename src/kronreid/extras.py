@@ -1,7 +1,7 @@
-"""The optional parts: which extra brings which packages, and one line where a package is missing.
+"""Optional dependencies: the packages of each extra, and a one-line error for a missing package.
 
-``pip install kronreid`` brings what embedding, matching and evaluating need. The rest are extras, like
-``pip install 'kronreid[train]'``.
+``pip install kronreid`` installs what embedding, matching and evaluation need. Everything else is an extra,
+like ``pip install 'kronreid[train]'``.
 """
 
 from collections.abc import Iterator
@@ -10,12 +10,12 @@ from importlib.util import find_spec
 
 from kronreid.errors import InputError
 
-#: The packages of each extra in pyproject.toml, by the names under which they are imported.
+#: The packages of each extra in pyproject.toml, by their import names.
 EXTRAS = {
     "data": ("h5py", "pyarrow"),
     "figures": ("matplotlib", "jinja2", "markupsafe"),
     "train": ("lightning", "tensorboard"),
-    "gallery": ("pymilvus", "grpc", "milvus_lite"),
+    "gallery": ("pymilvus", "grpc", "milvus_lite", "cachetools"),
     "serve": ("fastapi", "starlette", "uvicorn", "python_multipart", "prometheus_client"),
     "export": ("onnx", "onnxscript", "onnxruntime"),
     "ray": ("ray", "pyarrow"),
@@ -27,8 +27,8 @@ EXTRAS = {
 def explained(what: str) -> Iterator[None]:
     """Turn a failed import of an extra's package into one line that says how to install it.
 
-    Any other failed import keeps its traceback: of our own modules, of a package that no extra brings, and
-    of a part that an installed package lacks.
+    All other failed imports keep their traceback: those of our own modules, of packages that belong to no
+    extra, and of missing parts of an installed package.
 
     Args:
         what: What needs the package: a command, an option, a name of the API or a file.
@@ -47,14 +47,14 @@ def explained(what: str) -> Iterator[None]:
 
 
 def require(what: str, *extras: str) -> None:
-    """Complain before the work starts if a package of some extras is missing.
+    """Check that all packages of some extras are installed, before any work starts.
 
     Args:
         what: What needs them, as in `explained`.
         extras: Names in `EXTRAS`.
 
     Raises:
-        InputError: A package is not installed. The line names all extras of which one is missing.
+        InputError: A package is not installed. The message names all extras with missing packages.
     """
     missing = {extra: name for extra in extras for name in reversed(EXTRAS[extra]) if not _is_installed(name)}
     if missing:
@@ -69,5 +69,5 @@ def _missing(what: str, package: str, extras: str) -> InputError:
 def _is_installed(package: str) -> bool:
     try:
         return find_spec(package) is not None
-    except ImportError:  # of a finder that keeps it out
+    except ImportError:  # raised by an import hook that blocks it
         return False

@@ -8,23 +8,23 @@ from filelock import FileLock, Timeout
 
 from kronreid.errors import InputError
 
-#: The lock of a whole folder.
+#: Name of the lock file of a folder.
 LOCK = ".lock"
 _PAUSE_SECONDS = 0.005
 
 
 @contextmanager
 def alone(folder: Path, busy: str) -> Iterator[None]:
-    """Keep other processes out of a folder while the block runs.
+    """Lock a folder against other processes while the block runs.
 
-    A file system without locks keeps nobody out.
+    On a file system without locks this has no effect.
 
     Args:
-        folder: It is made if it is missing.
-        busy: What to say if another process has it.
+        folder: The folder; it is created if it is missing.
+        busy: Error message if another process holds the lock.
 
     Raises:
-        InputError: Another process has it, or the folder cannot be made.
+        InputError: Another process holds the lock, or the folder cannot be created.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -35,7 +35,7 @@ def alone(folder: Path, busy: str) -> Iterator[None]:
         lock.acquire(timeout=0)
     except Timeout:
         raise InputError(folder, busy) from None
-    except OSError:  # no locks, or a folder that is read-only, which the first file to be written finds out
+    except OSError:  # there are no locks, or the folder is read-only, which writing the first file reports
         pass
     try:
         yield
@@ -45,12 +45,15 @@ def alone(folder: Path, busy: str) -> Iterator[None]:
 
 @contextmanager
 def in_turn(file: Path) -> Iterator[None]:
-    """Wait until no other thread or process is in such a block for the same file.
+    """Run the block while no other thread or process runs such a block for the same file.
 
-    The lock is a file of its own, with ``.lock`` added to the name, which only its owner may open.
+    The lock is a separate file with ``.lock`` added to the name. Only its owner may open it.
+
+    Args:
+        file: The file to protect.
 
     Raises:
-        OSError: That file cannot be written.
+        OSError: The lock file cannot be written.
     """
     with FileLock(f"{file}.lock", mode=0o600).acquire(poll_interval=_PAUSE_SECONDS):
         yield

@@ -1,10 +1,9 @@
-"""Plain values, as YAML, JSON and ``--set`` have them, checked against what a class or function takes.
+"""Checking plain values from YAML, JSON and ``--set`` against the parameters of a class or function.
 
-Types and ranges stand beside each option, as annotations: ``Annotated[float, Field(ge=0, le=1)]``.
+The annotation of a parameter gives its type and range: ``Annotated[float, Field(ge=0, le=1)]``.
 """
 
 import dataclasses
-import difflib
 import functools
 import inspect
 import typing
@@ -14,10 +13,11 @@ from typing import Annotated, Any, TypeAlias, TypeVar
 import pydantic
 
 from kronreid.errors import InputError
+from kronreid.registry import nearest
 
 T = TypeVar("T")
 
-#: Usual ranges of options.
+#: Common ranges of options.
 NotNegative: TypeAlias = Annotated[int, pydantic.Field(ge=0)]
 Positive: TypeAlias = Annotated[int, pydantic.Field(ge=1)]
 Share: TypeAlias = Annotated[float, pydantic.Field(ge=0, le=1)]
@@ -25,17 +25,20 @@ Weight: TypeAlias = Annotated[float, pydantic.Field(ge=0, allow_inf_nan=False)]
 
 
 def checked(made: Callable[..., T], values: Mapping[str, Any], source: str) -> T:
-    """Make an object of plain values.
+    """Create an object from plain values.
 
     Args:
-        made: A class or function. Parameters that are dataclasses take a mapping of their own options, which
-            change the parameter's default.
-        values: Its arguments by name. Text that reads as a number serves as one.
-        source: Where they come from, for the messages.
+        made: A class or function. A parameter that is a dataclass takes a mapping of its own options, which
+            override the parameter's default.
+        values: The arguments by name. Text that spells a number is accepted as a number.
+        source: Where the values come from, for messages.
+
+    Returns:
+        The object that `made` returns.
 
     Raises:
-        InputError: A name is unknown (the message says which known one is nearest), or a value is missing, of
-            another type or out of its range.
+        InputError: A name is unknown (the message suggests the nearest one), or a value is missing, has the
+            wrong type, or is out of range.
     """
     arguments = _on_top_of_defaults(made, values, source, ())
     model = _model_of(made)
@@ -45,13 +48,13 @@ def checked(made: Callable[..., T], values: Mapping[str, Any], source: str) -> T
         raise InputError(source, str(_what_is_wrong(error))) from None
     try:
         return made(**{name: getattr(known, name) for name in model.model_fields})
-    except InputError as error:  # of a check of several options together
+    except InputError as error:  # from a check of several options together
         raise error.within(source) from None
 
 
 @functools.cache
 def _parameters(made: Callable[..., Any]) -> dict[str, tuple[Any, Any]]:
-    """The annotation and the default of each parameter; the default ``...`` marks one that must be given."""
+    """The annotation and the default of each parameter. The default ``...`` marks a required parameter."""
     if dataclasses.is_dataclass(made):
         hints = typing.get_type_hints(made, include_extras=True)
         found: dict[str, tuple[Any, Any]] = {}
@@ -71,22 +74,20 @@ def _parameters(made: Callable[..., Any]) -> dict[str, tuple[Any, Any]]:
 def _on_top_of_defaults(
     made: Callable[..., Any], values: Mapping[str, Any], source: str, place: tuple[str, ...]
 ) -> dict[str, Any]:
-    """The values, those of nested options on top of the parameter's default; names are checked on the way."""
+    """The values, with nested options merged into their defaults. Unknown names raise an InputError."""
     parameters = _parameters(made)
     complete: dict[str, Any] = {}
     for name, value in values.items():
         here = ".".join((*place, str(name)))
         if name not in parameters:
-            near = difflib.get_close_matches(str(name), parameters, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"one of {', '.join(parameters)}"
-            raise InputError(source, f"{here} is unknown; {hint}")
+            raise InputError(source, f"{here} is unknown; {nearest(str(name), parameters)}")
         default = parameters[name][1]
         if dataclasses.is_dataclass(default) and not isinstance(default, type):
             if isinstance(value, Mapping):
                 own = {field.name: getattr(default, field.name) for field in dataclasses.fields(default)}
                 value = own | _on_top_of_defaults(type(default), value, source, (*place, name))
             elif value is not None and not isinstance(value, type(default)):
-                raise InputError(source, f"{here}: {value!r} is given where options by name are expected")
+                raise InputError(source, f"{here}: {value!r} must be a mapping of options by name")
         complete[name] = value
     return complete
 
@@ -100,11 +101,11 @@ def _model_of(made: Callable[..., Any]) -> type[pydantic.BaseModel]:
 
 
 def _what_is_wrong(error: pydantic.ValidationError) -> str:
-    """The first of pydantic's findings in one line: which option, what it is, what is expected."""
+    """The first error of pydantic in one line: the option, its value and what is expected."""
     first = error.errors()[0]
     name = ".".join(str(part) for part in first["loc"] if not str(part).startswith("function-"))
     cause = first.get("ctx", {}).get("error")
-    if isinstance(cause, ValueError):  # of a check of several options together
+    if isinstance(cause, ValueError):  # from a check of several options together
         return f"{name}: {cause}" if name else str(cause)
     if first["type"] == "missing":
         return f"{name} is missing"

@@ -1,9 +1,9 @@
-"""Import torchvision also beside a CPU-only torch.
+"""Make torchvision importable with a CPU-only torch.
 
-The published torchvision wheel links CUDA libraries. Beside a CPU build of torch its compiled operators do
-not load, and ``import torchvision`` fails on ``torchvision::nms``: it registers shape functions for operators
-that nobody has defined. kronreid uses none of them, only the transforms, so on exactly that error the two
-missing schemas are defined and the import runs again. Installations that import plainly are untouched.
+The published torchvision wheel links CUDA libraries. With a CPU build of torch its compiled operators do not
+load, and ``import torchvision`` fails on ``torchvision::nms``, because it registers shape functions for
+undefined operators. kronreid uses only the transforms. On exactly this error the two missing schemas are
+defined and the import is repeated. Other installations are not changed.
 """
 
 import importlib
@@ -11,11 +11,11 @@ import sys
 
 import torch
 
-_library = None  # kept alive: the definitions vanish with the object
+_library = None  # keeps the object alive, since its definitions vanish with it
 
 
 def import_torchvision() -> None:
-    """Make ``import torchvision`` work from here on.
+    """Import torchvision, defining the missing operators if necessary.
 
     Raises:
         RuntimeError: torchvision fails for a reason other than the missing operators.

@@ -168,7 +168,7 @@ def test_runs_whose_weights_are_gone_are_neither_trained_nor_re_ranked_again(
     (reranked,) = records.glob("reranked/*/seed-1.json")
     reranked.unlink()
     assert ablation.main(arguments) == 0
-    assert "re-ranked by kpm/toy/warm seed 1: the weights of one are not there" in capsys.readouterr().out
+    assert "re-ranked by kpm/toy/warm seed 1: one of the runs has no weights" in capsys.readouterr().out
 
 
 def test_two_rows_together_are_evaluated_for_each_seed(done: Path, pedestrians: Path) -> None:
@@ -265,7 +265,7 @@ def test_a_folder_trained_otherwise_is_refused(done: Path, capsys: pytest.Captur
 def test_one_training_at_a_time(done: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with alone(done, "busy"):
         assert ablation.main(command(done)) == 2
-        assert "another process trains there" in capsys.readouterr().err
+        assert "another process is training there" in capsys.readouterr().err
         assert ablation.main(["--report-only", *command(done)]) == 0
 
 
@@ -274,12 +274,12 @@ def test_bad_rows_and_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     (tmp_path / "more").mkdir()
     (tmp_path / "more" / "gap.yaml").write_text("")
     for arguments, message in (
-        ([], "which rows?"),
+        ([], "name at least one row"),
         ([str(tmp_path / "no.yaml")], "no such config file"),
         ([str(tmp_path / "more" / "gap.yaml"), str(tmp_path / "gap.yaml")], "has the name of"),
         ([str(tmp_path / "gap.yaml")], "a mapping of sections is expected"),
         (["horeid/toy/hgp"], "neither a config file nor a row"),
-        (["--report-only"], "holds no run"),
+        (["--report-only"], "has no run"),
         ([*command(tmp_path)[:2], "--rerank", "warm", "gap"], "gap: is an embedder"),
         ([*command(tmp_path)[:2], "--set", "training.devices=2"], "only 1 works here"),
         ([*command(tmp_path)[:2], "--rerank", "gap", "kpm"], "--rerank kpm: none of the rows"),

@@ -54,9 +54,9 @@ def test_the_table_says_mean_spread_and_other_budgets() -> None:
         "| ghp [1] | 1 | 50.0 | 25.5 | 10.0 | 38,400 | 600 |",
         "| kpm |  | – | – | – | 100 | 1 |",
         "",
-        "Per cent; mean ± standard deviation over seeds; newest weights.",
+        "Values are in per cent: mean ± standard deviation over seeds, with the newest weights.",
         "",
-        "Other budgets than that of most rows:",
+        "These rows have another budget than most rows:",
         "",
         "- [1] training.iterations 600 instead of 1200",
     ]
@@ -112,11 +112,11 @@ def test_a_comparison_that_cannot_be_made_is_said() -> None:
         Line("not finished", {}),
     ]
     for name, other, message in (
-        ("no", "gap", "--compare no: none of the table's rows: gap; ghp; cat; other"),
-        ("gap", "ghp", "no seed of which both"),
-        ("gap", "cat", "no seed of which both"),
-        ("gap", "other pictures", "no seed of which both"),
-        ("gap", "not finished", "no seed of which both"),
+        ("no", "gap", "--compare no: is not a line of the table: gap; ghp; cat; other"),
+        ("gap", "ghp", "share no seed"),
+        ("gap", "cat", "share no seed"),
+        ("gap", "other pictures", "share no seed"),
+        ("gap", "not finished", "share no seed"),
     ):
         with pytest.raises(InputError, match=message):
             compare(lines, name, other)

@@ -124,7 +124,7 @@ def test_small_and_hidden_people_are_left_out(tmp_path: Path) -> None:
     found = find_boxes(source, min_height=40, min_visibility=0.5)
     assert [row.number for row in found.rows] == [1]
     assert found.left_out == {"less than 40 pixels high": 2, "less than 0.5 visible": 1}
-    with pytest.raises(InputError, match=r"no boxes left to use; left out are 4 less than 400 pixels high"):
+    with pytest.raises(InputError, match=r"has no usable boxes; left out: 4 less than 400 pixels high"):
         find_boxes(source, min_height=400)
 
 
@@ -343,7 +343,7 @@ def test_two_processes_do_not_cut_into_one_folder(tmp_path: Path) -> None:
     path = boxes(tmp_path / "l.csv", "f.jpg,anna,1,1,2,10,20\n")
     with (
         alone(tmp_path / "out", "busy"),
-        pytest.raises(InputError, match="another process cuts into this folder"),
+        pytest.raises(InputError, match="another process is writing crops to this folder"),
     ):
         crop(tmp_path / "out", path)
     assert crop(tmp_path / "out", path).written == 1
@@ -353,10 +353,10 @@ def test_junk_and_rows_without_a_box_are_not_cut(tmp_path: Path) -> None:
     path = boxes(tmp_path / "l.csv", "a.jpg,-1,1,0,0,5,5\na.jpg,3,1,0,0,5,5\na.jpg,3,1,,,,\n")
     found = find_boxes([path])
     assert [row.identity for row in found.rows] == ["3"]
-    assert found.skipped == [f"{path}: row 3: no box to cut out"]
-    assert found.left_out == {"that show nobody (identity −1)": 1}
+    assert found.skipped == [f"{path}: row 3: has no box to crop"]
+    assert found.left_out == {"without a person (identity −1)": 1}
     path.write_text("path,identity\na.jpg,1\n")
-    with pytest.raises(InputError, match=r"l\.csv: row 1: no box to cut out"):
+    with pytest.raises(InputError, match=r"l\.csv: row 1: has no box to crop"):
         find_boxes([path])
 
 
@@ -405,7 +405,7 @@ def test_the_command_tells_what_it_did(tmp_path: Path, capsys: pytest.CaptureFix
         f"failed: {tmp_path / 'f.jpg'}: the box (90, 2, 10, 20) lies outside the picture (50, 50)",
     ]
     assert lines[7:] == [
-        "left out: 1 that show nobody (identity −1)",
+        "left out: 1 without a person (identity −1)",
         f"1 written, 0 were there, 1 failed, 7 skipped: {out}, 1 people",
     ]
     for more, message in (
@@ -414,7 +414,7 @@ def test_the_command_tells_what_it_did(tmp_path: Path, capsys: pytest.CaptureFix
         (["--min-height", "-1"], "--min-height -1: 0 or more"),
         (
             ["--min-height", "99"],
-            "no boxes left to use; left out are 2 less.*7 records are skipped, first row 2",
+            "has no usable boxes; left out: 2 less.*7 records are skipped, first row 2",
         ),
         (["--min-visibility", "nan"], "--min-visibility nan"),
     ):

@@ -149,7 +149,7 @@ def test_reading_refuses_what_is_not_complete(extracted: Path, tmp_path: Path) -
     assert "--split 3" in refusal(root, "cuhk03-detected", 3)
     assert "--split -1" in refusal(root, "cuhk03-detected", -1)
     (root / SPLITS).write_text('{"people": [5]}')
-    assert f"{root / SPLITS}: damaged" in refusal(root, "cuhk03-detected")
+    assert f"{root / SPLITS}: is damaged" in refusal(root, "cuhk03-detected")
     (root / "cuhk03_new_protocol_config_detected.mat").unlink()
     assert "no cuhk03_new_protocol_config_detected.mat" in refusal(root, "cuhk03-np-detected")
 
@@ -203,12 +203,12 @@ def test_extraction_refuses_what_is_not_the_file(tmp_path: Path) -> None:
         cut.write_bytes(content[:length])
         assert f"{cut}: cannot be read as MATLAB's HDF5" in refused(cut)
     savemat(cut, {"labels": np.zeros(3)})  # MATLAB's older format
-    assert "cut short or another file?" in refused(cut)
+    assert "truncated, or another file?" in refused(cut)
     with h5py.File(cut, "w") as file:
         file["testsets"] = np.zeros(3)
         file["frames"] = np.zeros(3)
     assert (
-        "no cell array labeled in it, found frames, testsets; expected labeled, detected, testsets"
+        "has no cell array labeled, found frames, testsets; expected labeled, detected, testsets"
         in refused(cut)
     )
     assert "no such file" in refused(tmp_path / "none.mat")

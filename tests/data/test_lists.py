@@ -36,7 +36,7 @@ def test_boxes_have_several_spellings(tmp_path: Path, header: str, row: str) -> 
 @pytest.mark.parametrize(("header", "row"), [("x,y", "1,2"), ("x,y,w,h", "1,2,3,"), ("w,h", "3,4")])
 def test_half_a_box_is_named(tmp_path: Path, header: str, row: str) -> None:
     (tmp_path / "list.csv").write_text(f"path,{header}\na.jpg,{row}\n")
-    with pytest.raises(InputError, match=r"list\.csv: row 1: box: .* given, but not "):
+    with pytest.raises(InputError, match=r"list\.csv: row 1: box: has .*, but not "):
         read_rows(tmp_path / "list.csv")
 
 

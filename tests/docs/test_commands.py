@@ -220,7 +220,7 @@ def test_messages_name_commands_and_options_that_there_are() -> None:
             named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", text))
             assert named <= known, f"{source}:{line}: {named - known}"
             for command in re.findall(
-                rf"(?:^|run |with |by |and )(kronreid (?:data )?[a-z]+(?: {words})*)", text
+                rf"(?:^|run |with |by |and )(kronreid (?:data )?[a-z-]+(?: {words})*)", text
             ):
                 parse(command, fragments=True)
                 looked_at += 1

@@ -100,7 +100,7 @@ def with_nan(matrix):
         (lambda q, g, t: VectorScores(q, g, t, precision="fp8"), "precision: "),
         (
             lambda q, g, t: filled(FunctionScores(lambda a, b: np.ones((3, 2)), t), t),
-            "scores: a block of shape",
+            "scores: a block has shape",
         ),
         (lambda q, g, t: filled(FunctionScores(lambda a, b: np.full((3, 6), np.nan), t), t), "scores: .*NaN"),
         (

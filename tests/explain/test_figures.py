@@ -91,7 +91,7 @@ def test_attention_says_how_strong_it_is_and_how_many_places_it_covers(explanati
         scale.attention_a[0, 0] = 1
     figure = figures.attention_figure([explanation])
     assert len(pictures_of(figure)) == 8
-    assert {"up to 18.0 × even", "1.0 of 18 places"} <= set(texts(figure))
+    assert {"up to 18.0 × uniform", "1.0 of 18 places"} <= set(texts(figure))
     assert sum("of 288 places" in text for text in texts(figure)) == 2
 
 

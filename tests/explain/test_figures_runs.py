@@ -68,7 +68,7 @@ def test_pairs_are_spread_over_the_people(tmp_path: Path) -> None:
     dataset = ReIDDataset("folders", "cross-camera", tmp_path, (), seen(1), seen(2))
     assert [picture.identity for picture in pairs_of(dataset)] == [1, 1, 4, 4, 7, 7]
     alone = ReIDDataset("folders", "cross-camera", tmp_path, (), seen(1), seen(1))
-    with pytest.raises(InputError, match="no query has a gallery picture of another camera"):
+    with pytest.raises(InputError, match="no query has a gallery picture from another camera"):
         pairs_of(alone)
 
 
@@ -142,14 +142,14 @@ def test_runs_of_one_name_are_told_apart(tmp_path: Path, runs: dict, pictures: l
 def test_a_run_with_nothing_to_show_is_named(
     tmp_path: Path, runs: dict, pictures: list[Path], name: str
 ) -> None:
-    with pytest.raises(InputError, match=f"{name}: a model without high orders or matching"):
+    with pytest.raises(InputError, match=f"{name}: has neither high-order levels nor matching"):
         draw_figures([runs["with"], runs[name]], pictures, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 def test_pictures_come_in_pairs(tmp_path: Path, runs: dict, pictures: list[Path]) -> None:
     for some in ([], pictures[:1]):
-        with pytest.raises(InputError, match=r"--pictures: . given; pairs"):
+        with pytest.raises(InputError, match=r"--pictures: . given; give pairs"):
             draw_figures([runs["with"]], some, tmp_path / "out")
 
 

@@ -101,7 +101,7 @@ def test_a_changed_file_has_a_fingerprint_of_its_own(file: Path, embedder: Embed
 
 def test_it_wants_no_sidecar(file: Path) -> None:
     Path(f"{file}.json").write_text('{"colours": "bgr"}')
-    with pytest.raises(InputError, match=r"says all by itself; leave horeid.onnx.json away"):
+    with pytest.raises(InputError, match=r"so it needs no options; remove horeid.onnx.json"):
         load(file)
 
 
@@ -120,7 +120,7 @@ def test_a_matcher_becomes_two_files(matcher: Matcher, paths: list[Path], tmp_pa
     assert isinstance(encoder, Embedder)
     np.testing.assert_allclose(encoder.embed(paths), matcher.embed(paths), atol=1e-5)
     assert encoder.fingerprint == matcher.fingerprint
-    with pytest.raises(InputError, match="scores pairs of maps, not pictures"):
+    with pytest.raises(InputError, match="scores pairs of maps and takes no pictures"):
         load(report.files[1])
     # As a program without kronreid does it: encode once, compare any queries with any candidates.
     sessions = [

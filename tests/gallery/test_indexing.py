@@ -63,7 +63,7 @@ def test_a_list_that_cannot_be_read_stops_no_other(tmp_path):
     entries, unreadable = entries_of([tmp_path / "a.csv", tmp_path / "B.CSV", tmp_path / "none.csv"])
     assert [entry.path.name for entry in entries] == ["1.jpg"]
     assert [(one.path.name, one.reason.split(";")[0]) for one in unreadable] == [
-        ("a.csv", "row 2: more values than columns"),
+        ("a.csv", "row 2: has more values than columns"),
         ("B.CSV", "the list needs a column named path"),
         ("none.csv", "no such list"),
     ]

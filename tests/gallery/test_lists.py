@@ -48,10 +48,10 @@ def test_parquet_keeps_types(tmp_path):
         ),
         ("list.csv", "path,box\n1.jpg,wide\n", "row 1: box 'wide'"),
         ("list.csv", "path,attributes\n1.jpg,[1]\n", "row 1: attributes"),
-        ("list.csv", "path\n1.jpg,2\n", "row 1: more values"),
-        ("list.parquet", "no", "not a Parquet file"),
+        ("list.csv", "path\n1.jpg,2\n", "row 1: has more values"),
+        ("list.parquet", "no", "is not a readable Parquet file"),
         ("list.json", "{}", "not COCO"),
-        ("list.xml", "", "a list is"),
+        ("list.xml", "", "a list must be"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path, name, content, message):

@@ -190,7 +190,7 @@ def test_a_column_of_vectors_is_kept_or_skipped(place, tmp_path, embedder):
         ({"identity": float("inf")}, "identity inf: infinity"),
         ({"source": b"\xff"}, "source .*not valid Unicode"),
         ({"time": "soon"}, "time 'soon'"),
-        ({"attributes": {"a": object()}}, "attributes: a .*expected"),
+        ({"attributes": {"a": object()}}, "attributes: a .*must be text"),
         ({"attributes": {"camera": 3}}, "attributes: camera is the name of a field"),
         ({"attributes": {"": 3}}, "a name is empty"),
         ({"attributes": 3}, "attributes 3: names with values"),

@@ -133,7 +133,7 @@ def test_weights_refused(weights: Path, tmp_path: Path) -> None:
         changed(weights, "conv1.weight", None)
     )
     message = refused(changed(weights, "conv1.weight", torch.zeros(64, 1, 7, 7)))
-    assert "conv1.weight is (64, 1, 7, 7), the network wants (64, 3, 7, 7)" in message
+    assert "conv1.weight is (64, 1, 7, 7), but the network needs (64, 3, 7, 7)" in message
 
 
 def test_options_refused() -> None:

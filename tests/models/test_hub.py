@@ -44,7 +44,12 @@ def test_a_hub_id_is_fetched(
         {
             "name": hub_id.partition("@")[0],
             "revision": revision,
-            "allow_patterns": ["config.json", "model.safetensors", "places.safetensors"],
+            "allow_patterns": [
+                "config.json",
+                "model.safetensors",
+                "places.safetensors",
+                "calibration.json",
+            ],
         }
     ]
     assert embedder.path == tmp_path / "snapshot"
@@ -76,7 +81,7 @@ def test_no_connection_and_no_such_model(
         raise error
 
     monkeypatch.setattr(hub, "snapshot_download", snapshot_download)
-    with pytest.raises(InputError, match=f"^people/none: no such folder here, and .*{words}") as caught:
+    with pytest.raises(InputError, match=f"^people/none: there is no such folder, and .*{words}") as caught:
         load("people/none")
     assert "\n" not in str(caught.value)
 
@@ -85,5 +90,7 @@ def test_offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The hub's own code, told that there is no network."""
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(InputError, match=r"^people/none-of-this-name: no such folder here, and the Hugging"):
+    with pytest.raises(
+        InputError, match=r"^people/none-of-this-name: there is no such folder, and the Hugging"
+    ):
         load("people/none-of-this-name")

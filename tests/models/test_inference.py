@@ -82,7 +82,7 @@ def test_no_pictures(embedder: Embedder, matcher: Matcher) -> None:
         assert tool.embed([]).shape == (0, tool.dimension)
         assert tool.embed([]).dtype == np.float32
     for call in (matcher.encode, lambda images: matcher.score(images, images)):
-        with pytest.raises(InputError, match="images: there are none"):
+        with pytest.raises(InputError, match="images: there is no picture"):
             call([])
 
 
@@ -229,11 +229,11 @@ def test_bad_maps_are_refused(any_matcher: Matcher, paths: list[Path]) -> None:
     lists = torch.zeros(3, 2, dtype=torch.long)
     no_scales = EncodedMaps(encoded.pooled, [])
     for query, candidates, message in (
-        (encoded, other_channels(encoded), "candidates: maps of"),
-        (other_channels(encoded), encoded, "query: maps of"),
-        (no_scales, no_scales, "query: maps of"),
-        (encoded, encoded[:0], "candidates: there are none"),
-        (encoded[:0], encoded, "query: there are none"),
+        (encoded, other_channels(encoded), "candidates: its maps have"),
+        (other_channels(encoded), encoded, "query: its maps have"),
+        (no_scales, no_scales, "query: its maps have"),
+        (encoded, encoded[:0], "candidates: is empty"),
+        (encoded[:0], encoded, "query: is empty"),
     ):
         with pytest.raises(InputError, match=message):
             any_matcher.score(query, candidates)

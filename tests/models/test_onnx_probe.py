@@ -135,8 +135,8 @@ REFUSED: dict[str, tuple[list[NodeProto], list[NodeProto], str]] = {
         [node("Mul", ["v", "zero"], "z"), node("Add", ["z", "bias"], "out")],
         "out is the same for different pictures",
     ),
-    "zeros": ([], [node("Mul", ["v", "zero"], "out")], "out is all zeros for a sound picture"),
-    "no numbers": ([], [node("Mul", ["v", "nan"], "out")], "out holds NaN or infinity for a sound picture"),
+    "zeros": ([], [node("Mul", ["v", "zero"], "out")], "out is all zeros for a normal picture"),
+    "no numbers": ([], [node("Mul", ["v", "nan"], "out")], "out holds NaN or infinity for a normal picture"),
     "too large numbers": (
         [],
         [node("Add", ["v", "big"], "w"), node("Mul", ["w", "big"], "out")],
@@ -263,7 +263,7 @@ def test_quantised_graphs(
         embedder = load(path)
     assert isinstance(embedder, OnnxEmbedder)
     assert embedder.model.alone == (way == "dynamic")
-    assert any("given one at a time" in line for line in caplog.messages) == (way == "dynamic")
+    assert any("gets one at a time" in line for line in caplog.messages) == (way == "dynamic")
     first, *others = every_size(embedder, paths)
     for vectors in others:
         np.testing.assert_allclose(vectors, first, atol=1e-6)

@@ -225,8 +225,8 @@ def test_nothing_to_score_is_said(make_matching: Make) -> None:
     cases: list[tuple[Callable[[], Tensor], str]] = [
         (lambda: matching.score(side[:0], side), "^query: there are none"),
         (lambda: matching.score(side, side[:0]), "^candidates: there are none"),
-        (lambda: matching.score(side, side, zeros + 2), "^lists: a number lies outside"),
-        (lambda: matching.score(side, side, zeros - 1), "^lists: a number lies outside"),
+        (lambda: matching.score(side, side, zeros + 2), "^lists: .*outside"),
+        (lambda: matching.score(side, side, zeros - 1), "^lists: .*outside"),
         (lambda: matching.score(side, side, zeros[:1]), "^lists: expected"),
         (lambda: matching.score(side, side, zeros[:, :0]), "^lists: expected"),
         (lambda: matching.score(side, side, zeros.float()), "^lists: .*int64"),

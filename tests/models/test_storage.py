@@ -119,7 +119,7 @@ def refusal(folder: Path) -> str:
 @pytest.mark.parametrize("file", [CONFIG, WEIGHTS])
 def test_file_missing(folder: Path, file: str) -> None:
     (folder / file).unlink()
-    assert refusal(folder).startswith(f"{folder}: no {file}")
+    assert refusal(folder).startswith(f"{folder}: has no {file}")
 
 
 def changed(key: str, value: Any) -> Callable[[dict], Any]:
@@ -170,13 +170,13 @@ def test_config_refused(folder: Path, key: str, value: Any, named: str) -> None:
 @pytest.mark.parametrize("text", ["", "{", "[]", "3", '"pooled"', "\xff\xfe"])
 def test_config_damaged(folder: Path, text: str) -> None:
     (folder / CONFIG).write_bytes(text.encode("latin-1"))
-    assert refusal(folder).startswith(f"{folder / CONFIG}: damaged")
+    assert refusal(folder).startswith(f"{folder / CONFIG}: is damaged")
 
 
 def test_weights_damaged(folder: Path) -> None:
     for data in (b"", b"no weights", (folder / WEIGHTS).read_bytes()[:-10]):
         (folder / WEIGHTS).write_bytes(data)
-        assert refusal(folder).startswith(f"{folder / WEIGHTS}: damaged")
+        assert refusal(folder).startswith(f"{folder / WEIGHTS}: is damaged")
 
 
 @pytest.mark.parametrize("change", ["missing", "unknown", "shape"])

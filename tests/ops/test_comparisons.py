@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from kronreid.errors import InputError
-from kronreid.ops import comparisons
+from kronreid.ops import blocks, comparisons
 from kronreid.ops.blocks import prepare
 from kronreid.ops.comparisons import by_lists, score_confidences, score_means, score_places, score_warped
 from kronreid.ops.matching import correspondence, match_reference
@@ -72,7 +72,7 @@ def test_blocks_equal_pairs(
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(comparisons, "_ROWS", rows)
-        patch.setitem(comparisons._TILE_ELEMENTS, "cpu", tile)
+        patch.setitem(blocks._TILE_ELEMENTS, "cpu", tile)
         x, y = pictures(queries, channels, m, seed), pictures(candidates, channels, m, seed + 1)
         head = head_of(channels, seed)
         expected = plain(x, y, head)
@@ -119,7 +119,7 @@ def test_bfloat16_is_near() -> None:
 
 def test_memory_does_not_grow_with_the_gallery(monkeypatch: pytest.MonkeyPatch) -> None:
     """With 400 candidates, no tensor on the way is larger than a tile."""
-    monkeypatch.setitem(comparisons._TILE_ELEMENTS, "cpu", 4096)  # the result has 2400 elements
+    monkeypatch.setitem(blocks._TILE_ELEMENTS, "cpu", 4096)  # the result has 2400 elements
     monkeypatch.setattr(comparisons, "_ROWS", 16)
     x, head = prepare(pictures(6, 8, 16, 0)), head_of(8, 0)
     largest: list[int] = []

@@ -45,7 +45,7 @@ def test_everything_is_said(markdown: bool) -> None:
                 assert note in text
     assert "91.00 / 80.00 (± 1.41 / 0.00, 2 runs)" in text
     assert "split: 8 people" in text
-    assert "modified: model.temperature 0.05 → 0.5; unfinished: 1,200 iterations to go" in text
+    assert "modified: model.temperature 0.05 → 0.5; unfinished: 1,200 iterations left" in text
     assert "91.1 / 89.2" in text
     assert "93.4 / 89.2" in text
 

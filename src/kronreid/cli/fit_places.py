@@ -40,5 +40,5 @@ def run(options: argparse.Namespace) -> None:
         raise InputError(folder, f"no {CONFIG}; the folder of a trained embedder is needed")
     places = read_place_options(folder, options.set)
     dataset = read(options.data, options.layout, options.split)
-    fitted = fit_run(folder, dataset, places).needed_matcher().places
+    fitted = fit_run(folder, dataset, places)
     print(f"{folder}: places of {fitted.bytes_per_picture:,} bytes a picture")

@@ -1,1 +1,1 @@
-"""Pictures with identities: readers, opening, transforms, samplers and generated pedestrians."""
+"""Pictures with identities: readers, decoding, transforms, samplers and generated pedestrians."""

@@ -1,4 +1,4 @@
-"""People cut out of full frames: boxes of MOT, COCO or a list become files in the layout ``folders``."""
+"""Cropping people from full frames: boxes of MOT, COCO or a list become files in the layout ``folders``."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -20,12 +20,12 @@ QUALITY = 95
 
 @dataclass(frozen=True)
 class Boxes:
-    """What the sources hold.
+    """The boxes of the sources.
 
     Attributes:
-        rows: The boxes to cut out.
-        skipped: Records that cannot be used and sources that cannot be read, each in one line.
-        left_out: How many boxes are not asked for, by reason.
+        rows: The boxes to crop.
+        skipped: Unusable records and unreadable sources, one line each.
+        left_out: Number of boxes that are not wanted, by reason.
     """
 
     rows: list[Row]
@@ -35,13 +35,14 @@ class Boxes:
 
 @dataclass
 class CutReport:
-    """What came of it.
+    """The result of cropping.
 
     Attributes:
-        written: Files written now.
-        existing: Files that were there.
-        people: How many people the written and existing files show, nobody in particular not counted.
-        failed: Boxes without a picture, and why: the frame is missing or damaged, or the box lies outside.
+        written: Number of files written now.
+        existing: Number of files that existed before.
+        people: Number of people in the written and existing files, without crops that have no identity.
+        failed: Boxes that could not be cropped, with the reason: the frame is missing or damaged, or the box
+            lies outside.
     """
 
     written: int = 0
@@ -51,11 +52,16 @@ class CutReport:
 
 
 def find_sources(sources: Iterable[Path]) -> list[Path]:
-    """Lists as they are; of folders the ``gt/gt.txt`` of every MOT sequence in them. Links are followed, and
-    a list that several sources lead to is found once.
+    """Find the lists of boxes in the sources.
+
+    A source can be a list. In a folder the ``gt/gt.txt`` of every MOT sequence is found. Links are followed.
+    A list that several sources lead to is returned once.
+
+    Args:
+        sources: Lists and folders.
 
     Raises:
-        InputError: A source is missing, is no list, or a folder without ground truth.
+        InputError: A source is missing, is not a list, or is a folder without ground truth.
     """
     found: list[Path] = []
     for source in sources:
@@ -64,12 +70,12 @@ def find_sources(sources: Iterable[Path]) -> list[Path]:
                 place / "gt.txt" for place, names in walk(source) if place.name == "gt" and "gt.txt" in names
             )
             if not below:
-                raise InputError(source, "no gt/gt.txt below it; MOT sequences, COCO files or lists are cut")
+                raise InputError(source, "has no gt/gt.txt below it; name MOT sequences, COCO files or lists")
             found += below
         elif source.suffix.lower() in LIST_SUFFIXES and source.is_file():
             found.append(source)
         else:
-            raise InputError(source, f"no such file, or none of {', '.join(LIST_SUFFIXES)}")
+            raise InputError(source, f"no such file, or not one of {', '.join(LIST_SUFFIXES)}")
     once: dict[Path, Path] = {}
     for path in found:
         once.setdefault(path.parent.resolve() / path.name, path)
@@ -85,16 +91,16 @@ def find_boxes(
     """Read the boxes of people in the sources.
 
     Args:
-        sources: What `find_sources` found.
-        min_height: Leave out boxes that are less high, in pixels.
-        min_visibility: Leave out people of whom less is visible, 0 to 1, where the source says so.
-        categories: Categories of COCO and classes of MOT to take instead of people.
+        sources: The result of `find_sources`.
+        min_height: Minimum height of a box in pixels.
+        min_visibility: Minimum visible share of a person, 0 to 1, if the source states it.
+        categories: Categories of COCO and classes of MOT to crop instead of people.
 
     Returns:
-        The boxes; a source that cannot be read is listed there and stops nothing.
+        The boxes. A source that cannot be read is listed there and does not stop the others.
 
     Raises:
-        InputError: No source holds a box to cut out.
+        InputError: No source has a box to crop.
     """
     found = Boxes([], [], Counter())
     problems: list[InputError] = []
@@ -112,15 +118,15 @@ def find_boxes(
         found.skipped.extend(f"{source}: {one}" for one in kept.skipped)
         found.left_out.update(read.left_out + kept.left_out)
     if not found.rows:
-        raise problems[0] if problems else InputError("SOURCE", "no list and no folder to cut people out of")
+        raise problems[0] if problems else InputError("SOURCE", "name a list or a folder to crop people from")
     return found
 
 
 def _kept(row: Row, min_height: int, min_visibility: float) -> Record:
     if row.identity == "-1":
-        return LeftOut("that show nobody (identity −1)")
+        return LeftOut("without a person (identity −1)")
     if row.box is None:
-        return Skipped(f"row {row.number}", "no box to cut out")
+        return Skipped(f"row {row.number}", "has no box to crop")
     if row.box[3] < min_height:
         return LeftOut(f"less than {min_height} pixels high")
     if row.visibility is not None and row.visibility < min_visibility:
@@ -129,29 +135,30 @@ def _kept(row: Row, min_height: int, min_visibility: float) -> Record:
 
 
 def cut_out(rows: Iterable[Row], out: Path, progress: bool = True) -> CutReport:
-    """Cut and write what is not there yet; may be stopped at any moment and run again.
+    """Crop the boxes and write the crops that do not exist yet. It can be interrupted and run again.
 
-    A crop's name follows from its frame and box (see `Manifest`), so a later run over the same or other
-    sources writes nothing twice and never takes one crop for another. The manifest is written before the
-    first crop and again at the end, without the crops that are not there.
+    A crop's name follows from its frame and its box (see `Manifest`). A later run over the same or other
+    sources therefore writes nothing twice and never confuses two crops. The manifest is written before the
+    first crop, and again at the end without the crops that could not be written.
 
     Args:
-        rows: What `find_boxes` found.
-        out: The output folder; made if it is missing.
-        progress: Show a bar on a terminal.
+        rows: The rows of `find_boxes`.
+        out: The output folder; it is created if it is missing.
+        progress: Show a progress bar on a terminal.
 
     Returns:
-        The counts; a box that cannot be cut is listed there and stops nothing.
+        The counts. A box that cannot be cropped is listed there and does not stop the others.
 
     Raises:
-        InputError: A file cannot be written, the folder holds other pictures, or another process fills it.
+        InputError: A file cannot be written, the folder holds other pictures, or another process is writing
+            to it.
     """
     report = CutReport()
     in_order = sorted(rows, key=lambda row: row.path)  # each frame is decoded once
-    with alone(out, "another process cuts into this folder; wait until it is done"):
+    with alone(out, "another process is writing crops to this folder; wait until it is done"):
         manifest = Manifest(out)
         names = manifest.name(in_order)
-        cuts = list(dict(zip(names, in_order)).items())  # a box that is listed twice is one crop
+        cuts = list(dict(zip(names, in_order)).items())  # a box that is listed twice gives one crop
         waiting = set(names)
         manifest.save()
         try:
@@ -169,10 +176,10 @@ def cut_out(rows: Iterable[Row], out: Path, progress: bool = True) -> CutReport:
 
 
 def _cut_frame(path: Path, cuts: Sequence[tuple[str, Row]], out: Path, report: CutReport) -> set[str]:
-    """Write what is missing of one frame's crops.
+    """Write the missing crops of one frame.
 
     Returns:
-        The names of those that are there now.
+        The names of its crops that exist now.
     """
     missing = [(name, row) for name, row in cuts if not (out / name).is_file()]
     there = {name for name, _ in cuts} - {name for name, _ in missing}

@@ -1,10 +1,10 @@
-"""The pictures of ``cuhk-03.mat`` as files.
+"""Extracting the pictures of ``cuhk-03.mat``.
 
-MATLAB wrote it as HDF5 (version 7.3), which turns every array around: a cell array of 843 × 10 is a data set
-of 10 × 843 references, and a picture of H × W × 3 one of 3 × W × H. ``labeled`` and ``detected`` refer to one
-cell array for each of five pairs of cameras; a row of it is a person, columns 1 to 5 are one camera, 6 to 10
-the other, and what there is no picture of is an empty cell. ``testsets`` refers to 20 lists of test people,
-as (pair, person) from 1.
+MATLAB wrote the file as HDF5 (version 7.3), which reverses the axes of every array: a cell array of 843 × 10
+is a data set of 10 × 843 references, and a picture of H × W × 3 is a data set of 3 × W × H. ``labeled`` and
+``detected`` refer to one cell array for each of five pairs of cameras. A row is a person; columns 1 to 5 are
+from one camera, 6 to 10 from the other; a missing picture is an empty cell. ``testsets`` refers to 20 lists
+of test people, as (pair, person) from 1.
 """
 
 import json
@@ -23,15 +23,15 @@ from kronreid.errors import InputError, one_line
 from kronreid.extras import explained
 
 MAT = "cuhk-03.mat"
-#: What is needed of it beside the pictures; written last, so that it says that all are there.
+#: Holds the rest of the needed content. It is written last, so it shows that all pictures are there.
 SPLITS = "cuhk03_splits.json"
 KINDS = ("labeled", "detected")
 CELLS = (*KINDS, "testsets")
-VIEW = 5  # columns of one camera
+VIEW = 5  # columns per camera
 
 
 def picture_folder(root: Path, kind: str) -> Path:
-    """Where the pictures of a kind are."""
+    """The folder of the pictures of one kind."""
     return root / f"images_{kind}"
 
 
@@ -40,9 +40,9 @@ class Splits:
     """CUHK03 without its pictures.
 
     Attributes:
-        people: How many people each pair of cameras has.
-        pictures: How many pictures of each kind there are.
-        test: For each of the divisions the test people, (pair, person) from 1.
+        people: Number of people of each pair of cameras.
+        pictures: Number of pictures of each kind.
+        test: The test people of each split, as (pair, person) from 1.
     """
 
     people: list[int]
@@ -51,10 +51,10 @@ class Splits:
 
     @classmethod
     def read(cls, path: Path) -> "Splits":
-        """From the file that `extract` wrote.
+        """Read the file that `extract` wrote.
 
         Raises:
-            InputError: It is damaged.
+            InputError: The file is damaged.
         """
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
@@ -64,14 +64,19 @@ class Splits:
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(
                 path,
-                f"damaged ({type(error).__name__}: {error}); remove it and run kronreid data extract "
+                f"is damaged ({type(error).__name__}: {error}); remove it and run kronreid data extract "
                 f"{path.parent}",
             ) from None
 
 
 @dataclass
 class Extraction:
-    """What came of extracting: pictures written now, and those that were there."""
+    """The result of an extraction.
+
+    Attributes:
+        written: Number of pictures written now.
+        existing: Number of pictures that existed before.
+    """
 
     written: int = 0
     existing: int = 0
@@ -80,16 +85,16 @@ class Extraction:
 def extract(mat: Path, out: Path, progress: bool = True) -> Extraction:
     """Write every picture of ``cuhk-03.mat`` to ``out/images_labeled`` and ``out/images_detected``.
 
-    It may be stopped at any moment and run again: a file appears whole or not at all, and what is there is
+    It can be interrupted and run again: files are written completely or not at all, and existing files are
     not written again. There are 28,193 pictures.
 
     Args:
         mat: The file.
-        out: Where to.
-        progress: Show a bar on a terminal.
+        out: The output folder.
+        progress: Show a progress bar on a terminal.
 
     Raises:
-        InputError: It is another file, is cut short or damaged, or there is no place to write to.
+        InputError: It is another file, it is truncated or damaged, or the output cannot be written.
     """
     with explained(str(mat)):
         import h5py  # type: ignore[import-untyped]
@@ -104,7 +109,7 @@ def extract(mat: Path, out: Path, progress: bool = True) -> Extraction:
         tables = {kind: [file[pair] for pair in _references(file, mat, kind)] for kind in KINDS}
         people = [table.shape[1] for table in tables["labeled"]]
         if [table.shape[1] for table in tables["detected"]] != people:
-            raise InputError(mat, "labeled and detected are not of the same people; another file?")
+            raise InputError(mat, "labeled and detected do not show the same people; is it another file?")
         test = [file[one][()].T.astype(int).tolist() for one in _references(file, mat, "testsets")]
         _check_test_people(mat, test, people)
         with tqdm(
@@ -113,7 +118,7 @@ def extract(mat: Path, out: Path, progress: bool = True) -> Extraction:
             for kind, pair, person, cells in _people(tables):
                 for column, cell in enumerate(cells, start=1):
                     data = file[cell]
-                    if data.ndim != 3:  # an empty cell
+                    if data.ndim != 3:  # the cell is empty
                         continue
                     counts[kind] += 1
                     name = f"{pair}_{person:03d}_{1 if column <= VIEW else 2}_{column:02d}.png"
@@ -131,17 +136,17 @@ def extract(mat: Path, out: Path, progress: bool = True) -> Extraction:
 
 
 def _references(file: Any, mat: Path, name: str) -> np.ndarray:
-    """What a cell array of one row or column refers to."""
+    """The references in a cell array of one row or one column."""
     import h5py
 
     if name not in file or h5py.check_ref_dtype(getattr(file[name], "dtype", None)) is None:
         found = ", ".join(key for key in file if not key.startswith("#")) or "nothing"
-        raise InputError(mat, f"no cell array {name} in it, found {found}; expected {', '.join(CELLS)}")
+        raise InputError(mat, f"has no cell array {name}, found {found}; expected {', '.join(CELLS)}")
     return file[name][()].reshape(-1)
 
 
 def _people(tables: dict[str, list[Any]]) -> Iterator[tuple[str, int, int, np.ndarray]]:
-    """(kind, pair, person, references to the pictures) of everybody; pair and person from 1."""
+    """Yield (kind, pair, person, references to the pictures) of all people; pair and person from 1."""
     for kind, pairs in tables.items():
         for pair, table in enumerate(pairs, start=1):
             for person, cells in enumerate(table[()].T, start=1):
@@ -162,7 +167,7 @@ def _check_test_people(mat: Path, test: list[list[list[int]]], people: list[int]
 def _save(pixels: np.ndarray, path: Path) -> None:
     """Write (H, W, 3) uint8."""
     if pixels.dtype != np.uint8 or pixels.shape[2] != 3:
-        raise InputError(path.name, f"{pixels.dtype} {pixels.shape} in {MAT}, uint8 (H, W, 3) expected")
+        raise InputError(path.name, f"is {pixels.dtype} {pixels.shape} in {MAT}, but must be uint8 (H, W, 3)")
     image = Image.fromarray(np.ascontiguousarray(pixels))
     with written_whole(path) as new:
         image.save(new, format="PNG")
@@ -170,7 +175,7 @@ def _save(pixels: np.ndarray, path: Path) -> None:
 
 @contextmanager
 def _errors_of(mat: Path) -> Iterator[None]:
-    """HDF5's many ways to fail as one line."""
+    """Turn the many errors of HDF5 into one line."""
     try:
         yield
     except InputError:
@@ -181,6 +186,6 @@ def _errors_of(mat: Path) -> Iterator[None]:
         what = one_line(error)
         raise InputError(
             mat,
-            f"cannot be read as MATLAB's HDF5 ({what}); is it cut short or another file? unpack "
+            f"cannot be read as MATLAB's HDF5 ({what}); is it truncated, or another file? Unpack "
             "cuhk03_release.zip again",
         ) from None

@@ -1,4 +1,4 @@
-"""Finding files below a folder, through links."""
+"""Finding files below a folder, following links, and writing files atomically."""
 
 import logging
 import os
@@ -30,16 +30,18 @@ def writing(path: Path) -> Iterator[None]:
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """Write a file whole or not at all. What a killed process left is written over by the next.
+    """Write a file atomically: completely or not at all.
+
+    The next process overwrites what a killed process left.
 
     Args:
-        path: The file; its folder is made if it is missing.
+        path: The file; its folder is created if it is missing.
 
     Yields:
-        A file beside it to write, which takes its place when the block ends.
+        A temporary file to write, which replaces `path` when the block ends.
 
     Raises:
-        InputError: It cannot be written.
+        InputError: The file cannot be written.
     """
     new = path.with_name(f".{path.name}.new")
     with writing(path):
@@ -50,7 +52,7 @@ def written_whole(path: Path) -> Iterator[Path]:
 
 @dataclass
 class _NotVisited:
-    """What `_visit` passes over: links to where it has been, links to nothing, folders it may not open."""
+    """What `_visit` skips: links to visited folders, broken links, and folders that cannot be opened."""
 
     again: list[Path] = field(default_factory=list)
     broken: list[Path] = field(default_factory=list)
@@ -58,11 +60,11 @@ class _NotVisited:
 
 
 def walk(root: Path) -> Iterator[tuple[Path, list[str]]]:
-    """Every folder at or below `root`, each with the sorted names of its files.
+    """Yield every folder at or below `root` with the sorted names of its files.
 
-    Links to folders are followed, and each real folder is visited once: its own place below `root` comes
-    before any link to it, and a link to a folder above `root` is a loop. Hidden files and folders are left
-    out. At the end, one line of the log says what was not visited.
+    Links to folders are followed, and each real folder is visited once. Its own path below `root` takes
+    precedence over links to it. A link to a folder above `root` is a loop and is skipped. Hidden files and
+    folders are left out. At the end one log line lists what was skipped.
 
     Args:
         root: A folder.
@@ -73,8 +75,8 @@ def walk(root: Path) -> Iterator[tuple[Path, list[str]]]:
     passed = _NotVisited()
     yield from _visit(root, passed)
     reasons = (
-        (passed.again, "links to folders that are read already, or above this one"),
-        (passed.broken, "links to nothing"),
+        (passed.again, "links to folders that were already read or lie above"),
+        (passed.broken, "broken links"),
         (passed.closed, "folders that cannot be opened"),
     )
     said = [f"{len(paths):,} {what} ({some(paths, below=root)})" for paths, what in reasons if paths]
@@ -83,9 +85,9 @@ def walk(root: Path) -> Iterator[tuple[Path, list[str]]]:
 
 
 def names_below(root: Path) -> Iterator[str]:
-    """The names of all files at or below `root`; none where there is no such folder.
+    """The names of all files at or below `root`; none if there is no such folder.
 
-    It is for a look at a folder that may be read later: it says nothing in the log.
+    It does not log, because it only inspects a folder that may be read later.
     """
     return (name for _, names in _visit(root, _NotVisited()) for name in names)
 
@@ -93,8 +95,8 @@ def names_below(root: Path) -> Iterator[str]:
 def _visit(root: Path, passed: _NotVisited) -> Iterator[tuple[Path, list[str]]]:
     real_root = Path(os.path.realpath(root))
     visited: set[str] = set()
-    places = [root]  # the last is visited next
-    links: list[Path] = []  # visited when there are no other places
+    places = [root]  # a stack
+    links: list[Path] = []  # a queue, visited when the stack is empty
     while places or links:
         place = places.pop() if places else links.pop(0)
         real = os.path.realpath(place)
@@ -115,7 +117,7 @@ def _visit(root: Path, passed: _NotVisited) -> Iterator[tuple[Path, list[str]]]:
 
 @dataclass
 class _Scanned:
-    """What lies directly in a folder, sorted by name, hidden names left out."""
+    """The entries of a folder, sorted by name, without hidden ones."""
 
     files: list[str] = field(default_factory=list)
     folders: list[Path] = field(default_factory=list)
@@ -127,11 +129,11 @@ def _scan(place: Path) -> _Scanned:
     found = _Scanned()
     with os.scandir(place) as scanned:
         entries = sorted((entry for entry in scanned if entry.name[0] != "."), key=lambda entry: entry.name)
-    for entry in entries:  # half a million files in seconds: a stat of links alone
+    for entry in entries:  # only links need a stat, so half a million files take seconds
         if _is_folder(entry):
             (found.links if entry.is_symlink() else found.folders).append(place / entry.name)
         elif _leads_nowhere(entry) and not is_picture(entry.name):
-            found.broken.append(place / entry.name)  # a broken link of a picture is named by whoever opens it
+            found.broken.append(place / entry.name)  # opening a picture reports its broken link
         else:
             found.files.append(entry.name)
     return found
@@ -140,7 +142,7 @@ def _scan(place: Path) -> _Scanned:
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link to itself, or to where one may not look
+    except OSError:  # a link to itself, or without permission
         return False
 
 
@@ -155,14 +157,14 @@ def _leads_nowhere(entry: os.DirEntry[str]) -> bool:
 
 
 def is_picture(name: str) -> bool:
-    """Whether a file is a picture by the ending of its name."""
+    """Whether a file is a picture, by its suffix."""
     return name[name.rfind(".") :].lower() in SUFFIXES
 
 
 def pictures_below(folder: Path) -> list[Path]:
-    """Every picture file below `folder`, sorted by path; none where there is no such folder.
+    """All picture files below `folder`, sorted by path; none if there is no such folder.
 
-    One line of the log says which other files lie there.
+    One log line lists the other files.
     """
     if not folder.is_dir():
         return []
@@ -173,16 +175,16 @@ def pictures_below(folder: Path) -> list[Path]:
 
 
 def passed_over(names: Iterable[str]) -> str:
-    """A sentence about files that were left out for their names; empty if there is none of them.
+    """A sentence about the files that are not pictures; empty if there are none.
 
     Args:
-        names: File names; those with an ending of `SUFFIXES` and hidden ones are not counted.
+        names: File names. Pictures (by suffix) and hidden files are not counted.
 
     Returns:
-        For example ``12 files are no pictures by their names: .txt (10), .mp4 (2)``.
+        For example ``12 files are not pictures, by their suffixes: .txt (10), .mp4 (2)``.
     """
     endings = Counter(
-        Path(name).suffix.lower() or "no ending"
+        Path(name).suffix.lower() or "no suffix"
         for name in names
         if not name.startswith(".") and not is_picture(name)
     )
@@ -190,38 +192,38 @@ def passed_over(names: Iterable[str]) -> str:
         return ""
     commonest = sorted(endings.items(), key=lambda item: (-item[1], item[0]))[:5]
     shown = ", ".join(f"{ending} ({count:,})" for ending, count in commonest)
-    more = f" and {len(endings) - 5} other endings" if len(endings) > 5 else ""
+    more = f" and {len(endings) - 5} other suffixes" if len(endings) > 5 else ""
     many = endings.total()
-    are = "file is no picture by its name" if many == 1 else "files are no pictures by their names"
+    are = "file is not a picture, by its suffix" if many == 1 else "files are not pictures, by their suffixes"
     return f"{many:,} {are}: {shown}{more}"
 
 
 def find_pictures(folder: Path) -> list[Path]:
-    """Every picture file below `folder`, sorted by path; hidden files and folders are left out.
+    """All picture files below `folder`, sorted by path, without hidden files and folders.
 
     Raises:
-        InputError: There is no such folder, or no picture in it.
+        InputError: There is no such folder, or it has no pictures.
     """
     if not folder.is_dir():
         raise InputError(folder, "no such folder")
     paths = pictures_below(folder)
     if not paths:
-        raise InputError(folder, f"no pictures in it (looked for {', '.join(sorted(SUFFIXES))})")
+        raise InputError(folder, f"has no pictures (looked for {', '.join(sorted(SUFFIXES))})")
     return paths
 
 
 def matching(pattern: Path) -> list[Path]:
-    """The files and folders that fit an absolute pattern such as ``/day1/*.jpg``, sorted by path.
+    """The files and folders that match an absolute pattern such as ``/day1/*.jpg``, sorted by path.
 
-    ``**`` stands for any folders below a place, those behind links among them (see `walk`). A pattern that
-    ends in ``**`` gives the folder before it.
+    ``**`` matches any folders below, including linked ones (see `walk`). A pattern that ends in ``**``
+    matches the folder before it.
     """
     return sorted(_matching(Path(pattern.anchor), pattern.parts[1:]))
 
 
 def _matching(start: Path, parts: tuple[str, ...]) -> set[Path]:
     if "**" not in parts:
-        # Two stars within a name are one, as in any shell.
+        # Two stars within a name mean one, as in any shell.
         return set(start.glob(re.sub(r"\*+", "*", str(Path(*parts))))) if parts else {start}
     at = parts.index("**")
     folders = [folder for folder in _matching(start, parts[:at]) if folder.is_dir()]
@@ -233,6 +235,6 @@ def _matching(start: Path, parts: tuple[str, ...]) -> set[Path]:
 
 
 def some(paths: Sequence[Path], count: int = 5, below: Path | None = None) -> str:
-    """The first of many paths for a message: their names, or where they lie `below` a folder."""
+    """The first of many paths for a message: their names, or their paths relative to `below`."""
     first = [path.relative_to(below).as_posix() if below else path.name for path in paths[:count]]
     return ", ".join(first) + (", …" if len(paths) > count else "")

@@ -1,4 +1,4 @@
-"""Opening pictures, defensively: files, PIL images and arrays in; upright RGB out."""
+"""Opening pictures defensively: files, PIL images and arrays become upright RGB images."""
 
 import io
 import threading
@@ -22,7 +22,7 @@ ImageLike: TypeAlias = str | PathLike[str] | Image.Image | np.ndarray | Picture
 
 T = TypeVar("T")
 
-#: The formats that are read, by Pillow's names, and the file endings that a folder is searched for.
+#: The supported formats by Pillow's names, with the file suffixes that a folder is searched for.
 FORMATS = {
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
     "PNG": (".png", ".apng"),
@@ -35,13 +35,13 @@ FORMATS = {
     "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
 }
 
-#: File endings that a folder of pictures is searched for.
+#: All file suffixes that a folder is searched for.
 SUFFIXES = frozenset(suffix for suffixes in FORMATS.values() for suffix in suffixes)
 
-#: Larger pictures are refused before they are decoded: no crop of a person has 64 million pixels.
+#: Pictures with more pixels are refused before decoding. No crop of a person has 64 million pixels.
 MAX_PIXELS = 64_000_000
 
-#: What turns a picture upright, by its orientation.
+#: The transposition that turns a picture upright, by EXIF orientation.
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -58,11 +58,11 @@ def open_rgb(image: ImageLike) -> Image.Image:
 
     Args:
         image: A path, a PIL image of any mode, a uint8 array (H, W, 3) in RGB order, or a data set's
-            `Picture`, of which its box is cut out.
+            `Picture`, which is cropped to its box.
 
     Raises:
-        InputError: The file is missing, no picture, truncated or larger than `MAX_PIXELS`; a box lies outside
-            its picture; the array has another shape or type. The message names the file.
+        InputError: The file is missing, not a picture, truncated or larger than `MAX_PIXELS`; a box lies
+            outside its picture; an array has another shape or type. The message names the file.
     """
     if isinstance(image, Picture):
         opened = open_rgb(image.path)
@@ -70,7 +70,7 @@ def open_rgb(image: ImageLike) -> Image.Image:
     if isinstance(image, np.ndarray):
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
             raise InputError(
-                "image array", f"uint8 (H, W, 3) in RGB order expected, got {image.dtype} {image.shape}"
+                "image array", f"expected uint8 (H, W, 3) in RGB order, got {image.dtype} {image.shape}"
             )
         return Image.fromarray(image)
     if isinstance(image, Image.Image):
@@ -88,14 +88,14 @@ def read_rgb(
     """Decode a picture file as upright RGB.
 
     Args:
-        file: Its path or its content.
-        name: What messages call it.
-        formats: The formats that are accepted, of `FORMATS`.
-        most_pixels: Larger pictures are refused by what their header says, before anything is decoded.
+        file: The path or the content of the file.
+        name: Name of the picture in messages.
+        formats: The accepted formats from `FORMATS`.
+        most_pixels: Pictures with more pixels, by their header, are refused before decoding.
 
     Raises:
-        InputError: It is missing, no picture of these formats, damaged or too large. Damaged metadata do not
-            matter: at worst the picture is upright as it is stored.
+        InputError: The file is missing, is not a picture of these formats, is damaged or too large. Damaged
+            metadata are no error; at worst the picture stays as it is stored.
     """
     return _opened(file, _upright_rgb, name, formats, most_pixels)
 
@@ -106,7 +106,7 @@ def format_and_pixels(
     formats: Iterable[str] = FORMATS,
     most_pixels: int = MAX_PIXELS,
 ) -> tuple[str, int]:
-    """A picture's format by Pillow's name, and its number of pixels, from its header; see `read_rgb`."""
+    """The format of a picture (Pillow's name) and its number of pixels, from its header; see `read_rgb`."""
 
     def told(image: Image.Image) -> tuple[str, int]:
         return image.format or "", image.width * image.height
@@ -115,16 +115,16 @@ def format_and_pixels(
 
 
 def upright_size(path: Path) -> tuple[int, int]:
-    """Width and height of the upright picture in a file. Only a PNG file is decoded for it.
+    """Width and height in pixels of the upright picture in a file. Only PNG files are decoded for this.
 
     Raises:
-        InputError: As `read_rgb`.
+        InputError: As in `read_rgb`.
     """
 
     def size(image: Image.Image) -> tuple[int, int]:
         if isinstance(image, PngImageFile):
-            image.load()  # the metadata may lie behind the pixels
-        # Pillow gives the size of a TIFF as its orientation turns it.
+            image.load()  # the metadata may follow the pixels
+        # Pillow already applies a TIFF's orientation to its size.
         turned = orientation(image) >= 5 and not isinstance(image, TiffImageFile)
         return image.size[::-1] if turned else image.size
 
@@ -138,7 +138,7 @@ def _opened(
     formats: Iterable[str] = FORMATS,
     most_pixels: int = MAX_PIXELS,
 ) -> T:
-    """What `use` makes of a picture in Pillow's hands. If anything fails, its metadata are left out."""
+    """Open a picture with Pillow and apply `use`. If that fails, try again without the metadata."""
 
     def attempt(file: Path | bytes | Image.Image) -> T:
         if isinstance(file, Image.Image):
@@ -161,7 +161,7 @@ def _opened(
 
 
 def _content(file: Path | bytes | Image.Image) -> bytes:
-    """The bytes of a picture file that was tried already; empty if they cannot be read again."""
+    """The bytes of a picture file that failed to open; empty if they cannot be read again."""
     if isinstance(file, bytes):
         return file
     if isinstance(file, Path):
@@ -177,7 +177,7 @@ def _check_size(image: Image.Image, name: str | PathLike[str], most_pixels: int)
     if image.width * image.height > most_pixels:
         raise InputError(
             name,
-            f"{image.width} × {image.height} pixels are more than the {most_pixels:,} allowed; "
+            f"has {image.width} × {image.height} pixels, more than the {most_pixels:,} allowed; "
             "scale it down or crop it",
         )
 
@@ -186,10 +186,10 @@ def _check_size(image: Image.Image, name: str | PathLike[str], most_pixels: int)
 def _pillow(
     name: str | PathLike[str], formats: Iterable[str] = FORMATS, most_pixels: int = MAX_PIXELS
 ) -> Iterator[None]:
-    """Whatever Pillow raises within, as one line about the picture `name`; Pillow's warnings are dropped.
+    """Turn any error of Pillow into one line about the picture `name`, and drop Pillow's warnings.
 
-    Its decoders raise exceptions of any class on damaged files, so all classes are caught. Only calls of
-    Pillow belong here: an error of our own must keep its traceback.
+    Pillow's decoders raise exceptions of any class on damaged files, so all classes are caught. Only calls of
+    Pillow belong inside: an error of our own must keep its traceback.
     """
     try:
         with _silence:
@@ -199,18 +199,18 @@ def _pillow(
     except FileNotFoundError:
         raise InputError(name, "no such file") from None
     except IsADirectoryError:
-        raise InputError(name, "is a folder, a picture is expected") from None
+        raise InputError(name, "is a folder, not a picture") from None
     except UnidentifiedImageError:
         kinds = ", ".join(formats)
         raise InputError(
-            name, f"not a picture that can be read (empty, or another kind of file; {kinds} are read)"
+            name, f"is not a readable picture (empty, or another kind of file; supported: {kinds})"
         ) from None
     except Image.DecompressionBombError:
         raise InputError(
             name, f"has more pixels than the {most_pixels:,} allowed; scale it down or crop it"
         ) from None
     except MemoryError:
-        raise InputError(name, "does not fit into the memory; scale it down or crop it") from None
+        raise InputError(name, "does not fit into memory; scale it down or crop it") from None
     except Exception as error:
         if isinstance(error, OSError) and error.strerror:
             raise InputError(name, f"cannot be read ({error.strerror})") from None
@@ -219,10 +219,10 @@ def _pillow(
 
 
 class _Silence:
-    """Drops Pillow's warnings of damaged tags and large sizes while any thread is inside.
+    """Drops Pillow's warnings about damaged tags and large sizes while any thread is inside.
 
-    `warnings.catch_warnings` changes the filters of the whole process. If each thread had one of its own, the
-    last to leave would put back what another one had changed.
+    `warnings.catch_warnings` changes the filters of the whole process. If every thread used its own, the last
+    one to leave could restore the filters that another one had set.
     """
 
     def __init__(self) -> None:
@@ -248,11 +248,11 @@ _silence = _Silence()
 
 
 def _upright_rgb(image: Image.Image) -> Image.Image:
-    """A new image without metadata: upright, in RGB, on white. 16-bit greys keep their 8 high bits."""
+    """A new upright RGB image without metadata, on a white background. 16-bit grey keeps its high 8 bits."""
     if isinstance(image, TiffImageFile):
         image = _upright_tiff(image)
     else:
-        image.load()  # first: the metadata may lie behind the pixels
+        image.load()  # first, because the metadata may follow the pixels
         turn = _TURNS.get(orientation(image))
         image = image if turn is None else image.transpose(turn)
     if image.mode.startswith("I;16") or image.mode == "I":
@@ -260,12 +260,16 @@ def _upright_rgb(image: Image.Image) -> Image.Image:
     if image.mode in {"RGBA", "LA", "PA"} or "transparency" in image.info:
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
     image = image.convert("RGB")
-    image.info.clear()  # or who opens it again would turn it again
+    image.info.clear()  # otherwise opening it again would turn it again
     return image
 
 
 def _upright_tiff(image: TiffImageFile) -> Image.Image:
-    """Pillow itself turns a TIFF while it loads it. For that it reads all its metadata, so it gets none."""
+    """The upright image of a TIFF.
+
+    Pillow turns a TIFF while loading it and reads all its metadata for that, so the other metadata are
+    removed first.
+    """
     if image.tile and image.fp is not None and image.tell() == 0:  # not loaded yet
         image.fp.seek(0)
         rest = bare(image.fp.read())
@@ -275,10 +279,15 @@ def _upright_tiff(image: TiffImageFile) -> Image.Image:
 
 
 def crop(image: Image.Image, box: Box, name: str | PathLike[str]) -> Image.Image:
-    """The part of an upright picture that lies in `box`: a box that sticks out is cut off at the border.
+    """Crop an upright picture to a box. A box that extends beyond the picture is clipped to it.
+
+    Args:
+        image: The picture.
+        box: Left, top, width and height in pixels.
+        name: Name of the picture in messages.
 
     Raises:
-        InputError: The box lies outside; the message begins with `name`.
+        InputError: The box lies completely outside the picture.
     """
     left, top, width, height = box
     inside = (max(left, 0), max(top, 0), min(left + width, image.width), min(top + height, image.height))
@@ -288,7 +297,7 @@ def crop(image: Image.Image, box: Box, name: str | PathLike[str]) -> Image.Image
 
 
 def as_list(images: ImageLike | Sequence[ImageLike]) -> list[ImageLike]:
-    """One picture or several, as a list."""
+    """A list of one or several pictures."""
     if isinstance(images, str | PathLike | Image.Image | Picture) or (
         isinstance(images, np.ndarray) and images.ndim == 3
     ):

@@ -1,4 +1,4 @@
-"""What the files in a folder of crops are: ``crops.csv`` in it, which is a list that a gallery reads, too."""
+"""The manifest of a folder of crops, ``crops.csv``, which describes its files and is a list for galleries."""
 
 import csv
 import hashlib
@@ -19,26 +19,26 @@ from kronreid.data.records import format_box
 from kronreid.errors import InputError
 
 NAME = "crops.csv"
-#: ``identity`` is the folder, ``person`` what the list says and ``scope`` where it is valid (see `Row`).
+#: ``identity`` is the folder, ``person`` the list's label, and ``scope`` where the label is valid (`Row`).
 COLUMNS = ("path", "identity", "camera", "time", "source", "frame", "frame_box", "person", "scope")
-#: Numbers with more digits are taken as names: those of pictures have 64 bits.
+#: Numbers with more digits are treated as names, because a picture's numbers have 64 bits.
 LONGEST_NUMBER = 18
-#: Longer texts are replaced by their hash: CSV has a limit for a value.
+#: Longer texts are replaced by their hash, because CSV readers limit the length of a value.
 LONGEST_TEXT = 10_000
 
 
 class Manifest:
-    """The files of a folder of crops, its people's folders and its cameras' numbers.
+    """The files of a folder of crops, the folders of its people and the numbers of its cameras.
 
-    A crop's name follows from what it is: ``<person>/<camera>_<frame>_<hash of the frame's path and the
-    box>.jpg``, and ``<camera>_<frame>_<hash>.jpg`` for nobody in particular. What the name cannot say, which
-    number a camera has and which folder a person, stands in the manifest and stays so in later runs.
+    A crop's name follows from its content: ``<person>/<camera>_<frame>_<hash of the frame's path and the
+    box>.jpg``, or ``<camera>_<frame>_<hash>.jpg`` without an identity. The manifest records which number each
+    camera and which folder each person has. Later runs keep both.
 
     Args:
         out: The folder. Its manifest is read if there is one.
 
     Raises:
-        InputError: The manifest is damaged, or there are pictures and no manifest that says what they are.
+        InputError: The manifest is damaged, or the folder has pictures but no manifest.
     """
 
     def __init__(self, out: Path) -> None:
@@ -54,16 +54,16 @@ class Manifest:
                 self._read(path, values)
         elif _has_pictures(out):
             raise InputError(
-                out, f"has pictures but no {NAME} that says what they are; choose another folder for crops"
+                out, f"has pictures but no {NAME} that describes them; choose another folder for crops"
             )
 
     def _read(self, path: Path, values: Any) -> None:
-        """Take over a row of the manifest."""
+        """Read one row of the manifest."""
         row = {} if isinstance(values, InputError) else {name: values.get(name) or "" for name in COLUMNS}
         folder, _, name = row.get("path", "").rpartition("/")
         number = re.match(r"([0-9]+)_", name)
         if number is None or not row["camera"]:
-            raise InputError(path, f"row {len(self.rows) + 1} is damaged; mend it, or choose another folder")
+            raise InputError(path, f"row {len(self.rows) + 1} is damaged; repair it or choose another folder")
         self.rows[row["path"]] = tuple(row.values())
         self._cameras.setdefault(row["camera"], int(number[1]))
         if folder:
@@ -71,12 +71,12 @@ class Manifest:
             self._taken.add(_folded(folder))
 
     def name(self, rows: Sequence[Row]) -> list[str]:
-        """The names of the crops of `rows`, which have boxes: paths relative to the folder, with ``/``."""
+        """The names of the crops of `rows`, which must have boxes. Names are relative paths with ``/``."""
         self._number_cameras({_camera(row) for row in rows})
         return [self._name(row) for row in rows]
 
     def _number_cameras(self, cameras: Iterable[str]) -> None:
-        """Numbers for cameras that have none: their own, if they are whole numbers, else the next ones."""
+        """Number new cameras. A label that is a whole number stays; others get the next free number."""
         new = sorted(
             set(cameras) - self._cameras.keys(), key=lambda one: (not one.isdecimal(), len(one), one)
         )
@@ -100,7 +100,7 @@ class Manifest:
         what = hashlib.sha256(f"{self._real_path(row.path)}\0{box}".encode("utf-8", "surrogatepass"))
         frame = row.attributes.get("frame")
         stem = f"{frame:06d}" if isinstance(frame, int) else _plain(row.path.stem)
-        stem = f"_{stem}" if re.match("[cC][0-9]", stem) else stem  # 1_c2… is a name of Market-1501
+        stem = f"_{stem}" if re.match("[cC][0-9]", stem) else stem  # 1_c2… would be a name of Market-1501
         name = f"{self._cameras[camera]}_{stem}_{what.hexdigest()[:12]}.jpg"
         path = f"{folder}/{name}" if folder else name
         values = (
@@ -111,7 +111,7 @@ class Manifest:
         return path
 
     def _folder(self, person: str, scope: str) -> str:
-        """A person's folder: ``MOT17-02-5`` for ``MOT17-02/5``, and ``-2`` after it if that is taken."""
+        """A person's folder: ``MOT17-02-5`` for ``MOT17-02/5``, with ``-2`` appended if it is taken."""
         known = self._folders.get((scope, _same(person)))
         if known is None:
             plain, number = _plain(person), 1
@@ -124,19 +124,19 @@ class Manifest:
         return known
 
     def _real_path(self, path: Path) -> str:
-        """A frame's path without links to folders, so that two ways to one frame lead to one crop."""
+        """A frame's path with links to folders resolved, so that two paths to one frame give one crop."""
         if path.parent not in self._real:
             self._real[path.parent] = os.path.realpath(path.parent)
         return f"{self._real[path.parent]}/{path.name}"
 
     def save(self, without: Iterable[str] = ()) -> None:
-        """Write it, whole or not at all.
+        """Write the manifest atomically.
 
         Args:
-            without: Files that are not there after all.
+            without: Names of crops to leave out because their files were not written.
 
         Raises:
-            InputError: It cannot be written.
+            InputError: The manifest cannot be written.
         """
         for name in without:
             self.rows.pop(name, None)
@@ -154,28 +154,28 @@ def _has_pictures(folder: Path) -> bool:
 
 
 def _camera(row: Row) -> str:
-    """A row's camera: what it says, else its source; 0 where it has neither."""
+    """A row's camera: its label, otherwise its source, otherwise 0."""
     return _same(_text((row.camera if row.camera != "-1" else None) or row.source or "0"))
 
 
 def _plain(text: str) -> str:
-    """Text as the name of a file or folder: letters, digits, dots and dashes, and not too long."""
+    """Text as the name of a file or folder: letters, digits, dots and dashes, at most 100 bytes."""
     plain = re.sub(r"[^\w.-]+", "-", unicodedata.normalize("NFC", text)).strip(".-")
     return plain.encode()[:100].decode(errors="ignore").strip(".-") or "-"
 
 
 def _folded(folder: str) -> str:
-    """A folder's name as a file system compares it that does not tell capitals, and a number as a number."""
+    """A folder's name as a case-insensitive file system compares it, with numbers normalised."""
     return _same(unicodedata.normalize("NFC", folder).casefold())
 
 
 def _same(name: str) -> str:
-    """A person or a camera without the zeros before a number: 007 is 7."""
+    """A person or a camera without leading zeros: 007 becomes 7."""
     return str(int(name)) if name.isdecimal() and len(name) <= LONGEST_NUMBER else name
 
 
 def _text(text: str) -> str:
-    """Text that a CSV file in UTF-8 can hold, and that is read from it again as it is."""
+    """Text that a CSV file in UTF-8 can hold and that reads back unchanged."""
     plain = text.encode("utf-8", "surrogatepass").decode("utf-8", "backslashreplace").replace("\0", "\\0")
     return plain if len(plain) < LONGEST_TEXT else hashlib.sha256(plain.encode()).hexdigest()
 

@@ -1,8 +1,9 @@
-"""The metadata of picture files: their orientation is read, and nothing else.
+"""The metadata of picture files: only their orientation is read.
 
-Some cameras and editors write odd metadata: text where a number is expected, fractions over zero, blocks that
-end too soon. Pillow reads and even rewrites whole EXIF blocks before it gives the pixels, and fails on some.
-So the orientation is read here by itself, and `bare` removes the other metadata where Pillow fails.
+Some cameras and editors write faulty metadata: text instead of a number, fractions with a zero denominator,
+truncated blocks. Pillow reads, and even rewrites, whole EXIF blocks before it decodes the pixels, and fails
+on some. This module therefore reads the orientation itself, and `bare` removes all other metadata if Pillow
+fails.
 """
 
 import re
@@ -14,17 +15,17 @@ from typing import Any
 
 from PIL import Image
 
-#: EXIF's tag for the orientation; its values are 1 (upright) to 8.
+#: EXIF's tag for the orientation. Its values are 1 (upright) to 8.
 ORIENTATION = 0x0112
 
-#: How to unpack the integer types that a value of a tag may have, by TIFF's numbers of the types.
+#: The `struct` format of each integer type that a tag may have, by TIFF's number of the type.
 _INTEGERS = {3: "H", 4: "L", 6: "b", 8: "h", 9: "l"}
 
 _IN_XMP = re.compile(rb"""tiff:Orientation(?:\s*=\s*["']|>)\s*([0-9])""")
 
-#: A JPEG segment's marker, behind bytes that decoders skip.
+#: The marker of a JPEG segment, after bytes that decoders skip.
 _JPEG_MARKER = re.compile(rb"\xff+([^\x00\xff])")
-#: The application segments that JPEG decoders look at (JFIF and Adobe), and how long they have to be.
+#: The application segments that JPEG decoders read (JFIF and Adobe), with their minimum lengths.
 _JPEG_NEEDS = {0xE0: 14, 0xEE: 12}
 _PNG = b"\x89PNG\r\n\x1a\n"
 #: TIFF's tag for XMP.
@@ -37,25 +38,25 @@ _TIFF_NEEDS = {
 
 
 def orientation(image: Image.Image) -> int:
-    """How a picture is stored, 1 to 8 in EXIF's numbering.
+    """The orientation of a stored picture, 1 to 8 in EXIF's numbering.
 
-    EXIF counts before XMP, as in Pillow. What cannot be read counts as absent.
+    EXIF takes precedence over XMP, as in Pillow. Unreadable metadata count as absent.
 
     Args:
-        image: An image of Pillow's. Before a PNG file is loaded, blocks behind its pixels are not known yet.
+        image: An opened image of Pillow. A PNG image must be loaded, because metadata may follow its pixels.
 
     Returns:
-        The orientation; 1, upright as stored, where nothing tells it.
+        The orientation; 1 (upright) if there is none.
     """
     told: Any = None
     block = image.info.get("exif")
     if isinstance(block, bytes):
         told = in_exif(block)
-    elif "Raw profile type exif" in image.info:  # ImageMagick's way
+    elif "Raw profile type exif" in image.info:  # written by ImageMagick
         with suppress(Exception):
             told = in_exif(bytes.fromhex("".join(image.info["Raw profile type exif"].split("\n")[3:])))
     else:
-        with suppress(Exception):  # a parser of damaged tags raises anything
+        with suppress(Exception):  # parsing damaged tags may raise any exception
             told = image.getexif().get(ORIENTATION)
     if told is None:
         told = _in_xmp(image.info.get("xmp") or image.info.get("XML:com.adobe.xmp"))
@@ -63,7 +64,7 @@ def orientation(image: Image.Image) -> int:
 
 
 def in_exif(block: bytes) -> int | None:
-    """The orientation that an EXIF block tells, None if it does not. Other tags are not looked at."""
+    """The orientation in an EXIF block, or None. Other tags are not read."""
     block = re.sub(rb"^(Exif\0\0){1,2}", b"", block)
     order = {b"II": "<", b"MM": ">"}.get(block[:2])
     if order is None or sorted(block[2:4]) != [0, 42]:
@@ -77,8 +78,8 @@ def in_exif(block: bytes) -> int | None:
 
 
 def _entries(content: bytes | bytearray, order: str) -> Iterator[int]:
-    """Where the entries of a TIFF structure's first directory begin, as far as they are all there."""
-    with suppress(struct.error):  # the structure ends too soon
+    """The offsets of the complete entries in a TIFF structure's first directory."""
+    with suppress(struct.error):  # the structure is truncated
         (start,) = struct.unpack_from(order + "L", content, 4)
         (count,) = struct.unpack_from(order + "H", content, start)
         for place in range(start + 2, start + 2 + 12 * count, 12):
@@ -97,10 +98,10 @@ def bare(content: bytes) -> bytes | None:
     """A picture file with the same pixels and the same orientation, but without other metadata.
 
     Args:
-        content: The file.
+        content: The content of the file.
 
     Returns:
-        The new content; None if the file's format is none of JPEG, PNG, TIFF and AVIF.
+        The new content; None if the format is not JPEG, PNG, TIFF or AVIF.
     """
     if content.startswith(b"\xff\xd8"):
         return _bare_jpeg(content)
@@ -109,7 +110,7 @@ def bare(content: bytes) -> bytes | None:
     if content[:4] in (b"II*\0", b"MM\0*") and len(content) >= 8:
         return _bare_tiff(content)
     if content[4:8] == b"ftyp":
-        # AVIF turns a picture by itself; here its list of items no longer says which of them is EXIF.
+        # AVIF stores its rotation elsewhere. This renames the EXIF item, so that decoders do not find it.
         return re.sub(rb"(infe\x02.{3}.{4})Exif", rb"\1none", content, flags=re.DOTALL)
     return None
 
@@ -121,7 +122,7 @@ def _bare_jpeg(content: bytes) -> bytes:
         kind = found[1][0]
         size = content[found.end() : found.end() + 2]
         if kind in (0x01, 0xDA) or 0xD0 <= kind <= 0xD9 or len(size) < 2:
-            break  # here the pixels begin, or what the decoder has to make sense of
+            break  # here the pixels begin, or data that only a decoder understands
         place = found.end() + int.from_bytes(size, "big")
         body = content[found.end() + 2 : place]
         if kind == 0xE1:
@@ -145,7 +146,7 @@ def _bare_png(content: bytes) -> bytes:
             exif = chunk[8:-4]
         elif kind == b"iTXt":
             xmp += chunk
-        if kind[:1].isupper() or kind == b"tRNS":  # a capital letter: decoders need it
+        if kind[:1].isupper() or kind == b"tRNS":  # a capital letter marks chunks that decoders need
             parts.append(chunk)
     block = b"eXIf" + _exif(exif, xmp).removeprefix(b"Exif\0\0")
     told = struct.pack(">L", len(block) - 4) + block + struct.pack(">L", zlib.crc32(block))
@@ -153,7 +154,7 @@ def _bare_png(content: bytes) -> bytes:
 
 
 def _bare_tiff(content: bytes) -> bytes:
-    """The first page's directory is written anew over the old one, so that the pixels stay where they are."""
+    """Overwrite the first page's directory with a smaller one, so that the pixels stay where they are."""
     order = "<" if content.startswith(b"II") else ">"
     kept, xmp, turned = [], b"", False
     for place in _entries(content, order):
@@ -167,13 +168,13 @@ def _bare_tiff(content: bytes) -> bytes:
     if told is not None and not turned:
         kept.append((ORIENTATION, struct.pack(order + "HHLHH", ORIENTATION, 3, 1, told, 0)))
     entries = b"".join(entry for _, entry in sorted(kept))
-    directory = struct.pack(order + "H", len(kept)) + entries + bytes(4)  # no other page follows
+    directory = struct.pack(order + "H", len(kept)) + entries + bytes(4)  # the zeros mean: no further page
     (start,) = struct.unpack_from(order + "L", content, 4)
     return content[:start] + directory + content[start + len(directory) :]
 
 
 def _exif(exif: bytes, xmp: bytes) -> bytes:
-    """A sound EXIF block with the orientation that the given metadata tell, and nothing else."""
+    """A valid EXIF block that holds only the orientation of the given metadata."""
     told = in_exif(exif)
     told = _in_xmp(xmp) if told is None else told
     block = Image.Exif()

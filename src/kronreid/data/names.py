@@ -1,16 +1,16 @@
-"""What the name of a picture says: who it shows, and which camera took it.
+"""Parsing the names of pictures: which person a picture shows, and which camera took it.
 
-This is the only place that reads names; docs/datasets.md has the same table. A name is read by the first
-entry of `GRAMMAR` that fits all of it.
+Only this module parses names; docs/datasets.md has the same table. The first entry of `GRAMMAR` that matches
+a whole name is used.
 """
 
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
-#: A number in a name. 18 digits at most: it has to fit 64 bits.
+#: A number in a name. It has at most 18 digits, to fit into 64 bits.
 _NUMBER = r"[0-9]{1,18}"
-#: A name may have one ending, several (``a.jpg.jpg``) or none.
+#: A name may have one suffix, several (``a.jpg.jpg``) or none.
 _ENDINGS = r"(?:\.\w+)*"
 
 
@@ -19,9 +19,10 @@ class Kind:
     """One kind of name.
 
     Attributes:
-        name: What it is called; the layout for names that one data set has.
-        example: A name of this kind.
-        pattern: Fits whole names, with the groups ``identity`` (in all kinds but ``camera``) and ``camera``.
+        name: Name of the kind; for the names of a data set, its layout.
+        example: An example.
+        pattern: Matches whole names, with the groups ``identity`` (in all kinds but ``camera``) and
+        ``camera``.
     """
 
     name: str
@@ -53,7 +54,7 @@ CUHK03 = _kind(
     "1_001_2_06.png",
     r"(?P<identity>(?P<pair>[0-9])_(?P<person>[0-9]{3}))_(?P<camera>[12])_(?P<column>[0-9]{2})\.png",
 )
-#: Own pictures, VeRi's 0002_c002_00030600_0.jpg, and Market-1501's form with other cameras.
+#: Own pictures, VeRi's 0002_c002_00030600_0.jpg, and Market-1501's pattern with other cameras.
 PERSON = _kind(
     "person",
     "0065_c10_f0123.jpg",
@@ -64,7 +65,7 @@ CAMERA = _kind("camera", "12_000451.jpg", rf"[A-Z]*(?P<camera>{_NUMBER})_.*")
 #: From the most specific kind to the least.
 GRAMMAR = (MARKET1501, DUKEMTMC, MSMT17, CUHK03, PERSON, CAMERA)
 
-#: Folders that divide a data set. They are no people, whatever lies in them.
+#: Names of folders that divide a data set. They never name a person.
 DIVISIONS = frozenset(
     {
         *("train", "train_all", "val", "test", "query", "gallery", "multi-query"),
@@ -76,12 +77,12 @@ DIVISIONS = frozenset(
 
 @dataclass(frozen=True)
 class Said:
-    """What a name says.
+    """The content of a name.
 
     Attributes:
-        kind: The entry of `GRAMMAR` that it fits; None where none does.
-        identity: Who it shows, as `label` writes it; None where that is not said.
-        camera: The camera's number; None where that is not said.
+        kind: The entry of `GRAMMAR` that matched; None if none did.
+        identity: The person, as `label` writes it; None if the name does not say it.
+        camera: The camera's number; None if the name does not say it.
     """
 
     kind: Kind | None = None
@@ -90,15 +91,15 @@ class Said:
 
 
 def parse(name: str, person: str | None = None) -> Said:
-    """Read a file's name.
+    """Parse a file name.
 
     Args:
-        name: The name, with its ending.
-        person: The folder's name, for a picture in a person's folder. The picture is then of this person
-            whatever its own name says. A name that begins with another person's number is read as
-            ``<camera>_<anything>``, unless the number has four digits or more, as data sets write people:
-            in the folder ``anna``, ``12_c1s1_001051.jpg`` is of camera 12, and ``0046_c1s1_000451_03.jpg``
-            of camera 1.
+        name: The name with its suffix.
+        person: The folder's name, if the picture is in a person's folder. The picture then shows this person,
+            whatever its own name says. A name that begins with another person's number is parsed as
+            ``<camera>_<anything>``, unless the number has four or more digits, as data sets number people. In
+            the folder ``anna``, ``12_c1s1_001051.jpg`` is from camera 12, and ``0046_c1s1_000451_03.jpg`` is
+            from camera 1.
     """
     for kind in GRAMMAR:
         match = kind.pattern.fullmatch(name)
@@ -114,24 +115,28 @@ def parse(name: str, person: str | None = None) -> Said:
 
 
 def _names_a_person(text: str) -> bool:
-    """Whether a name's first number can be no camera's: −1, or written with four digits or more."""
+    """Whether the first number of a name cannot be a camera: it is −1 or has four or more digits."""
     return text == "-1" or (is_number(text) and len(text) >= 4)
 
 
 def label(person: str) -> str:
-    """A person's name as it is kept: a whole number without leading zeros, other text as it is."""
+    """Normalise a person's name: a whole number loses its leading zeros, other text is unchanged."""
     return str(int(person)) if is_number(person) else person
 
 
 def is_number(text: str) -> bool:
-    """Whether a person's name is a number: −1, or decimal digits that fit 64 bits."""
+    """Whether a person's name is a number: −1, or at most 18 decimal digits."""
     return re.fullmatch(rf"-1|{_NUMBER}", text) is not None
 
 
 def person_folder(path: Path, root: Path) -> str | None:
-    """The name of the person's folder that a picture lies in; None where it lies in none.
+    """The name of the person's folder of a picture; None if it is not in one.
 
-    A person's folder lies in `root` or in a division of it: ``root/anna/``, ``root/train/anna/``.
+    A person's folder is in `root` or in a division of it, like ``root/anna/`` and ``root/train/anna/``.
+
+    Args:
+        path: The picture.
+        root: The folder of the data set.
     """
     folder = path.parent
     above = folder.parent
@@ -143,22 +148,23 @@ def person_folder(path: Path, root: Path) -> str | None:
 
 
 def is_division(name: str) -> bool:
-    """Whether a folder of this name divides a data set, and is nobody's."""
+    """Whether a folder of this name divides a data set and does not name a person."""
     return name.lower() in DIVISIONS
 
 
 def describe(path: Path, root: Path | None = None) -> Said:
-    """What is known of a picture by its name and its folder.
+    """The identity and camera of a picture, from its name and its folder.
 
-    A person's folder (see `person_folder`) says who it shows if the picture's name begins with a camera or
-    the folder's name is a number. Elsewhere the name says it, and then a folder whose name is a number.
+    In a person's folder (see `person_folder`) the folder gives the identity if the picture's name begins with
+    a camera or the folder's name is a number. Elsewhere the picture's name gives it, or else a folder whose
+    name is a number.
 
     Args:
         path: The picture.
-        root: The folder that it was found in; None for a picture that was named by itself.
+        root: The folder in which it was found; None for a picture that was named directly.
 
     Returns:
-        The identity may be −1 (nobody) and 0.
+        What is known. The identity may be −1 (nobody) or 0.
     """
     folder = path.parent.name
     person = person_folder(path, root) if root is not None else None

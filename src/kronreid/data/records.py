@@ -1,4 +1,4 @@
-"""What every reader of a data set returns: pictures with an identity and a camera."""
+"""The records that all readers of data sets return: pictures with an identity and a camera."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -7,12 +7,12 @@ from typing import TypeAlias
 
 from kronreid.errors import InputError
 
-#: Identity of a detection that is no good picture of anybody: ignored in evaluation (Market-1501's −1).
+#: Identity of false and poor detections (Market-1501's −1). Evaluation ignores them.
 JUNK = -1
-#: Identity of pictures of people who are nobody's match: kept as wrong answers (Market-1501's 0000). Readers
-#: give people the numbers from 1, so that a person of identity 0 in own pictures is not taken for one.
+#: Identity of people who match no query (Market-1501's 0000). In evaluation they are wrong answers. Readers
+#: number people from 1, so that a person 0 in own pictures does not become a distractor.
 DISTRACTOR = 0
-#: Camera of a picture without a camera.
+#: Camera of a picture whose camera is unknown.
 NO_CAMERA = -1
 
 #: Left, top, width, height in pixels of the upright picture.
@@ -21,13 +21,13 @@ Box: TypeAlias = tuple[int, int, int, int]
 
 @dataclass(frozen=True)
 class Picture:
-    """One picture of one person. `open_rgb` opens it, and so does everything that takes pictures.
+    """One picture of one person. `open_rgb` and all functions that take pictures accept it.
 
     Attributes:
         path: The file.
-        identity: Who it shows; `JUNK` and `DISTRACTOR` are special.
-        camera: Which camera took it, `NO_CAMERA` where that is not known.
-        box: The part of the file that shows the person; None for all of it.
+        identity: The person; `JUNK` and `DISTRACTOR` have special meanings.
+        camera: The camera; `NO_CAMERA` if it is unknown.
+        box: The part of the file that shows the person; None for the whole file.
     """
 
     path: Path
@@ -41,18 +41,18 @@ class Picture:
 
 @dataclass(frozen=True)
 class ReIDDataset:
-    """A data set with its official division.
+    """A data set with its official split.
 
     Attributes:
-        name: The layout it was read by.
-        protocol: How it is usually evaluated (docs/protocols.md).
-        root: The folder or list it was read from.
-        train: Pictures to train on; empty where a data set has none, which is enough for evaluation.
-        query: Pictures to search with.
-        gallery: Pictures to search in; identities do not occur in `train`.
-        multi_query: More pictures of the query people, of which multi-query protocols average those of a
-            query's camera: Market-1501's hand-drawn ``gt_bbox``. Empty where a data set has none.
-        skipped: How many records of its list cannot be used.
+        name: The layout by which it was read.
+        protocol: The usual evaluation protocol (docs/protocols.md).
+        root: The folder or list that was read.
+        train: Training pictures; may be empty for a data set that is only used for evaluation.
+        query: Query pictures.
+        gallery: Gallery pictures, whose identities do not occur in `train`.
+        multi_query: More pictures of the query people, like Market-1501's hand-drawn ``gt_bbox``. Multi-query
+            protocols average those from a query's camera. May be empty.
+        skipped: Number of unusable records in its list.
     """
 
     name: str
@@ -66,15 +66,22 @@ class ReIDDataset:
 
 
 def identities(pictures: Sequence[Picture]) -> list[int]:
-    """The real identities among `pictures`, sorted: junk and distractors left out."""
+    """The sorted identities of `pictures`, without junk and distractors."""
     return sorted({picture.identity for picture in pictures} - {JUNK, DISTRACTOR})
 
 
 def number_labels(labels: Iterable[str], lowest: int) -> dict[str, int]:
-    """A number for each label of people or cameras.
+    """Number the labels of people or cameras.
 
-    Whole numbers from `lowest` stay what they are if all labels are such; otherwise labels are numbered from
-    1 by their sorted order. ``-1`` stays −1 in either case, and is neither.
+    If all labels are whole numbers of at least `lowest`, they keep their values. Otherwise labels are
+    numbered from 1 in sorted order. The label ``-1`` is always −1.
+
+    Args:
+        labels: The labels, as text.
+        lowest: The lowest number that a label may have.
+
+    Returns:
+        The number of each label, and of ``-1``.
     """
     found = {label for label in labels if label != "-1"}
     if all(label.isdecimal() and int(label) >= lowest for label in found):
@@ -85,24 +92,22 @@ def number_labels(labels: Iterable[str], lowest: int) -> dict[str, int]:
 
 
 def format_box(box: Box | None) -> str:
-    """``x,y,width,height``; empty for none."""
+    """A box as text, ``x,y,width,height``; empty for None."""
     return ",".join(map(str, box)) if box else ""
 
 
 def parse_box(text: str) -> Box | None:
-    """The reverse of `format_box`.
+    """Parse the result of `format_box`. Fractions are rounded.
 
     Raises:
-        InputError: Not four whole numbers, or no area.
+        InputError: The text is not four numbers, or the box has no area.
     """
     if not text:
         return None
     try:
         left, top, width, height = (round(float(part)) for part in text.split(","))
     except (ValueError, OverflowError):
-        raise InputError(
-            f"box {text!r}", "four numbers expected, like 10,20,64,128 (x,y,width,height)"
-        ) from None
+        raise InputError(f"box {text!r}", "give four numbers, like 10,20,64,128 (x,y,width,height)") from None
     if width <= 0 or height <= 0:
         raise InputError(f"box {text!r}", "width and height must be positive")
     return left, top, width, height

@@ -1,8 +1,8 @@
-"""Batches of P identities with K pictures each, the same for any number of workers, processes and restarts.
+"""PK batches that are the same for any number of workers, processes and restarts.
 
-A batch is a function of the seed and its number alone. So is every random change to a picture: the sampler
-hands out (index, seed) and the data set draws from a generator of that seed. Resuming a run is therefore
-exact without any state of a generator to save.
+A batch depends only on the seed and on its number. So does every augmentation: the sampler returns pairs
+(index, seed), and the data set seeds its random generator with them. A run can therefore be resumed exactly
+without saving the state of a generator.
 """
 
 import logging
@@ -24,25 +24,25 @@ log = logging.getLogger(__name__)
 
 
 class PKBatchSampler(Sampler[list[tuple[int, int]]]):
-    """PK sampling (Hermans et al. 2017): P identities, K pictures of each.
+    """PK sampling (Hermans et al. 2017): P identities with K pictures each.
 
-    Identities come in a random order that is drawn anew when all have had their turn. The K pictures are
-    drawn without replacement, and with it only where an identity has fewer than K; with `across_cameras`
-    they come from different cameras as far as there are any. In distributed training each process gets its
-    share of the same batch's identities.
+    Identities come in random order, which is drawn again when all have been used. The K pictures of an
+    identity are drawn without replacement, and repeated only if it has fewer than K. In distributed training
+    each process gets its share of a batch's identities.
 
     Args:
         pictures: The training pictures.
-        identities_per_batch: P, over all processes together.
-        pictures_per_identity: K.
+        identities_per_batch: P over all processes, at least 2.
+        pictures_per_identity: K, at least 2.
         iterations: Batches per epoch.
-        seed: Decides everything.
-        across_cameras: Prefer pictures of different cameras.
-        rank: This process's number.
-        world: Number of processes; it divides P.
+        seed: Seed of all random choices.
+        across_cameras: Prefer pictures from different cameras.
+        rank: Rank of this process.
+        world: Number of processes, a divisor of P.
 
     Raises:
-        InputError: No pictures, fewer identities than P or than two, or P does not divide over the processes.
+        InputError: There are no pictures, P or K is out of range, or P is not divisible by the number of
+            processes.
     """
 
     def __init__(
@@ -63,11 +63,11 @@ class PKBatchSampler(Sampler[list[tuple[int, int]]]):
         if not known:
             raise InputError(
                 "--data (or data.root)",
-                "it holds no training pictures, which lie in bounding_box_train or train, or have "
-                "split train in a list; without them a model can only be evaluated",
+                "has no training pictures, which are in bounding_box_train or train, or have split train in "
+                "a list; without them a model can only be evaluated",
             )
         if len(known) < 2:
-            raise InputError("training set", f"{len(known)} identity; at least two are needed to learn from")
+            raise InputError("training set", f"has {len(known)} identity; training needs at least two")
         if identities_per_batch < 2 or identities_per_batch > len(known):
             raise InputError(
                 "batch.identities",
@@ -76,16 +76,16 @@ class PKBatchSampler(Sampler[list[tuple[int, int]]]):
             )
         if pictures_per_identity < 2:
             raise InputError(
-                "batch.pictures", f"{pictures_per_identity}; at least 2 pictures of an identity make a pair"
+                "batch.pictures", f"{pictures_per_identity}; give at least 2 pictures per identity"
             )
         if identities_per_batch % world:
             raise InputError(
-                "batch.identities", f"{identities_per_batch} does not divide over {world} processes"
+                "batch.identities", f"{identities_per_batch} is not divisible by {world} processes"
             )
         few = sum(len(groups[identity]) < pictures_per_identity for identity in known)
         if few:
             log.info(
-                "%d identities have fewer than %d pictures; theirs are repeated", few, pictures_per_identity
+                "%d identities have fewer than %d pictures, which are repeated", few, pictures_per_identity
             )
         self.groups = [groups[identity] for identity in known]
         self.cameras = np.array([picture.camera for picture in pictures])
@@ -98,12 +98,12 @@ class PKBatchSampler(Sampler[list[tuple[int, int]]]):
         return self.iterations
 
     def set_epoch(self, epoch: int) -> None:
-        """Continue with this epoch's batches (Lightning calls it)."""
+        """Continue with the batches of this epoch. Lightning calls it."""
         self.epoch = epoch
 
     @property
     def sampler(self) -> "PKBatchSampler":
-        """Itself, where Lightning looks for a batch sampler's `set_epoch`: or all epochs are alike."""
+        """Itself. Lightning looks for `set_epoch` here; without it all epochs would be the same."""
         return self
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
@@ -111,7 +111,7 @@ class PKBatchSampler(Sampler[list[tuple[int, int]]]):
             yield self.batch(iteration)
 
     def batch(self, iteration: int) -> list[tuple[int, int]]:
-        """This process's (index, seed) pairs of one batch, identity by identity."""
+        """The (index, seed) pairs of one batch for this process, identity by identity."""
         share = self.identities_per_batch // self.world
         start = self.rank * share
         random = np.random.default_rng((self.seed, 1, iteration, self.rank))
@@ -124,7 +124,7 @@ class PKBatchSampler(Sampler[list[tuple[int, int]]]):
         return [(int(index), int(seed)) for index, seed in zip(chosen, seeds)]
 
     def chosen(self, iteration: int) -> np.ndarray:
-        """The numbers of one batch's identities (P,), for all processes together."""
+        """The indices (P,) of a batch's identities, for all processes together."""
         per_round = len(self.groups) // self.identities_per_batch
         turn, place = divmod(iteration, per_round)
         order = np.random.default_rng((self.seed, 0, turn)).permutation(len(self.groups))
@@ -134,7 +134,8 @@ class PKBatchSampler(Sampler[list[tuple[int, int]]]):
     def _draw(self, group: list[int], random: np.random.Generator) -> list[int]:
         shuffled = random.permutation(group)
         if self.across_cameras:
-            # The n-th picture of every camera before the (n+1)-th of any: stable, so still random within.
+            # Put the n-th picture of every camera before the (n+1)-th of any. The sort is stable, so the
+            # order within is still random.
             seen: dict[int, int] = defaultdict(int)
             turn = []
             for camera in self.cameras[shuffled]:
@@ -145,11 +146,12 @@ class PKBatchSampler(Sampler[list[tuple[int, int]]]):
 
 
 class NearestIdentities:
-    """Whom each training identity looks like, by mean feature; empty until it is told.
+    """The nearest identities of each training identity, by mean feature. It is empty until `update`.
 
     Attributes:
-        means: Mean features (identities, D), L2-normalised; all else follows from them.
-        order: Row i: all identities' numbers, i itself first, then from the nearest to the farthest.
+        means: Mean features (identities, D), L2-normalised.
+        order: (identities, identities) int64. Row i has the indices of all identities: i itself, then the
+            others from nearest to farthest.
     """
 
     def __init__(self) -> None:
@@ -157,7 +159,7 @@ class NearestIdentities:
         self.order = np.empty((0, 0), dtype=np.int64)
 
     def update(self, means: Tensor) -> None:
-        """Take new mean features (identities, D), L2-normalised, in the order of the labels."""
+        """Set new mean features (identities, D), L2-normalised, in the order of the labels."""
         self.means = means.cpu()
         similarity = (self.means @ self.means.t()).fill_diagonal_(torch.inf)
         self.order = similarity.argsort(dim=1, descending=True, stable=True).numpy()
@@ -166,13 +168,13 @@ class NearestIdentities:
 class HardIdentityBatchSampler(PKBatchSampler):
     """PK sampling with global hard identity searching, GHIS (Zhang et al. 2019, as HOReID uses it).
 
-    Each batch is an identity drawn at random and its P − 1 nearest ones: a function of the seed, the batch's
-    number and `nearest`. Everything else is as in `PKBatchSampler`.
+    Each batch consists of a random identity and its P − 1 nearest ones. It depends only on the seed, the
+    batch's number and `nearest`. Everything else is as in `PKBatchSampler`.
 
     Args:
-        nearest: Kept up to date by the training.
-        arguments: Those of `PKBatchSampler`.
-        options: The same.
+        nearest: The nearest identities, which the training updates.
+        arguments: Positional arguments of `PKBatchSampler`.
+        options: Keyword arguments of `PKBatchSampler`.
     """
 
     def __init__(self, nearest: NearestIdentities, *arguments: Any, **options: Any) -> None:
@@ -180,19 +182,19 @@ class HardIdentityBatchSampler(PKBatchSampler):
         self.nearest = nearest
 
     def chosen(self, iteration: int) -> np.ndarray:
-        """The numbers of one batch's identities (P,): the one drawn, then from the nearest on."""
+        """The indices (P,) of a batch's identities: the drawn one, then its nearest ones."""
         anchor = np.random.default_rng((self.seed, 2, iteration)).integers(len(self.groups))
         return self.nearest.order[anchor, : self.identities_per_batch]
 
 
 class TrainingPictures(Dataset[tuple[Tensor, int]]):
-    """Training pictures by (index, seed): a uint8 tensor (3, H, W) and the identity's number from 0.
+    """The training set. An item (index, seed) is a uint8 tensor (3, H, W) and the identity's label from 0.
 
     Args:
         pictures: The training pictures.
-        transform: The random changes.
-        keep: Keep the decoded pictures in memory (a Market-1501 crop takes 24 kB), so that only the first
-            epoch decodes. With worker processes each keeps its own.
+        transform: The augmentation.
+        keep: Keep the decoded pictures in memory, so that only the first epoch decodes. A Market-1501 crop
+            takes 24 kB. Each worker process keeps its own copy.
     """
 
     def __init__(self, pictures: Sequence[Picture], transform: TrainTransform, keep: bool = True) -> None:
@@ -208,15 +210,15 @@ class TrainingPictures(Dataset[tuple[Tensor, int]]):
     def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, int]:
         index, seed = key
         with torch.random.fork_rng(devices=[]):
-            # Of the CPU alone: `torch.manual_seed` would seed the GPU, too, where training draws.
+            # Only the CPU's generator: `torch.manual_seed` would also seed the GPU's, which training uses.
             torch.default_generator.manual_seed(seed)
             return self.transform(self._image(index)), self.labels[index]
 
     def __getitems__(self, keys: Sequence[tuple[int, int]]) -> list[tuple[Tensor, int]] | InputError:
-        """The items of a batch, as a DataLoader asks for them.
+        """The items of a batch; a DataLoader calls it.
 
-        The `InputError` of a picture that cannot be read is returned, and `collate` hands it on to the main
-        process. Raised in a worker process, it would arrive there as the text of a traceback.
+        If a picture cannot be read, its `InputError` is returned, and `collate` passes it to the main
+        process. If a worker process raised it, the main process would only get the text of a traceback.
         """
         try:
             return [self[key] for key in keys]
@@ -232,5 +234,5 @@ class TrainingPictures(Dataset[tuple[Tensor, int]]):
 
 
 def collate(items: list[tuple[Tensor, int]] | InputError) -> list[Tensor] | InputError:
-    """A batch of `TrainingPictures`: pictures (B, 3, H, W) and labels (B,); or what is wrong with one."""
+    """A batch of `TrainingPictures`: pictures (B, 3, H, W) and labels (B,), or the error of a picture."""
     return items if isinstance(items, InputError) else default_collate(items)

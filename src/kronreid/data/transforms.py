@@ -1,6 +1,6 @@
-"""From a picture to the network's input, as both papers do it.
+"""Transforms from pictures to the network's input, as in both papers.
 
-Pictures stay uint8 until the batch is complete; `normalise` then makes the floats in one go.
+Pictures stay uint8 until the batch is complete; then `normalise` converts it to floats.
 """
 
 import math
@@ -23,13 +23,16 @@ from kronreid.options import Share
 
 @dataclass(frozen=True)
 class InputOptions:
-    """What the network sees.
+    """Size and normalisation of the network's input.
 
     Attributes:
-        height: Input height in pixels.
-        width: Input width in pixels.
-        mean: Per-channel mean of RGB in 0…1, subtracted.
-        std: Per-channel standard deviation, divided by.
+        height: Input height in pixels, at least 32.
+        width: Input width in pixels, at least 16.
+        mean: Mean of each RGB channel, for values from 0 to 1.
+        std: Standard deviation of each RGB channel, positive.
+
+    Raises:
+        InputError: A value is out of range.
     """
 
     height: int = 256
@@ -39,7 +42,9 @@ class InputOptions:
 
     def __post_init__(self) -> None:
         if self.height < 32 or self.width < 16:
-            raise InputError("input", f"{self.height} × {self.width} is too small; at least 32 × 16 pixels")
+            raise InputError(
+                "input", f"{self.height} × {self.width} is too small; give at least 32 × 16 pixels"
+            )
         if min(self.std) <= 0:
             raise InputError("input.std", f"{self.std} must be positive")
 
@@ -50,15 +55,18 @@ Aspect: TypeAlias = Annotated[float, Field(ge=0.001, allow_inf_nan=False)]
 
 @dataclass(frozen=True)
 class AugmentOptions:
-    """Random changes in training.
+    """Augmentation in training.
 
     Attributes:
-        crop_area: Smallest and largest share of the picture that is cut out and scaled back to full size
-            (HOReID, Sec. VI-B: 0.64 to 1); (1, 1) cuts nothing (KPM).
-        crop_aspect: Smallest and largest height:width of that cut (HOReID: 2 to 3).
-        flip: Probability of mirroring.
-        shift: Largest shift, as a share of height and width, filled with the edge's pixels.
-        erase: Probability of erasing a rectangle (Zhong et al. 2020), which covers 2 to 40 % of the area.
+        crop_area: Smallest and largest area of the random crop, as a share of the picture (HOReID, Sec. VI-B:
+            0.64 to 1). The crop is resized to the input size. (1, 1) does not crop (KPM).
+        crop_aspect: Smallest and largest height:width of the crop (HOReID: 2 to 3).
+        flip: Probability of a horizontal flip.
+        shift: Largest shift, as a share of height and width. The border is filled with the edge's pixels.
+        erase: Probability of random erasing (Zhong et al. 2020) of a rectangle with 2 to 40 % of the area.
+
+    Raises:
+        InputError: A range has its larger value first.
     """
 
     crop_area: tuple[PositiveShare, PositiveShare] = (1.0, 1.0)
@@ -71,31 +79,35 @@ class AugmentOptions:
         for name in ("crop_area", "crop_aspect"):
             smallest, largest = getattr(self, name)
             if smallest > largest:
-                raise InputError(f"{name} ({smallest:g}, {largest:g})", "the smaller first")
+                raise InputError(f"{name} ({smallest:g}, {largest:g})", "give the smaller value first")
 
 
 def to_tensor(image: Image.Image) -> Tensor:
-    """A PIL RGB image as a uint8 tensor (3, H, W)."""
+    """Convert a PIL RGB image to a uint8 tensor (3, H, W)."""
     return torch.from_numpy(np.array(image)).permute(2, 0, 1)
 
 
 def resize(image: Tensor, options: InputOptions) -> Tensor:
-    """Scale a uint8 picture (3, H, W) to the network's size, bilinear with antialiasing."""
+    """Resize a uint8 picture (3, H, W) to the network's input size, bilinearly with antialiasing."""
     return v2.functional.resize(image, [options.height, options.width], antialias=True)
 
 
 def normalise(batch: Tensor, options: InputOptions) -> Tensor:
-    """uint8 (N, 3, H, W) to float32, zero mean and unit deviation per channel."""
+    """Normalise uint8 (N, 3, H, W) to float32 by mean and standard deviation per channel."""
     mean = torch.tensor(options.mean, device=batch.device).view(1, 3, 1, 1)
     std = torch.tensor(options.std, device=batch.device).view(1, 3, 1, 1)
     return batch.div(255).sub_(mean).div_(std)
 
 
 class TrainTransform:
-    """Crop, shift, flip, scale and erase one picture at random.
+    """Shift, crop, resize, flip and erase one picture at random.
 
-    HOReID scales to the network's size, cuts and scales back; the cut is drawn here in those coordinates but
-    taken from the original picture, so that it is resampled only once.
+    HOReID resizes to the network's input size, crops and resizes again. Here the crop is drawn in the same
+    coordinates, but taken from the original picture, so that it is resampled only once.
+
+    Args:
+        input_options: The size of the network's input.
+        augment: The augmentation.
     """
 
     def __init__(self, input_options: InputOptions, augment: AugmentOptions) -> None:
@@ -105,7 +117,7 @@ class TrainTransform:
         self.erase = v2.RandomErasing(p=augment.erase, scale=(0.02, 0.4), ratio=(0.3, 3.3), value=grey)
 
     def __call__(self, image: Tensor) -> Tensor:
-        """uint8 (3, h, w) to uint8 (3, height, width); draws from torch's global generator."""
+        """Transform uint8 (3, h, w) to uint8 (3, height, width), using torch's global random generator."""
         height, width = image.shape[-2:]
         if self.augment.shift > 0:
             image = self._shift(image)
@@ -120,7 +132,7 @@ class TrainTransform:
         return self.erase(image)
 
     def _crop_box(self) -> tuple[float, float, float, float]:
-        """Top, left, height and width of the cut, as shares of the picture."""
+        """Top, left, height and width of the crop, as shares of the picture."""
         low, high = self.augment.crop_area
         if low >= 1:
             return 0.0, 0.0, 1.0, 1.0

@@ -1,4 +1,4 @@
-"""Evaluation: exact metrics by counting, every protocol as data, re-ranking."""
+"""Exact metrics, evaluation protocols and re-ranking."""
 
 from kronreid.evaluation.datasets import dataset_task, evaluate_dataset
 from kronreid.evaluation.evaluate import RankedList, Result, evaluate, evaluate_scores

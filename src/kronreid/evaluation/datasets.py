@@ -1,4 +1,4 @@
-"""Evaluate models on a data set: embed its pictures, re-score the best where there is a matcher, measure."""
+"""Evaluate models on a data set: embed its pictures, re-score the best candidates with a matcher, measure."""
 
 from __future__ import annotations
 
@@ -51,36 +51,40 @@ def evaluate_dataset(
     seed: int = 0,
     progress: bool = False,
 ) -> Result:
-    """Embed, and where there is a second stage re-score, the query and gallery pictures of a data set.
+    """Rank the gallery of a data set for each of its queries, and measure the ranking.
 
     Args:
-        embedder: ranks the gallery, and re-scores with its places if it has some. A matcher here, with
-            `matcher` None, ranks by its own pooled features and re-scores.
-        dataset: its `query` and `gallery` pictures, and for multi-query protocols its `multi_query`.
-        protocol: see `evaluate`.
-        matcher: re-scores instead of the embedder's places: the first `rerank_top` candidates of every query,
-            of those that the protocol does not drop. They come first, by its logits; the others keep their
-            order behind them.
-        rerank_top: how many, or "all"; 0 for the vectors alone. None: 100 by places, 75 by a matcher, and
-            none by places where the protocol has no list to re-score (drawn galleries, averaged queries).
-        matcher_weight: 1 orders the re-scored by the matcher alone, as KPM's authors do; below, the first
-            stage keeps a say (`pairs.fuse`). None: 1 where a model re-scores its own ranking, an equal say
-            of 0.5 where a matcher re-scores another model's.
-        k_reciprocal: re-rank the first stage (Zhong et al. 2017).
-        ranks: see `evaluate`; None: 1, 5 and 10, as far as the gallery goes.
-        verification, seed: see `evaluate`.
-        hardest: so many of the worst queries are kept with what came first for them.
-        batch_size: pictures at a time through a network.
-        pictures_in_memory: so many encoded pictures of the matcher are held at a time.
-        progress: show progress on a terminal.
+        embedder: Ranks the gallery by its vectors, and re-scores its own ranking with its places if it has
+            some. If it is a pair model and `matcher` is None, it ranks by its pooled features and re-scores
+            its own ranking. None ranks by the pooled features of `matcher`.
+        dataset: Provides the `query` and `gallery` pictures, and `multi_query` for multi-query protocols.
+        protocol: See `evaluate`.
+        matcher: Re-scores, instead of the embedder's places, the first `rerank_top` candidates of every
+            query, not counting those that the protocol drops. The re-scored candidates come first; the
+            others follow in their old order.
+        rerank_top: Number of candidates to re-score, or "all"; 0 for the vectors alone. None re-scores 100 by
+            places and 75 by a matcher; by places none if the protocol has no list to re-score (drawn
+            galleries, averaged queries).
+        matcher_weight: Weight of the matcher's logits among the re-scored candidates, 0 to 1; the first
+            stage's scores have the rest (`pairs.fuse`). 1 orders them by the logits alone, as KPM's authors
+            do. None takes 1 if a model re-scores its own ranking and 0.5 if it re-scores another model's.
+        k_reciprocal: Re-rank the first stage by k-reciprocal encoding (Zhong et al. 2017).
+        ranks: See `evaluate`. None takes those of 1, 5 and 10 that the gallery is large enough for.
+        verification: See `evaluate`.
+        hardest: Number of queries with the lowest AP whose first candidates the result keeps.
+        batch_size: Pictures per network pass.
+        pictures_in_memory: Encoded pictures of the matcher to hold at a time.
+        seed: See `evaluate`.
+        progress: Show progress bars on a terminal.
+
 
     Returns:
         What the last stage reached. Where pictures were re-scored, `Result.first_stage` is the ranking
         before.
 
     Raises:
-        InputError: options that contradict each other, a picture that cannot be read, labels that the
-            protocol cannot use, or no query with a match.
+        InputError: Options contradict each other, a picture cannot be read, the protocol cannot use the
+            labels, or no query has a match.
     """
     started = time.perf_counter()
     if embedder is None and matcher is None:
@@ -151,12 +155,18 @@ def evaluate_dataset(
 
 
 def dataset_task(dataset: ReIDDataset, protocol: str | rules.Protocol) -> tuple[rules.Task, list[Any]]:
-    """The task, and the pictures it needs, each once; the task's rows count through them.
+    """Apply a protocol to a data set.
 
-    A picture is its path, or where it is a part of its file the `Picture` itself.
+    Args:
+        dataset: Provides pictures and labels.
+        protocol: See `evaluate`.
+
+    Returns:
+        The task, and the list of pictures it needs, without duplicates. The task's rows index this list. An
+        entry is a path, or a `Picture` if it is only a part of its file.
 
     Raises:
-        InputError: no query or gallery pictures, or labels that the protocol cannot use.
+        InputError: There are no query or gallery pictures, or the protocol cannot use the labels.
     """
     for part in ("query", "gallery"):
         if not getattr(dataset, part):
@@ -188,13 +198,17 @@ def dataset_task(dataset: ReIDDataset, protocol: str | rules.Protocol) -> tuple[
 
 
 def _several_pictures(dataset: ReIDDataset) -> list[Picture]:
-    """The pictures that multi-query averages: of each query's person and camera those in
-    `ReIDDataset.multi_query`, and the query pictures themselves where there are none."""
+    """The pictures that a multi-query protocol averages.
+
+    These are the pictures in `ReIDDataset.multi_query` of each query's person and camera. Where there are
+    none, the query pictures of that person and camera stay.
+    """
     found = {(picture.identity, picture.camera) for picture in dataset.multi_query}
     asked = {(picture.identity, picture.camera) for picture in dataset.query}
     if not found & asked and len(asked) == len(dataset.query):
         log.warning(
-            "%s: one query picture per person and camera, and no gt_bbox folder: multi-query is single query",
+            "%s has one query picture per person and camera, and no gt_bbox folder: multi-query equals "
+            "single query",
             dataset.root,
         )
     return [
@@ -221,9 +235,9 @@ def _describe_shared(matcher: PlaceMatcher, images: list[Any], batch_size: int, 
 
 
 def _embed_shared(embedder: Embeds, images: list[Any], batch_size: int, progress: bool) -> np.ndarray:
-    """(N, D) vectors of all images; every process embeds its share, in the batches of a single process."""
+    """(N, D) vectors of all images. Every process embeds its share, in the batches of a single process."""
     low, high = share(len(images), batch_size)
     show = progress and processes()[0] == 0
-    if low == high:  # more processes than batches: embed one picture to learn the width
+    if low == high:  # more processes than batches: embed one picture to get the vectors' length
         return gather_rows(embedder.embed(images[:1], batch_size=batch_size, progress=False)[:0])
     return gather_rows(embedder.embed(images[low:high], batch_size=batch_size, progress=show))

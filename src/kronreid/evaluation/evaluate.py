@@ -1,4 +1,4 @@
-"""Evaluate vectors or scores under any protocol; models on a data set: `datasets`."""
+"""Evaluate vectors or scores under any protocol. `datasets` evaluates models on a data set."""
 
 from __future__ import annotations
 
@@ -18,19 +18,21 @@ from kronreid.evaluation.rerank import KReciprocalScores
 from kronreid.evaluation.scores import BlockFunction, FunctionScores, Scores, VectorScores
 from kronreid.evaluation.verification import Verification, verify
 
-CURVE = 50  # ranks of the CMC curve that a result keeps at least
+CURVE = 50  # a result keeps at least this many ranks of the CMC curve
 
 
 @dataclass(frozen=True)
 class RankedList:
-    """What came first for one query.
+    """The first candidates of one query.
 
     Attributes:
-        query: its picture (a path), or its row in the list [query; gallery] that was evaluated.
-        pictures: the first candidates, best first, without what the protocol drops; paths or rows.
-        right: (K,) bool: does it show the query's person?
+        query: The query's picture (a path), or its row in the evaluated list [query; gallery].
+        pictures: The first K candidates, best first, as paths or rows. Those that the protocol drops are
+            left out.
+        right: (K,) bool, whether a candidate shows the query's person.
         scores: (K,) float32.
-        average_precision, first_rank: the query's.
+        average_precision: AP of the query, 0 to 1.
+        first_rank: Rank of its first match, from 1.
     """
 
     query: Any
@@ -43,27 +45,33 @@ class RankedList:
 
 @dataclass(frozen=True)
 class Result:
-    """What an evaluation found; rates are fractions. Q queries.
+    """The result of an evaluation of Q queries. Rates are fractions, 0 to 1.
 
     Attributes:
-        protocol: its name.
-        queries, gallery: how many took part; `junk` gallery pictures more were dropped for every query.
-        ranks: the ranks that were asked for.
-        cmc: (K,) CMC curve, entry k - 1 is the rate at rank k.
-        mAP, mAP_trapezoid, mINP: means over the queries that have a match.
-        queries_without_match: queries that have nothing to find; they are in none of the means.
-        draws: galleries drawn and averaged over; 1 where the protocol draws none.
-        seconds: how long it took.
-        average_precision: (Q,) AP of every query, NaN without a match; mean over the draws.
-        first_rank: (Q,) rank of the first match, NaN without one; mean over the draws.
-        score_kind: what the scores are, see `Scores`.
-        positive_scores: float32 scores of all positives (of the first draw; of the re-scored pairs).
-        negative_scores: float32 scores of random negatives, at most 64 of a query (all the re-scored).
-        hardest: the queries of the lowest AP with what came first for them, where they were asked for.
-        verification: ROC, AUC and EER over all pairs, where it was asked for.
-        first_stage: the ranking before its best candidates were re-scored, where they were.
-        rerank_ms_per_query: milliseconds that re-scoring took, with the passes through a second network if it
-            has one.
+        protocol: Name of the protocol.
+        queries: Number of queries, Q.
+        gallery: Number of gallery pictures, without junk.
+        junk: Number of gallery pictures that were dropped for every query.
+        ranks: The requested ranks.
+        cmc: (K,) CMC curve; entry k - 1 is the rate at rank k.
+        mAP: Mean AP over the queries with a match.
+        mAP_trapezoid: The same by Market-1501's trapezoid rule.
+        mINP: Mean inverse negative penalty over the queries with a match.
+        queries_without_match: Number of queries without a match. No mean includes them.
+        draws: Number of galleries drawn and averaged over; 1 if the protocol draws none.
+        seconds: Duration of the evaluation.
+        average_precision: (Q,) AP of every query, mean over the draws; NaN without a match.
+        first_rank: (Q,) rank of the first match, mean over the draws; NaN without a match.
+        score_kind: Kind of the scores, see `Scores`.
+        positive_scores: float32 scores of all positives, of the first draw. After re-scoring: logits of the
+            re-scored positive pairs.
+        negative_scores: float32 scores of random negatives, at most 64 per query. After re-scoring: logits of
+            all re-scored negative pairs.
+        hardest: The queries with the lowest AP and their first candidates, if requested.
+        verification: ROC, AUC and EER over all pairs, if requested.
+        first_stage: The ranking before its best candidates were re-scored, if they were.
+        rerank_ms_per_query: Milliseconds that re-scoring took, including the passes through a second network
+            if there is one.
     """
 
     protocol: str
@@ -89,10 +97,17 @@ class Result:
     rerank_ms_per_query: float | None = None
 
     def cmc_at(self, rank: int) -> float:
-        """The share of queries whose first match stands at `rank` or better."""
+        """The share of queries whose first match has this rank or a better one.
+
+        Args:
+            rank: From 1. Beyond the gallery's size it gives the rate of the last rank.
+
+        Raises:
+            InputError: The result does not hold the CMC curve up to this rank.
+        """
         if rank > len(self.cmc) and len(self.cmc) < self.gallery:
             raise InputError(
-                "rank", f"{rank} is beyond the {len(self.cmc)} that were kept; ask for it in ranks"
+                "rank", f"{rank}; the result holds only the first {len(self.cmc)}; request it in ranks"
             )
         return float(self.cmc[min(rank, len(self.cmc)) - 1])
 
@@ -109,7 +124,7 @@ class Result:
         return self.cmc_at(10)
 
     def to_json(self) -> dict[str, Any]:
-        """Figures, ready for json.dump; those of a first stage under ``first_stage``."""
+        """The metrics as a dictionary for `json.dump`; those of a first stage are under ``first_stage``."""
         out: dict[str, Any] = {"protocol": self.protocol, "queries": self.queries, "gallery": self.gallery}
         for rank in sorted({1, 5, 10, *self.ranks}):
             out[f"rank{rank}"] = self.cmc_at(rank)
@@ -151,25 +166,28 @@ def evaluate(
     """Evaluate vectors against labels.
 
     Args:
-        query_vectors: (Q, D) floating, numpy or torch, on any device.
-        query_ids, query_cameras: (Q,) whole numbers; cameras may be None for protocol "no-camera".
-        gallery_vectors: (G, D).
-        gallery_ids, gallery_cameras: (G,); identity -1 is junk.
-        protocol: a name of `PROTOCOLS`, or a `Protocol` of your own.
+        query_vectors: (Q, D) floats, numpy or torch, on any device.
+        query_ids: (Q,) integers.
+        query_cameras: (Q,) integers; None for a protocol that does not use cameras.
+        gallery_vectors: (G, D) floats.
+        gallery_ids: (G,) integers; identity -1 marks junk.
+        gallery_cameras: (G,) integers, or None.
+        protocol: A name from `PROTOCOLS`, or a `Protocol` of your own.
         metric: "cosine" or "euclidean".
-        precision: of the similarity product: "fp32", or "tf32" or "bf16" where the hardware has them.
-        ranks: ranks of the CMC that the result must hold.
-        query_pictures, gallery_pictures: names of the pictures, where "no-camera" needs to know which
-            gallery entry is the query itself.
-        k_reciprocal: re-rank first (Zhong et al. 2017).
-        verification: also ROC, AUC and EER over all pairs, which goes through the scores a second time.
-        seed: of drawn galleries.
+        precision: Precision of the similarity product: "fp32", or "tf32" or "bf16" on hardware that has them.
+        ranks: Ranks of the CMC curve that the result must hold.
+        query_pictures: (Q,) names of the pictures. Protocol "no-camera" drops the gallery entry that has the
+            query's name.
+        gallery_pictures: (G,) names of the pictures.
+        k_reciprocal: Re-rank by k-reciprocal encoding first (Zhong et al. 2017).
+        verification: Also compute ROC, AUC and EER over all pairs, in a second pass over the scores.
+        seed: Seed of the drawn galleries and of the sample of negatives.
 
     Returns:
         A `Result`.
 
     Raises:
-        InputError: names the argument that is wrong.
+        InputError: An argument is wrong; the message names it. Or no query has a match.
 
     Example:
         >>> import numpy as np
@@ -209,12 +227,19 @@ def evaluate_scores(
     seed: int = 0,
     distances: bool = False,
 ) -> Result:
-    """Evaluate a (Q, G) matrix, or a function that yields its blocks.
+    """Evaluate a matrix of scores, or a function that returns its blocks.
+
+    The other arguments are those of `evaluate`.
 
     Args:
-        scores: (Q, G) numpy or torch, or a function (query slice, gallery slice) -> (q, g).
-        distances: True: smaller is more alike.
-        (the others as in `evaluate`)
+        scores: (Q, G) finite numbers, numpy or torch, or a function (query slice, gallery slice) -> (q, g).
+        distances: The scores are distances: smaller is more alike.
+
+    Returns:
+        A `Result`.
+
+    Raises:
+        InputError: An argument is wrong; the message names it. Or no query has a match.
     """
     started = time.perf_counter()
     task = rules.prepare(
@@ -232,7 +257,7 @@ def evaluate_scores(
 
 
 def _blocks_of(matrix: Any, queries: int, gallery: int) -> BlockFunction:
-    """A function that yields the blocks of a (Q, G) matrix."""
+    """A function that returns the blocks of a (Q, G) matrix."""
     values = matrix if isinstance(matrix, Tensor) else np.asarray(matrix)
     if tuple(values.shape) != (queries, gallery):
         raise InputError(
@@ -244,10 +269,15 @@ def _blocks_of(matrix: Any, queries: int, gallery: int) -> BlockFunction:
 
 
 def reciprocal_scores(vectors: VectorScores, task: rules.Task) -> KReciprocalScores:
-    """The first stage re-ranked, where the protocol has one gallery to re-rank."""
+    """The first stage re-ranked by k-reciprocal encoding.
+
+    Raises:
+        InputError: The protocol draws several galleries at random.
+    """
     if task.protocol.draws:
         raise InputError(
-            "k_reciprocal", f"protocol {task.protocol.name} draws its galleries, none can be re-ranked"
+            "k_reciprocal",
+            f"protocol {task.protocol.name} draws random galleries, which cannot be re-ranked",
         )
     return KReciprocalScores(vectors)
 
@@ -268,14 +298,28 @@ def measure(
     hardest: int = 0,
     pictures: Sequence[Any] | None = None,
 ) -> Result:
-    """The `Result` of any scores: the core that every way of evaluating ends in."""
+    """The `Result` of any scores. Every evaluation ends here.
+
+    Args:
+        scores: Scores of the task's queries against its gallery.
+        task: Which entries are positive or dropped.
+        ranks: Ranks of the CMC curve that the result must hold.
+        seed: Seed of the drawn galleries and of the sample of negatives.
+        started: `time.perf_counter()` when the evaluation began.
+        verification: Also compute ROC, AUC and EER.
+        hardest: Number of queries with the lowest AP to keep.
+        pictures: What the task's rows index, for `hardest`; None keeps the rows.
+
+    Raises:
+        InputError: A rank is beyond the gallery, or no query has a match.
+    """
     ranks = tuple(int(rank) for rank in ranks)
     for rank in ranks:
         if not 1 <= rank <= task.gallery:
             raise InputError(
                 "ranks",
-                f"rank {rank} does not exist in a gallery of {task.gallery} pictures; ask for 1 to "
-                f"{task.gallery}",
+                f"rank {rank} does not exist in a gallery of {task.gallery} pictures; request ranks from 1 "
+                f"to {task.gallery}",
             )
     query_block = scores.query_block if isinstance(scores, PairScores) else None
     counted = metrics.count_hits(scores, task, seed=seed, query_block=query_block)
@@ -295,7 +339,7 @@ def measure(
     length = min(task.gallery, max(CURVE, *ranks, 0))
     curves = [metrics.cmc_curve(metrics.first_rank(one), length) for one in hits if one.positives.any()]
     positives, negatives = hits[0].scores, counted.negatives
-    if isinstance(scores, Rescored):  # its scores are places in a list; the logits say more
+    if isinstance(scores, Rescored):  # its scores are only ranks; report the logits
         positives, negatives = scores.pairs(task)
     result = Result(
         protocol=task.protocol.name,
@@ -336,9 +380,9 @@ def _verification(
 def _hardest(
     result: Result, scores: Scores, task: rules.Task, count: int, pictures: Sequence[Any] | None
 ) -> tuple[RankedList, ...]:
-    """The `count` queries with the lowest AP and their first 10 candidates."""
+    """The `count` queries with the lowest AP, and their first 10 candidates."""
     out = []
-    worst = np.argsort(result.average_precision, kind="stable")[:count]  # NaN, no match, sorts last
+    worst = np.argsort(result.average_precision, kind="stable")[:count]  # NaN (no match) sorts last
     for query in worst[~np.isnan(result.average_precision[worst])].tolist():
         columns, found = top_lists(scores, task, min(10, task.gallery), query, query + 1)
         columns, found = columns[0][columns[0] >= 0], found[0][columns[0] >= 0]
@@ -363,7 +407,7 @@ def _mean_of_means(values: np.ndarray) -> float:
 
 
 def _column_means(values: np.ndarray) -> np.ndarray:
-    """(Q,) mean over the draws in which a query has a match, NaN where it never has."""
+    """(Q,) mean over the draws in which a query has a match; NaN if it has none in any draw."""
     present = ~np.isnan(values)
     counts = present.sum(0)
     sums = np.where(present, values, 0).sum(0)

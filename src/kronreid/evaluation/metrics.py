@@ -1,7 +1,7 @@
-"""CMC, mAP, Market's trapezoid mAP and mINP from counted ranks.
+"""CMC, mAP, Market-1501's trapezoid mAP and mINP from counted ranks.
 
-All of them need one number for each positive: how many negatives score at least as high (a tie counts
-against you). The j-th best of a query's P positives (j from 1) then has rank r_j = negatives ahead + j, and
+All of them need one number per positive: how many negatives score at least as high (ties count against you).
+The j-th best of a query's P positives (j from 1) then has rank r_j = negatives ahead + j, and
 
     CMC@k   the share of queries with r_1 <= k
     AP      mean over j of j / r_j
@@ -9,8 +9,8 @@ against you). The j-th best of a query's P positives (j from 1) then has rank r_
                      (`compute_AP` of the Market-1501 evaluation code, Zheng et al. 2015)
     INP     P / r_P, the share of positives when the last one is found (Ye et al. 2021)
 
-The counting goes through the gallery tile by tile for a block of queries at a time: there is no Q×G matrix
-and no sorting of the gallery.
+A block of queries at a time is counted against the gallery, tile by tile. There is no Q×G matrix, and the
+gallery is never sorted.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ BUCKET_ENTRIES = 2**23  # scores sorted into buckets at a time
 
 @dataclass(frozen=True)
 class Hits:
-    """Where every positive stands. P positives over Q queries, best first within a query.
+    """The scores and ranks of all positives: P positives over Q queries, best first within a query.
 
     Attributes:
         offsets: (Q + 1,) int64; query i owns entries [offsets[i], offsets[i + 1]).
         scores: (P,) float32 scores of the positives.
-        ahead: (P,) int64, how many negatives of the same query score at least as high.
+        ahead: (P,) int64, the number of negatives of the same query that score at least as high.
     """
 
     offsets: np.ndarray
@@ -50,7 +50,7 @@ class Hits:
         return np.diff(self.offsets)
 
     def ranks(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(query, j, rank), each (P,) int64: positive j (from 1) of a query stands at that rank (from 1)."""
+        """(query, j, rank), each (P,) int64: the rank (from 1) of positive j (from 1) of each query."""
         counts = self.positives
         query = np.repeat(np.arange(len(counts)), counts)
         position = np.arange(len(self.ahead)) - np.repeat(self.offsets[:-1], counts) + 1
@@ -102,11 +102,11 @@ def _mean_per_query(query: np.ndarray, values: np.ndarray, counts: np.ndarray) -
 
 @dataclass(frozen=True)
 class Counted:
-    """What one pass over the scores gives.
+    """The result of one pass over the scores.
 
     Attributes:
-        hits: one, or as many as the protocol draws galleries.
-        negatives: float32 scores of randomly chosen negatives, ascending, at most 64 of a query.
+        hits: One entry, or one per gallery that the protocol draws.
+        negatives: float32 scores of random negatives, ascending, at most 64 per query.
     """
 
     hits: list[Hits]
@@ -123,20 +123,20 @@ def count_hits(
 ) -> Counted:
     """Count, for every positive, the negatives of its query that score at least as high.
 
-    With torch.distributed every process counts its own share of the gallery; the sums are exact and equal
-    to the counts of a single process, because the grid of tiles is the same.
+    Under torch.distributed every process counts its own share of the gallery. The sums are exact and equal
+    the counts of a single process, because the grid of tiles is the same.
 
     Args:
-        scores: gives score tiles; larger is more alike.
-        task: which entries are positive or dropped.
-        block_scores: how many scores are held at a time.
-        query_block: at most so many queries at a time.
-        seed: of the drawn galleries, where the protocol draws, and of the sample of negatives.
+        scores: Computes score tiles; larger is more alike.
+        task: Which entries are positive or dropped.
+        block_scores: Scores to hold at a time.
+        query_block: Most queries to count at a time; None for no limit.
+        seed: Seed of the drawn galleries, if the protocol draws, and of the sample of negatives.
     """
     low, high = gallery_share(task.gallery, scores.tile)
     drawn = draw_galleries(task, seed) if task.protocol.draws else None
     if drawn is not None:
-        low, high = 0, task.gallery  # such galleries are small: every process counts all of it
+        low, high = 0, task.gallery  # these galleries are small, so every process counts all of them
     step = max(1, min(task.queries, query_block or task.queries, block_scores // task.gallery))
     buffer = torch.empty(step, high - low, dtype=torch.float32, device=scores.device)
     parts: list[list[Hits]] = []
@@ -149,7 +149,7 @@ def count_hits(
             parts.append(_count_drawn(rows, task, start, stop, drawn))
         offsets, own = take_positives(rows, task, start, stop, low, high)
         if drawn is None:
-            own = sum_over_processes(own)  # of all shares but one it is zero
+            own = sum_over_processes(own)  # all shares but one hold zero
             order = np.lexsort((-own, np.repeat(np.arange(stop - start), np.diff(offsets))))
             own = own[order]
             parts.append([Hits(offsets, own, count_at_least(rows, own, offsets))])
@@ -175,12 +175,15 @@ def take_positives(
     """Take the positives out of rows of scores, so that only negatives stay above minus infinity.
 
     Args:
-        rows: (stop - start, high - low) scores of queries [start, stop) against gallery columns [low, high);
-            positives and dropped entries become minus infinity.
+        rows: (stop - start, high - low) scores of queries [start, stop) against gallery columns [low, high).
+            Positives and dropped entries are set to minus infinity.
+        task: Which entries are positive or dropped.
+        start, stop: The queries.
+        low, high: The gallery columns.
 
     Returns:
-        (stop - start + 1,) int64 offsets of the queries' positives, and their float32 scores: 0 for those
-        that lie outside of these columns.
+        (stop - start + 1,) int64 offsets of the queries' positives, and the positives' float32 scores, 0 for
+        positives outside these columns.
     """
     row, column, positive = task.specials(start, stop)
     inside = (column >= low) & (column < high)
@@ -199,7 +202,7 @@ def take_positives(
 
 
 def count_at_least(rows: Tensor, thresholds: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-    """How many entries of a row reach each of its thresholds.
+    """Count how many entries of each row reach each of the row's thresholds.
 
     Args:
         rows: (q, G) float32, finite or minus infinity.
@@ -217,13 +220,13 @@ def count_at_least(rows: Tensor, thresholds: np.ndarray, offsets: np.ndarray) ->
 
 
 def _count_by_comparing(rows: np.ndarray, thresholds: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-    """A comparison and a population count per threshold: a row stays in the cache, both are vectorised."""
+    """One comparison and one count per threshold: both are vectorised, and the row stays in the cache."""
     out = np.empty(len(thresholds), np.int64)
     few = rows.shape[1] // 4
     for row, low, high in zip(rows, offsets[:-1].tolist(), offsets[1:].tolist()):
         if low == high:
             continue
-        # Only what reaches the worst positive can reach another; with good vectors that is next to nothing.
+        # Only entries that reach the worst positive can reach the others. With good vectors these are few.
         reaches = row >= thresholds[high - 1]
         out[high - 1] = count = np.count_nonzero(reaches)
         if low == high - 1:
@@ -235,11 +238,11 @@ def _count_by_comparing(rows: np.ndarray, thresholds: np.ndarray, offsets: np.nd
 
 
 def _count_by_buckets(rows: Tensor, thresholds: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-    """All rows at once, for a GPU: sort every score between its row's thresholds and count the buckets."""
+    """The same for a GPU, all rows at once: sort scores into buckets between thresholds and count those."""
     counts = np.diff(offsets)
     width = int(counts.max())
     row = np.repeat(np.arange(len(counts)), counts)
-    place = offsets[1:][row] - 1 - np.arange(len(thresholds))  # ascending, what searchsorted wants
+    place = offsets[1:][row] - 1 - np.arange(len(thresholds))  # ascending, as searchsorted needs them
     table = np.full((len(counts), width), np.inf, np.float32)  # no score reaches the padding
     table[row, place] = thresholds
     ascending = torch.from_numpy(table).to(rows.device)
@@ -254,9 +257,9 @@ def _count_by_buckets(rows: Tensor, thresholds: np.ndarray, offsets: np.ndarray)
 
 
 def _sample(rows: Tensor, gallery: int, low: int, high: int, seed: tuple[int, int]) -> np.ndarray:
-    """Scores of up to 64 random gallery entries of every row, of those that are negatives and in [low, high).
+    """Scores of up to 64 random gallery entries per row; only negatives in columns [low, high) are kept.
 
-    The entries do not depend on how the gallery is shared out.
+    The draw does not depend on how the gallery is divided among processes.
     """
     columns = np.random.default_rng(seed).integers(gallery, size=(len(rows), min(64, gallery)))
     row, place = np.nonzero((columns >= low) & (columns < high))
@@ -267,13 +270,17 @@ def _sample(rows: Tensor, gallery: int, low: int, high: int, seed: tuple[int, in
 
 
 def draw_galleries(task: Task, seed: int) -> list[dict[int, np.ndarray]]:
-    """The random galleries of a protocol that draws them.
+    """Draw the random galleries of a protocol that draws them.
 
-    One random order of the gallery makes one repeat: for a query of camera c every identity is represented
-    by its first picture, in that order, that the protocol does not drop.
+    Each repeat shuffles the gallery. For the queries of one camera, every identity is then represented by its
+    first picture from another camera.
+
+    Args:
+        task: Its protocol says how many galleries to draw.
+        seed: Seed of the shuffles.
 
     Returns:
-        For each repeat: query camera -> gallery columns, one per identity.
+        For each repeat a mapping from query camera to gallery columns, one column per identity.
     """
     rng = np.random.default_rng(seed)
     repeats = []
@@ -291,7 +298,7 @@ def draw_galleries(task: Task, seed: int) -> list[dict[int, np.ndarray]]:
 def _count_drawn(
     rows: Tensor, task: Task, start: int, stop: int, drawn: list[dict[int, np.ndarray]]
 ) -> list[Hits]:
-    """Hits of queries [start, stop) in every drawn gallery: one picture per identity, so one positive."""
+    """Hits of queries [start, stop) in every drawn gallery, where each query has at most one match."""
     block = rows.cpu().numpy()
     cameras = task.query_cameras[start:stop]
     ids = task.query_ids[start:stop]

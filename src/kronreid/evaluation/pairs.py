@@ -1,4 +1,4 @@
-"""Scores of a pair model: every pair, or only the first candidates of a cheaper first stage."""
+"""Scores of a pair model, for all pairs or for the first candidates of a cheaper first stage."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ if TYPE_CHECKING:
     from kronreid.models.places import Described
     from kronreid.models.protocols import Matches
 
-ABOVE_ALL = 4.0  # first-stage scores of unit vectors stay below: cosine <= 1, minus a distance <= 0
+ABOVE_ALL = 4.0  # above every first-stage score: a cosine is at most 1, a negated distance at most 0
 
 
 class EncodedPictures:
-    """What a pair model makes of pictures, by ranges; the latest `most` pictures stay in memory.
+    """Pictures encoded by a pair model on demand; the most recently used stay in memory.
 
     Args:
-        matcher: the pair model.
-        images: what it encodes; a task's rows count through them.
-        most: encoded pictures held at a time.
-        batch_size: pictures at a time through the network.
+        matcher: The pair model.
+        images: The pictures; a task's rows index them.
+        most: Encoded pictures to hold at a time.
+        batch_size: Pictures per network pass.
     """
 
     def __init__(self, matcher: Matches, images: list[Any], most: int, batch_size: int) -> None:
@@ -42,6 +42,7 @@ class EncodedPictures:
         self._held: OrderedDict[tuple[int, ...], Any] = OrderedDict()
 
     def get(self, rows: np.ndarray) -> Any:
+        """The encoded pictures of these rows, (n,) int64, in their order."""
         key = tuple(rows.tolist())
         if key in self._held:
             self._held.move_to_end(key)
@@ -114,7 +115,16 @@ class DescribedPictures:
 
 
 class PairScores:
-    """Logits of all pairs, block by block."""
+    """Logits of all pairs, computed block by block.
+
+    Args:
+        pictures: The task's pictures, encoded by the pair model.
+        task: The queries and the gallery.
+        progress: Show a progress bar on a terminal.
+
+    Raises:
+        InputError: The protocol averages query vectors.
+    """
 
     def __init__(self, pictures: EncodedPictures | DescribedPictures, task: Task, progress: bool) -> None:
         _check_single(task)
@@ -132,19 +142,19 @@ class PairScores:
 
 
 class Rescored:
-    """A first stage whose best candidates come first, in the order of a pair model's logits.
+    """A first stage whose best candidates are re-ordered by a pair model and placed before all others.
 
     Args:
-        base: the first stage.
-        lists: (Q, K) int64 gallery columns, -1 where a list is shorter.
-        logits: (Q, K) float32.
-        order: (Q, K) what the candidates are ordered by: the logits, or what `fuse` makes of them.
+        base: Scores of the first stage.
+        lists: (Q, K) int64 gallery columns of the candidates; shorter lists end in -1.
+        logits: (Q, K) float32 logits of the candidates.
+        order: (Q, K) values to order the candidates by: the logits, or the result of `fuse`.
     """
 
     def __init__(self, base: Scores, lists: np.ndarray, logits: np.ndarray, order: np.ndarray) -> None:
         self.device, self.tile, self.kind = base.device, base.tile, "logit"
         self._base, self._lists, self._logits = base, lists, logits
-        # Only their order counts, equal values stay equal; small whole numbers are exact in float32.
+        # Only the order matters, and equal values must stay equal. Small integers are exact in float32.
         self._values = (ABOVE_ALL + _dense_ranks(order)).astype(np.float32)
 
     def fill(self, out: Tensor, queries: slice, gallery: slice) -> None:
@@ -156,7 +166,7 @@ class Rescored:
         out[torch.from_numpy(row).to(out.device), torch.from_numpy(column).to(out.device)] = values
 
     def pairs(self, task: Task) -> tuple[np.ndarray, np.ndarray]:
-        """The logits of the positive and of the negative pairs that were re-scored."""
+        """The float32 logits of the re-scored positive pairs, and those of the negative pairs."""
         row, place = np.nonzero(self._lists >= 0)
         wanted = row * task.gallery + self._lists[row, place]
         own, column, positive = task.specials(0, task.queries)
@@ -173,12 +183,24 @@ def rescored(
     weight: float,
     progress: bool,
 ) -> Rescored:
-    """First-stage scores, with the best `top` candidates of every query re-scored; `weight` as in `fuse`."""
+    """Re-score the best candidates of every query with a pair model.
+
+    Args:
+        base: Scores of the first stage.
+        task: The queries and the gallery.
+        pictures: The task's pictures, encoded by the pair model.
+        top: Candidates to re-score per query.
+        weight: Weight of the pair model's logits, see `fuse`.
+        progress: Show a progress bar on a terminal.
+
+    Raises:
+        InputError: The protocol draws random galleries or averages query vectors.
+    """
     _check_single(task)
     if task.protocol.draws:
         raise InputError(
             "rerank_top",
-            f"protocol {task.protocol.name} draws its galleries, so there is no one list to "
+            f"protocol {task.protocol.name} draws random galleries, so there is no single list to "
             "re-score; use rerank_top='all'",
         )
     low, high = share(task.queries, 16)  # every process re-scores its own queries
@@ -191,26 +213,25 @@ def rescored(
 
 
 def fuse(logits: np.ndarray, similarities: np.ndarray, weight: float) -> np.ndarray:
-    """What a list of candidates is ordered by when both stages have a say.
+    """Combine the scores of both stages: weight · logit + (1 − weight) · similarity.
 
-    Both scores are standardised within each list (zero mean, unit deviation), since their scales have nothing
-    in common, and averaged: weight · logit + (1 − weight) · similarity. The two stages err differently, so
-    their mean is often better than either.
+    The two scores have different scales, so each is first standardised within its list (zero mean, unit
+    deviation). The two stages make different errors, so their mean is often better than either.
 
     Args:
-        logits: (Q, K) of the pair model; minus infinity where lists end.
-        similarities: (Q, K) of the first stage.
-        weight: Of the pair model, 0 to 1; 1 orders by its logits alone, as the papers do.
+        logits: (Q, K) logits of the pair model; shorter lists end in minus infinity.
+        similarities: (Q, K) scores of the first stage.
+        weight: Weight of the logits, 0 to 1. 1 orders by the logits alone, as the papers do.
 
     Returns:
-        (Q, K), minus infinity where lists end.
+        (Q, K) values to order by; shorter lists end in minus infinity.
     """
     if weight == 1:
         return logits
     there = np.isfinite(logits)
 
     def standard(values: np.ndarray) -> np.ndarray:
-        # In float64: equal scores stay equal, and a list of equal ones becomes zeros.
+        # float64 keeps equal scores equal, and a list of equal scores becomes zeros.
         values = np.where(there, values, np.nan).astype(np.float64)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # rows without a candidate
@@ -223,11 +244,17 @@ def fuse(logits: np.ndarray, similarities: np.ndarray, weight: float) -> np.ndar
 
 
 def top_lists(base: Scores, task: Task, k: int, low: int, high: int) -> tuple[np.ndarray, np.ndarray]:
-    """The best k candidates of queries [low, high), of those that the protocol does not drop.
+    """The best k candidates of queries [low, high), without those that the protocol drops.
+
+    Args:
+        base: Scores of the first stage.
+        task: The queries and the gallery.
+        k: Candidates per query, at most the gallery's size.
+        low, high: The queries.
 
     Returns:
-        (high - low, k) int64 gallery columns, best first, equal scores in the gallery's order, -1 behind the
-        last where there are fewer than k; and their float32 scores.
+        (high - low, k) int64 gallery columns, best first, equal scores in the gallery's order; and their
+        float32 scores. A query with fewer than k candidates is filled up with column -1 and minus infinity.
     """
     columns = np.full((high - low, k), -1, np.int64)
     scores = np.full((high - low, k), -np.inf, np.float32)
@@ -246,7 +273,13 @@ def top_lists(base: Scores, task: Task, k: int, low: int, high: int) -> tuple[np
 
 
 def mask_dropped(rows: Tensor, task: Task, start: int, stop: int) -> None:
-    """Set what the protocol drops for queries [start, stop) to minus infinity; rows are (stop - start, G)."""
+    """Set the entries that the protocol drops for queries [start, stop) to minus infinity.
+
+    Args:
+        rows: (stop - start, G) scores, changed in place.
+        task: Which entries are dropped.
+        start, stop: The queries.
+    """
     row, column, positive = task.specials(start, stop)
     rows[
         torch.from_numpy(row[~positive]).to(rows.device), torch.from_numpy(column[~positive]).to(rows.device)
@@ -257,7 +290,7 @@ def mask_dropped(rows: Tensor, task: Task, start: int, stop: int) -> None:
 
 
 def _dense_ranks(values: np.ndarray) -> np.ndarray:
-    """(Q, K) place of every value among the distinct values of its row, ascending from 0."""
+    """(Q, K) int64 rank of every value among the distinct values of its row, ascending from 0."""
     order = np.argsort(values, axis=1, kind="stable")
     ordered = np.take_along_axis(values, order, 1)
     steps = np.zeros(values.shape, np.int64)
@@ -269,19 +302,20 @@ def _dense_ranks(values: np.ndarray) -> np.ndarray:
 
 def _finite(logits: Tensor) -> Tensor:
     if not torch.isfinite(logits).all():
-        raise InputError("matcher", "it gave NaN or infinite logits; its weights are unusable")
+        raise InputError("matcher", "its logits are NaN or infinite; its weights are unusable")
     return logits
 
 
 def _check_single(task: Task) -> None:
     if task.protocol.average_queries:
         raise InputError(
-            "matcher", f"protocol {task.protocol.name} averages vectors; a pair model has none to average"
+            "matcher",
+            f"protocol {task.protocol.name} averages query vectors, and a pair model compares no vectors",
         )
 
 
 def _bar(total: int, what: str, progress: bool) -> Any:
-    """Shown in the first process only, and only on a terminal."""
+    """A progress bar, shown in the first process only, and only on a terminal."""
     return tqdm(
         total=total, desc=what, unit="pair", disable=None if progress and processes()[0] == 0 else True
     )

@@ -1,4 +1,4 @@
-"""The few collective steps of an evaluation under torchrun; each is a no-op in a single process."""
+"""The collective operations of an evaluation under torchrun. In a single process they do nothing."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ def processes() -> tuple[int, int]:
 
 
 def share(length: int, grain: int) -> tuple[int, int]:
-    """This process's range of `length` items, cut at multiples of `grain` so that batches stay the same.
+    """This process's range [low, high) of `length` items, cut at multiples of `grain`.
 
-    Equal batches give equal numbers, bit by bit, whatever the number of processes.
+    With `grain` the batch size, batches are the same for any number of processes, and so are the results,
+    bit by bit.
     """
     rank, world = processes()
     grains = -(-length // grain)
@@ -26,16 +27,16 @@ def share(length: int, grain: int) -> tuple[int, int]:
 
 
 def tile_edges(gallery: int, tile: int) -> list[int]:
-    """Edges of tiles of at most `tile` columns, 0 first and `gallery` last; tiles are almost equally wide.
+    """Edges of almost equally wide tiles of at most `tile` columns, from 0 to `gallery`.
 
-    The grid does not depend on the number of processes, so neither does a single bit of a score.
+    The grid does not depend on the number of processes, so the scores are the same bit by bit.
     """
     count = max(1, -(-gallery // tile))
     return [index * gallery // count for index in range(count + 1)]
 
 
 def gallery_share(gallery: int, tile: int) -> tuple[int, int]:
-    """The gallery columns [low, high) that this process counts: whole tiles."""
+    """The gallery columns [low, high) that this process counts, in whole tiles."""
     rank, world = processes()
     edges = tile_edges(gallery, tile)
     return edges[rank * (len(edges) - 1) // world], edges[(rank + 1) * (len(edges) - 1) // world]
@@ -51,7 +52,7 @@ def sum_over_processes(values: np.ndarray) -> np.ndarray:
 
 
 def gather_rows(values: np.ndarray) -> np.ndarray:
-    """All processes' rows one below the other, in the order of ranks; the numbers of rows may differ."""
+    """The rows of all processes, concatenated in the order of ranks. Processes may have different counts."""
     world = processes()[1]
     if world == 1:
         return values
@@ -67,7 +68,7 @@ def gather_rows(values: np.ndarray) -> np.ndarray:
 
 
 def _device() -> torch.device:
-    """Where the collective backend wants its tensors."""
+    """The device on which the collective backend expects its tensors."""
     return (
         torch.device("cuda", torch.cuda.current_device())
         if dist.get_backend() == "nccl"

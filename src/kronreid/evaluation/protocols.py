@@ -1,9 +1,9 @@
-"""Evaluation protocols as data: what is dropped, what counts, who asks, how repeats are drawn.
+"""Evaluation protocols as data: queries, matches, dropped entries and repeats.
 
-A protocol never computes a score. It turns the labels of a query set and a gallery into a `Task`: which
-pictures ask, which are searched, and for every query the few gallery columns that are special (positives,
-and entries that are dropped for this query alone). Every other column is a negative. `metrics.py` does the
-rest, in the same way for all of them. The rules and whose published numbers use them: docs/protocols.md.
+A protocol never computes a score. It turns the labels of a query set and a gallery into a `Task`: the
+queries, the gallery, and for every query its few special gallery columns, which are positives or dropped for
+this query alone. Every other column is a negative. `metrics.py` counts the same way for all protocols.
+docs/protocols.md describes the rules and names the papers that use them.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ import numpy as np
 import torch
 
 from kronreid.errors import InputError
+from kronreid.registry import Registry
 
-JUNK = -1  # Market's convention: a false detection, neither right nor wrong
+JUNK = -1  # Market-1501's label of a false detection, which counts neither as right nor as wrong
 
 
 @dataclass(frozen=True)
@@ -25,16 +26,17 @@ class Protocol:
     """What one evaluation protocol drops, counts and repeats.
 
     Attributes:
-        name: its name on the command line.
-        summary: one line for tables and help.
-        drop_same_camera: "identity": a picture of the query's identity taken by the query's camera is
-            neither right nor wrong; "all": so is every picture of that camera; "none": cameras are not used.
-        drop_itself: the query picture itself, where it is in the gallery, is dropped.
-        distractors: identities that are always wrong and never a match, not even of one another.
-        pool: every test picture of a query identity is a query, and query and gallery pictures together
+        name: Name on the command line.
+        summary: One line for tables and help.
+        drop_same_camera: Which pictures of the query's camera are dropped for a query: "identity" drops those
+            of the query's identity, "all" drops all, "none" drops none and ignores cameras.
+        drop_itself: Drop the query picture itself if it is in the gallery.
+        distractors: Identities that are always wrong and never match, not even each other.
+        pool: Every test picture of a query identity is a query, and the query and gallery pictures together
             are the gallery (open-reid).
-        average_queries: the query pictures of one identity and camera are averaged into one query.
-        draws: 0, or how often a gallery of one random picture per identity is drawn and averaged over.
+        average_queries: Average the query pictures of one identity and camera into one query.
+        draws: Number of random galleries, of one picture per identity, to average over; 0 uses the whole
+            gallery.
     """
 
     name: str
@@ -51,68 +53,72 @@ class Protocol:
         return self.drop_same_camera != "none"
 
 
-PROTOCOLS: dict[str, Protocol] = {
-    protocol.name: protocol
-    for protocol in (
-        Protocol("market1501", "Market-1501, single query", distractors=(0,)),
-        Protocol(
-            "market1501-multi-query",
-            "Market-1501, mean of the query's pictures of one camera",
-            distractors=(0,),
-            average_queries=True,
-        ),
-        Protocol("dukemtmc", "DukeMTMC-reID"),
-        Protocol("msmt17", "MSMT17"),
-        Protocol("cuhk03-np", "CUHK03, new protocol (767/700 identities)"),
-        Protocol(
-            "cuhk03-classic",
-            "CUHK03, one random gallery picture per identity from the other camera, repeated",
-            drop_same_camera="all",
-            draws=100,
-        ),
-        Protocol(
-            "openreid",
-            "open-reid: all test pictures of the query identities ask",
-            distractors=(0,),
-            pool=True,
-        ),
-        Protocol("cross-camera", "own pictures with cameras: another camera must find the person"),
-        Protocol(
-            "no-camera",
-            "own pictures without cameras: only the query picture itself is dropped",
-            drop_same_camera="none",
-            drop_itself=True,
-        ),
-    )
-}
+_KNOWN = (
+    Protocol("market1501", "Market-1501, single query", distractors=(0,)),
+    Protocol(
+        "market1501-multi-query",
+        "Market-1501, mean of the query's pictures of one camera",
+        distractors=(0,),
+        average_queries=True,
+    ),
+    Protocol("dukemtmc", "DukeMTMC-reID"),
+    Protocol("msmt17", "MSMT17"),
+    Protocol("cuhk03-np", "CUHK03, new protocol (767/700 identities)"),
+    Protocol(
+        "cuhk03-classic",
+        "CUHK03, one random gallery picture per identity from the other camera, repeated",
+        drop_same_camera="all",
+        draws=100,
+    ),
+    Protocol(
+        "openreid",
+        "open-reid: every test picture of the query identities is a query",
+        distractors=(0,),
+        pool=True,
+    ),
+    Protocol("cross-camera", "own pictures with cameras: matches come from another camera"),
+    Protocol(
+        "no-camera",
+        "own pictures without cameras: only the query picture itself is dropped",
+        drop_same_camera="none",
+        drop_itself=True,
+    ),
+)
+#: The protocols by name.
+PROTOCOLS: Registry[Protocol] = Registry("protocol", {protocol.name: protocol for protocol in _KNOWN})
 
 
 def protocol_named(protocol: str | Protocol) -> Protocol:
-    """The protocol of that name (a `Protocol` is returned as it is). InputError lists the names."""
+    """The protocol of this name; a `Protocol` is returned unchanged.
+
+    Raises:
+        InputError: There is no such protocol; the message lists the names.
+    """
     if isinstance(protocol, Protocol):
         return protocol
-    if protocol not in PROTOCOLS:
-        raise InputError("protocol", f"{protocol!r} is unknown; choose one of {', '.join(PROTOCOLS)}")
-    return PROTOCOLS[protocol]
+    return PROTOCOLS.named(protocol, "protocol")
 
 
 @dataclass(frozen=True)
 class Task:
-    """One evaluation, ready to be counted. Q queries, G gallery entries, S special entries.
+    """One evaluation, ready for counting: Q queries, G gallery entries, S special entries.
 
-    Rows count through the stacked list [query pictures; gallery pictures] that the caller gave, so that a
-    protocol may let gallery pictures ask (open-reid) or average several query pictures.
+    Rows index the stacked list [query pictures; gallery pictures] of the caller. A protocol can thus use
+    gallery pictures as queries (open-reid) or average several query pictures.
 
     Attributes:
+        protocol: The protocol.
         query_groups: (Q + 1,) int64; rows `query_rows[query_groups[i]:query_groups[i + 1]]` make query i.
         query_rows: int64, at least one row per query.
-        query_ids, query_cameras: (Q,) int64.
-        gallery_rows: (G,) int64, ascending; junk is already gone.
-        gallery_ids, gallery_cameras: (G,) int64.
+        query_ids: (Q,) int64.
+        query_cameras: (Q,) int64.
+        gallery_rows: (G,) int64, in the caller's order (ascending as `prepare` gives them), without junk.
+        gallery_ids: (G,) int64.
+        gallery_cameras: (G,) int64.
         special_offsets: (Q + 1,) int64; the special columns of query i lie at [offsets[i], offsets[i + 1]).
-        special_columns: (S,) int64 gallery columns, positives and entries dropped for this query.
-        special_positive: (S,) bool; False: dropped.
-        junk: gallery pictures that were dropped for every query.
+        special_columns: (S,) int64 gallery columns of positives and of entries dropped for this query.
+        special_positive: (S,) bool; False marks a dropped entry.
+        junk: Number of gallery pictures dropped for every query.
     """
 
     protocol: Protocol
@@ -137,7 +143,7 @@ class Task:
         return len(self.gallery_ids)
 
     def specials(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(row relative to start, column, positive) of every special entry of queries [start, stop)."""
+        """The special entries of queries [start, stop): (row relative to start, column, positive) each."""
         low, high = self.special_offsets[start], self.special_offsets[stop]
         counts = np.diff(self.special_offsets[start : stop + 1])
         rows = np.repeat(np.arange(stop - start), counts)
@@ -157,14 +163,18 @@ def prepare(
     """Apply a protocol to labels.
 
     Args:
-        protocol: a name of `PROTOCOLS`, or a `Protocol`.
-        query_ids, gallery_ids: (Q,), (G,) integers, -1 is junk.
-        query_cameras, gallery_cameras: the same lengths; None or -1 where a camera is unknown.
-        query_pictures, gallery_pictures: what names a picture (a path, a number), for the protocol that
-            drops the query picture itself; without them no gallery entry is the query itself.
+        protocol: A name from `PROTOCOLS`, or a `Protocol`.
+        query_ids: (Q,) integers; -1 marks junk.
+        query_cameras: (Q,) integers, -1 for an unknown camera; None if all are unknown.
+        gallery_ids: (G,) integers; -1 marks junk.
+        gallery_cameras: (G,) integers, or None.
+        query_pictures: (Q,) names of the pictures (paths or numbers), for a protocol that drops the query
+            picture itself. Without names no gallery entry is the query itself.
+        gallery_pictures: (G,) names of the pictures.
 
     Raises:
-        InputError: lengths differ, labels are no integers, cameras are missing but needed, nothing is left.
+        InputError: Lengths differ, labels are not integers, required camera labels are missing, or no query
+            or gallery picture is left.
     """
     protocol = protocol_named(protocol)
     q_ids = _labels(query_ids, "query_ids")
@@ -185,7 +195,7 @@ def prepare(
         query_rows = np.flatnonzero(np.isin(all_ids, people))
         gallery_rows = np.arange(len(all_ids))
         if not len(query_rows):
-            raise InputError("query_ids", "no query has an identity, all are junk or distractors")
+            raise InputError("query_ids", "all queries are junk or distractors; give some with an identity")
     else:
         query_rows = np.arange(len(q_ids))
         gallery_rows = np.arange(len(q_ids), len(all_ids))
@@ -193,7 +203,7 @@ def prepare(
     junk = int(len(kept) - kept.sum())
     gallery_rows = gallery_rows[kept]
     if not len(gallery_rows):
-        raise InputError("gallery_ids", "the gallery holds nothing but junk (identity -1)")
+        raise InputError("gallery_ids", "the gallery holds only junk (identity -1); label its pictures")
 
     query_groups = np.arange(len(query_rows) + 1)
     if protocol.average_queries:
@@ -238,7 +248,7 @@ def _special_columns(
     gallery_cameras: np.ndarray,
     gallery_pictures: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """CSR lists of every query's same-identity columns (and itself), and which of them are positives."""
+    """Every query's special columns as (offsets, columns, positive), see `Task`."""
     rows, columns = _equal_pairs(query_ids, gallery_ids)
     is_person = ~np.isin(query_ids, [JUNK, *protocol.distractors])
     dropped = np.zeros(len(rows), bool)
@@ -246,14 +256,14 @@ def _special_columns(
         dropped |= query_cameras[rows] == gallery_cameras[columns]
     if protocol.drop_itself:
         dropped |= query_pictures[rows] == gallery_pictures[columns]
-        # A query picture that carries another label in the gallery is itself all the same.
+        # The query picture is dropped even if the gallery labels it differently.
         other_rows, other_columns = _equal_pairs(query_pictures, gallery_pictures)
         other = query_ids[other_rows] != gallery_ids[other_columns]
         rows = np.concatenate([rows, other_rows[other]])
         columns = np.concatenate([columns, other_columns[other]])
         dropped = np.concatenate([dropped, np.ones(int(other.sum()), bool)])
     positive = ~dropped & is_person[rows]
-    # What is neither positive nor dropped (other pictures of a distractor) is an ordinary negative.
+    # An entry that is neither positive nor dropped (another picture of a distractor) is a plain negative.
     special = positive | dropped
     rows, columns, positive = rows[special], columns[special], positive[special]
     order = np.lexsort((columns, rows))
@@ -262,7 +272,7 @@ def _special_columns(
 
 
 def _equal_pairs(left: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """All (i, j) with left[i] == right[j], without comparing all with all."""
+    """All (i, j) with left[i] == right[j], found by sorting."""
     order = np.argsort(right, kind="stable")
     ordered = right[order]
     low = np.searchsorted(ordered, left, side="left")
@@ -273,7 +283,7 @@ def _equal_pairs(left: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.nd
 
 
 def _labels(values: Any, argument: str) -> np.ndarray:
-    """(N,) int64 from any sequence, array or tensor of whole numbers."""
+    """(N,) int64 from a sequence, array or tensor of integers."""
     if isinstance(values, torch.Tensor):
         values = values.detach().cpu().numpy()
     array = np.asarray(values)
@@ -282,13 +292,13 @@ def _labels(values: Any, argument: str) -> np.ndarray:
     if array.size == 0:
         return np.zeros(0, np.int64)
     if not np.issubdtype(array.dtype, np.integer):
-        raise InputError(argument, f"labels are whole numbers, not {array.dtype}")
+        raise InputError(argument, f"labels must be integers, not {array.dtype}")
     labels = array.astype(np.int64)
     if labels.min() < JUNK:
         raise InputError(
             argument,
-            f"label {labels.min()} at position {int(labels.argmin())} says that the picture has "
-            "no label; evaluation needs labelled pictures (-1 marks junk)",
+            f"label {labels.min()} at position {int(labels.argmin())} marks a picture without a label; "
+            "evaluation needs labelled pictures (-1 marks junk)",
         )
     return labels
 
@@ -308,7 +318,7 @@ def _cameras(values: Any, argument: str, ids: np.ndarray, protocol: Protocol) ->
     if protocol.needs_cameras and len(unknown):
         raise InputError(
             argument,
-            f"the camera of entry {unknown[0]} is unknown ({len(unknown)} in all) and protocol "
+            f"the camera of entry {unknown[0]} is unknown ({len(unknown)} in all), but protocol "
             f"{protocol.name} needs it; label it or use no-camera",
         )
     return cameras
@@ -317,7 +327,7 @@ def _cameras(values: Any, argument: str, ids: np.ndarray, protocol: Protocol) ->
 def _picture_numbers(
     query: Sequence[Hashable] | None, gallery: Sequence[Hashable] | None, queries: int, entries: int
 ) -> np.ndarray:
-    """One number per row of the stacked list; two rows are the same picture when their numbers agree."""
+    """One number per row of the stacked list; rows with equal numbers are the same picture."""
     if query is None or gallery is None:
         return np.arange(queries + entries)
     for argument, names, wanted in (

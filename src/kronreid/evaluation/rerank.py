@@ -1,9 +1,10 @@
 """Re-ranking without an N×N array: k-reciprocal encoding and average query expansion.
 
-k-reciprocal: Zhong, Zheng, Cao, Li: Re-ranking Person Re-identification with k-reciprocal Encoding, CVPR
-2017. Pictures that are in each other's top lists are described by a sparse vector over their neighbours;
-two such vectors are compared by the Jaccard distance, which is mixed with the original distance. All of it
-needs the top k1 + 1 neighbours of every picture, never the whole distance matrix.
+k-reciprocal encoding is from Zhong, Zheng, Cao, Li: Re-ranking Person Re-identification with k-reciprocal
+Encoding, CVPR 2017. Each picture is described by a sparse vector over its k-reciprocal neighbours: pictures
+that are in its top list and have it in theirs. The Jaccard distance of two such vectors is mixed with the
+original distance. This needs only the k1 + 1 nearest neighbours of every picture, never the whole distance
+matrix.
 """
 
 from __future__ import annotations
@@ -17,22 +18,27 @@ from scipy import sparse
 from torch import Tensor
 
 from kronreid.errors import InputError
+from kronreid.evaluation.metrics import BLOCK_SCORES
 from kronreid.evaluation.processes import tile_edges
 from kronreid.evaluation.scores import VectorScores, as_matrix, check_finite, unit
 
-BLOCK_SCORES = 24 * 2**20  # scores held at a time
 CHUNK = 8 * 2**20  # entries of an intermediate array
 
 
 class KReciprocalScores:
-    """Minus the k-reciprocal distance (1 - λ) Jaccard + λ d / max d of queries and gallery.
+    """The negated k-reciprocal distance (1 - λ) Jaccard + λ d / max d of queries and gallery.
 
-    d is the squared Euclidean distance (for the cosine metric: of the unit vectors), divided by the largest
-    of its row over queries and gallery together, as in the authors' code.
+    d is the squared Euclidean distance, of unit vectors for the cosine metric. max d is the largest distance
+    in its row, over queries and gallery together, as in the authors' code.
 
     Args:
-        vectors: the first stage.
-        k1, k2, weight: the paper's k1, k2 and λ.
+        vectors: Scores of the first stage.
+        k1: Number of neighbours, at least 1 and less than the number of pictures.
+        k2: Number of neighbours for the local expansion, 1 to k1 + 1; 1 switches it off.
+        weight: λ, the share of the original distance, 0 to 1.
+
+    Raises:
+        InputError: k1 or k2 is out of range.
     """
 
     def __init__(
@@ -46,8 +52,8 @@ class KReciprocalScores:
         if not 1 <= k1 < count:
             raise InputError(
                 "k1",
-                f"k-reciprocal re-ranking needs {k1} neighbours of every picture, but there are "
-                f"{count - 1} others; leave it out for so small a set",
+                f"k-reciprocal re-ranking needs {k1} neighbours of every picture, but there are only "
+                f"{count - 1} others; leave it out for such a small set",
             )
         if not 1 <= k2 <= k1 + 1:
             raise InputError("k2", f"{k2} must lie between 1 and k1 + 1 = {k1 + 1}")
@@ -63,7 +69,7 @@ class KReciprocalScores:
     def fill(self, out: Tensor, queries: slice, gallery: slice) -> None:
         self._vectors.fill(out, queries, gallery)
         if self._vectors.metric == "cosine":
-            out.sub_(1).mul_(2)  # now minus the squared distance
+            out.sub_(1).mul_(2)  # the negated squared distance
         out.mul_(self._weight / self._farthest[queries, None]).sub_(1 - self._weight)
         part = self._similarity[queries, gallery].tocoo()
         where = (
@@ -74,10 +80,11 @@ class KReciprocalScores:
 
 
 def nearest(vectors: VectorScores, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """The k nearest of every picture among queries and gallery, itself included, and the farthest distance.
+    """The k nearest pictures of every picture, and its largest distance, among the N queries and gallery.
 
     Returns:
-        (N, k) int32 rows, nearest first, equal distances in the order of rows; (N,) float32 largest d.
+        (N, k) int32 rows, nearest first, equal distances in the order of rows; a picture is usually its own
+        nearest. (N,) float32 largest squared distances.
     """
     count = vectors.queries + vectors.gallery
     step = max(1, min(count, BLOCK_SCORES // count))
@@ -97,9 +104,9 @@ def nearest(vectors: VectorScores, k: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def stable_top(rows: Tensor, k: int) -> Tensor:
-    """(q, k) columns of the k largest of every row, best first; equal scores in the order of columns."""
+    """(q, k) columns of the k largest scores per row, best first; equal scores in the order of columns."""
     values, columns = torch.topk(rows, min(k, rows.shape[1]), dim=1)
-    # topk picks any of those that tie for the last place, and any order among equals: settle both.
+    # topk picks any of the entries that tie for the last place, and orders equal ones at will. Fix both.
     last = values[:, -1:]
     surplus = (rows == last).sum(1) > (values == last).sum(1)
     for row in surplus.nonzero()[:, 0].tolist():
@@ -114,7 +121,10 @@ def stable_top(rows: Tensor, k: int) -> Tensor:
 def reciprocal_encoding(
     vectors: VectorScores, neighbours: np.ndarray, farthest: np.ndarray, k1: int
 ) -> sparse.csr_matrix:
-    """(N, N) sparse rows of Eq. 7 (Gaussian weights over R*(p, k1), Eq. 3 to 5), each summing to 1."""
+    """The k-reciprocal encodings, (N, N) sparse: Gaussian weights (Eq. 7) over R*(p, k1) (Eq. 3 to 5).
+
+    Each row is scaled to sum to 1.
+    """
     count = len(neighbours)
     half = int(np.around(k1 / 2)) + 1
     mutual = _mutual(neighbours)
@@ -124,7 +134,7 @@ def reciprocal_encoding(
     keys = []
     for start in range(0, count, step):
         near, near_ok = neighbours[start : start + step], mutual[start : start + step]
-        far = neighbours[near, :half]  # (n, k1 + 1, half): the candidates' own short lists
+        far = neighbours[near, :half]  # (n, k1 + 1, half): the candidates' neighbours
         far_ok = mutual_half[near]
         known = np.zeros(far.shape, bool)
         for place in range(width):  # is the candidate's neighbour in R(p, k1)?
@@ -156,7 +166,7 @@ def _pair_distances(vectors: VectorScores, left: np.ndarray, right: np.ndarray) 
 
 
 def _mutual(lists: np.ndarray) -> np.ndarray:
-    """(N, k) bool: is i in the list of its own a-th neighbour? (R(p, k), Eq. 2)"""
+    """(N, k) bool: whether picture i is in the list of its own a-th neighbour (R(p, k), Eq. 2)."""
     out = np.empty(lists.shape, bool)
     step = max(1, CHUNK // lists.shape[1] ** 2)
     for start in range(0, len(lists), step):
@@ -166,7 +176,7 @@ def _mutual(lists: np.ndarray) -> np.ndarray:
 
 
 def _local_expansion(encoding: sparse.csr_matrix, lists: np.ndarray) -> sparse.csr_matrix:
-    """Every row becomes the mean of the rows of its nearest k2 (Eq. 11)."""
+    """Replace every row by the mean of the rows of its k2 nearest (Eq. 11)."""
     count, k2 = lists.shape
     averages = sparse.csr_matrix(
         (np.full(lists.size, 1 / k2, np.float32), lists.reshape(-1), np.arange(count + 1) * k2),
@@ -176,9 +186,9 @@ def _local_expansion(encoding: sparse.csr_matrix, lists: np.ndarray) -> sparse.c
 
 
 def _jaccard_similarity(query: sparse.csr_matrix, gallery: sparse.csr_matrix) -> sparse.csr_matrix:
-    """(Q, G) sparse 1 - Jaccard distance of rows that each sum to 1 (Eq. 10).
+    """(Q, G) sparse Jaccard similarity, 1 - the distance of Eq. 10, of rows that each sum to 1.
 
-    The sum of minima m is gathered through an inverted index of the gallery; the sum of maxima is 2 - m.
+    The sum of minima m comes from an inverted index of the gallery; the sum of maxima is 2 - m.
     """
     index = gallery.tocsc()
     lengths = np.diff(index.indptr)
@@ -207,19 +217,22 @@ def average_query_expansion(query_vectors: Any, gallery_vectors: Any, top: int =
     """Replace every query by the mean of itself and its `top` nearest gallery vectors (Chum et al. 2007).
 
     Args:
-        query_vectors: (Q, D) numpy or torch.
-        gallery_vectors: (G, D).
-        top: how many neighbours join, at most G.
+        query_vectors: (Q, D) floats, numpy or torch.
+        gallery_vectors: (G, D) floats.
+        top: Number of neighbours to average with, 1 to G.
 
     Returns:
         (Q, D) float32 unit vectors, on the device of the queries.
+
+    Raises:
+        InputError: `top` is out of range, or vectors are not finite or have another shape.
     """
     query = as_matrix(query_vectors, "query_vectors")
     gallery = as_matrix(gallery_vectors, "gallery_vectors").to(query.device)
     check_finite(query, "query_vectors")
     check_finite(gallery, "gallery_vectors")
     if not 1 <= top <= len(gallery):
-        raise InputError("top", f"{top} neighbours asked for, but the gallery holds {len(gallery)}")
+        raise InputError("top", f"{top} neighbours; give a number from 1 to the gallery's {len(gallery)}")
     out = torch.empty(query.shape, dtype=torch.float32, device=query.device)
     step = max(1, BLOCK_SCORES // len(gallery))
     edges = tile_edges(len(gallery), VectorScores.tile)

@@ -1,4 +1,4 @@
-"""Where scores come from: vectors, a function that yields blocks, a distance matrix. Larger is more alike."""
+"""Sources of scores: vectors, or a function that returns blocks. A larger score means more alike."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from kronreid.errors import InputError
 from kronreid.evaluation.protocols import Task
 
 BlockFunction = Callable[[slice, slice], Any]
-#: torch's names for them; products are summed in fp32 all the same
+#: torch's names of the precisions. Products are summed in fp32 in all of them.
 PRECISIONS = {"fp32": "highest", "tf32": "high", "bf16": "medium"}
 
 
 class Scores(Protocol):
-    """Scores of any block of a task's queries against any block of its gallery, larger is more alike.
+    """Scores of any block of a task's queries against any block of its gallery.
 
     Attributes:
-        device: where blocks are computed.
-        tile: at most so many gallery columns are asked for at a time.
+        device: Where blocks are computed.
+        tile: Most gallery columns per block.
         kind: "cosine", "euclidean", "k-reciprocal", "logit", "score" or "distance"; distances are negated.
     """
 
@@ -32,19 +32,22 @@ class Scores(Protocol):
     kind: str
 
     def fill(self, out: Tensor, queries: slice, gallery: slice) -> None:
-        """Write the scores of the block, finite float32, into `out` (q, g)."""
+        """Write the block's scores, finite float32, into `out` (q, g)."""
         ...
 
 
 class VectorScores:
-    """Cosine similarity, or minus the squared Euclidean distance, of vectors.
+    """Cosine similarities or negated squared Euclidean distances of vectors.
 
     Args:
-        query_vectors: (Q', D) floating, numpy or torch.
-        gallery_vectors: (G', D).
-        task: rows of the stacked list [query_vectors; gallery_vectors] that take part.
+        query_vectors: (Q', D) floats, numpy or torch.
+        gallery_vectors: (G', D) floats.
+        task: Its rows index the stacked list [query_vectors; gallery_vectors].
         metric: "cosine" or "euclidean".
-        precision: of the similarity product: "fp32", or "tf32" or "bf16" where the hardware is faster so.
+        precision: Precision of the similarity product: "fp32", or "tf32" or "bf16" on hardware that has them.
+
+    Raises:
+        InputError: An option is unknown, shapes do not fit, or a vector is not finite.
     """
 
     tile = 4096
@@ -80,14 +83,14 @@ class VectorScores:
         self.compare(out, self._query[queries], self._prepared(self._gallery_rows[gallery]))
 
     def compare(self, out: Tensor, left: Tensor, right: Tensor) -> None:
-        """Write the scores of prepared rows (q, D) against prepared rows (g, D) into `out`."""
+        """Write the scores of prepared rows (q, D) against prepared rows (g, D) into `out` (q, g)."""
         with _matmul_precision(self._precision):
             torch.mm(left, right.T, out=out)
         if self.metric == "euclidean":  # -|q - g|^2
             out.mul_(2).sub_(right.square().sum(1)).sub_(left.square().sum(1, keepdim=True))
 
     def stacked(self, rows: np.ndarray) -> Tensor:
-        """Prepared rows (int64 array) of the task's queries followed by its gallery."""
+        """(n, D) prepared rows (n,) int64 of the list [the task's queries; the task's gallery]."""
         in_query = rows < self.queries
         if in_query.all():
             return _take(self._query, rows)
@@ -100,11 +103,11 @@ class VectorScores:
         return picked
 
     def squared_distance(self, scores: Tensor) -> Tensor:
-        """The squared Euclidean distances that belong to scores (cosine: of the unit vectors)."""
+        """Convert scores to squared Euclidean distances, of unit vectors for the cosine metric."""
         return 2 - 2 * scores if self.metric == "cosine" else -scores
 
     def _mean_queries(self, task: Task) -> Tensor:
-        """(Q, D): the query vectors, averaged where a query is made of several pictures."""
+        """(Q, D) query vectors; a query of several pictures is their mean."""
         rows = self._prepared(task.query_rows)
         counts = np.diff(task.query_groups)
         if (counts == 1).all():
@@ -115,7 +118,7 @@ class VectorScores:
         return unit(means) if self.metric == "cosine" else means
 
     def _prepared(self, rows: np.ndarray) -> Tensor:
-        """Rows of the stacked list [query; gallery] as float32, unit length for the cosine."""
+        """Rows of the stacked list [query; gallery] as float32, scaled to length 1 for the cosine metric."""
         query, gallery = self._sources
         in_query = rows < len(query)
         if in_query.all():
@@ -131,20 +134,23 @@ class VectorScores:
 
 
 class FunctionScores:
-    """Scores from a function of (query slice, gallery slice), in the caller's own order of pictures.
+    """Scores from a function of (query slice, gallery slice), which index the caller's pictures.
 
     Args:
-        function: returns the (q, g) block, numpy or torch, finite, larger is more alike.
-        task: a task whose queries are the caller's queries, one by one.
-        distances: the function returns distances, smaller is more alike.
+        function: Returns the (q, g) block of finite numbers, numpy or torch.
+        task: A task with one query per query picture of the caller.
+        distances: The function returns distances: smaller is more alike.
+
+    Raises:
+        InputError: The protocol builds its queries from vectors.
     """
 
     def __init__(self, function: BlockFunction, task: Task, *, distances: bool = False) -> None:
         if task.protocol.pool or task.protocol.average_queries:
             raise InputError(
                 "protocol",
-                f"{task.protocol.name} builds its own queries from the vectors; give vectors, not "
-                "scores or distances",
+                f"{task.protocol.name} builds its queries from the vectors; give vectors, not scores or "
+                "distances",
             )
         self.device, self.tile, self.kind = torch.device("cpu"), 4096, "distance" if distances else "score"
         self._function, self._distances = function, distances
@@ -157,7 +163,7 @@ class FunctionScores:
         expected = (queries.stop - queries.start, high - low)
         if tuple(block.shape) != expected:
             raise InputError(
-                f"{self.kind}s", f"a block of shape {tuple(block.shape)} came where {expected} was expected"
+                f"{self.kind}s", f"a block has shape {tuple(block.shape)}, but {expected} is expected"
             )
         if high - low != len(wanted):
             block = block[:, torch.from_numpy(wanted - low).to(block.device)]
@@ -174,7 +180,7 @@ class FunctionScores:
 
 @contextmanager
 def _matmul_precision(name: str) -> Iterator[None]:
-    """Products of fp32 matrices in torch's precision of that name, whatever training has set."""
+    """Compute fp32 matrix products in this precision of torch, whatever training has set."""
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision(name)
     try:
@@ -184,7 +190,11 @@ def _matmul_precision(name: str) -> Iterator[None]:
 
 
 def as_matrix(values: Any, argument: str) -> Tensor:
-    """A 2-d floating tensor that shares the caller's memory where it can."""
+    """A 2-d float tensor of the values, which shares their memory if possible.
+
+    Raises:
+        InputError: The values are not a 2-d array of numbers.
+    """
     try:
         tensor = values.detach() if isinstance(values, Tensor) else torch.from_numpy(np.asarray(values))
     except TypeError as error:
@@ -197,20 +207,20 @@ def as_matrix(values: Any, argument: str) -> Tensor:
 
 
 def check_finite(vectors: Tensor, argument: str) -> None:
-    """InputError that names the first row with a NaN or an infinity."""
-    # Whatever is not finite shows in its row's sum; a sum may overflow by itself, so suspects are looked at.
+    """Raise an InputError that names the first row with a NaN or an infinity."""
+    # A value that is not finite makes its row's sum not finite. A sum can also overflow: check such rows.
     for row in (~torch.isfinite(vectors.sum(1))).nonzero()[:, 0].tolist():
         if not torch.isfinite(vectors[row]).all():
             raise InputError(argument, f"row {row} holds NaN or infinite values; embed the picture again")
 
 
 def unit(rows: Tensor) -> Tensor:
-    """Rows scaled to length 1; a zero row stays zero and has cosine 0 with everything."""
+    """Rows scaled to length 1. A zero row stays zero, so its cosine with any row is 0."""
     return rows / torch.linalg.vector_norm(rows, dim=1, keepdim=True).clamp_min(1e-12)
 
 
 def _take(matrix: Tensor, rows: np.ndarray) -> Tensor:
-    """matrix[rows]; a view where the rows are consecutive."""
+    """matrix[rows]; a view if the rows are consecutive."""
     if len(rows) and rows[-1] - rows[0] == len(rows) - 1 and (np.diff(rows) == 1).all():
         return matrix[int(rows[0]) : int(rows[-1]) + 1]
     return matrix[torch.from_numpy(rows).to(matrix.device)]

@@ -1,9 +1,9 @@
-"""Verification: is this pair one person? ROC, AUC, EER and TPR at a given FPR, by counting.
+"""Verification, "does this pair show one person?": ROC, AUC, EER and TPR at a given FPR, by counting.
 
-At a threshold t a pair is accepted when it scores at least t. TPR is the share of positive pairs that are
-accepted, FPR that of negative pairs. Every change of TPR happens at the score of a positive, so it is enough
-to count, for every distinct positive score, the negatives that reach it and those that exceed it. Negatives
-stream by; they are never collected or sorted.
+A threshold t accepts the pairs that score at least t. TPR is the share of accepted positive pairs, FPR the
+share of accepted negative pairs. TPR changes only at the scores of positives. For every distinct positive
+score it is therefore enough to count the negatives that reach it and those that exceed it. Negatives are
+streamed, never collected or sorted.
 """
 
 from __future__ import annotations
@@ -24,14 +24,15 @@ from kronreid.evaluation.scores import Scores
 
 @dataclass(frozen=True)
 class Verification:
-    """Rates over all positive and negative pairs. T distinct positive scores.
+    """Rates over all positive and negative pairs, at the T distinct scores of positives.
 
     Attributes:
-        positives, negatives: how many pairs.
+        positives: Number of positive pairs.
+        negatives: Number of negative pairs.
         thresholds: (T,) float32, descending.
-        tpr: (T,) share of positives that score at least the threshold.
-        fpr: (T,) share of negatives that score at least the threshold.
-        fpr_above: (T,) share of negatives that score more than the threshold.
+        tpr: (T,) float64 share of positives that score at least the threshold.
+        fpr: (T,) float64 share of negatives that score at least the threshold.
+        fpr_above: (T,) float64 share of negatives that score more than the threshold.
     """
 
     positives: int
@@ -44,8 +45,8 @@ class Verification:
     def roc(self) -> tuple[np.ndarray, np.ndarray]:
         """(FPR, TPR), each (2 T + 2,): the corners of the ROC curve from (0, 0) to (1, 1).
 
-        Negatives between two positive scores move the curve to the right, a positive moves it up, and both
-        at once (a tie) along the diagonal.
+        Negatives between two positive scores move the curve to the right and a positive moves it up. A tie
+        moves it diagonally.
         """
         before = np.concatenate([[0.0], self.tpr[:-1]])
         false = np.stack([self.fpr_above, self.fpr], 1).reshape(-1)
@@ -54,30 +55,35 @@ class Verification:
 
     @property
     def auc(self) -> float:
-        """Area under the ROC curve: how often a positive beats a negative, a tie being half."""
+        """Area under the ROC curve: how often a positive outscores a negative; a tie counts half."""
         false, true = self.roc()
         return float(np.sum(np.diff(false) * (true[1:] + true[:-1]) / 2))
 
     @property
     def eer(self) -> float:
-        """The rate at which FPR equals 1 - TPR, on the straight line between the curve's corners."""
+        """Equal error rate: where FPR equals 1 - TPR, interpolated linearly between the curve's corners."""
         false, true = self.roc()
-        gap = false + true - 1  # from -1 to 1, never falling
+        gap = false + true - 1  # never falls from -1 to 1
         after = int(np.argmax(gap >= 0))
         span = gap[after] - gap[after - 1]
         return float(false[after - 1] + (false[after] - false[after - 1]) * -gap[after - 1] / span)
 
     def tpr_at(self, fpr: float) -> float:
-        """The highest TPR of a threshold whose FPR is at most `fpr`; 0 where there is none."""
+        """The highest TPR of all thresholds whose FPR is at most `fpr` (0 to 1); 0 if there is none."""
         allowed = self.tpr[self.fpr <= fpr]
         return float(allowed[-1]) if len(allowed) else 0.0
 
 
 def verify_pairs(positive_scores: Any, negative_scores: Any) -> Verification:
-    """Verification rates of two lists of scores, larger is more alike.
+    """Verification rates of two lists of scores.
+
+    Args:
+        positive_scores: Scores of pairs of the same person, any shape, numpy or torch. A larger score means
+            more alike.
+        negative_scores: Scores of pairs of different people.
 
     Raises:
-        InputError: a list is empty or holds a NaN or an infinity.
+        InputError: A list is empty or holds a NaN or an infinity.
     """
     positive = _scores(positive_scores, "positive_scores")
     negative = _scores(negative_scores, "negative_scores")
@@ -87,13 +93,16 @@ def verify_pairs(positive_scores: Any, negative_scores: Any) -> Verification:
 
 
 def verify(scores: Scores, task: Task, positives: np.ndarray, query_block: int | None = None) -> Verification:
-    """Verification rates over every pair of a task that its protocol does not drop.
+    """Verification rates over all pairs of a task that its protocol does not drop.
 
     Args:
-        scores: gives the same score tiles as when the positives were taken.
-        task: which entries are positive or dropped.
-        positives: (P,) scores of all the task's positives (`Hits.scores`).
-        query_block: at most so many queries at a time.
+        scores: Computes the same score tiles as when the positives were taken.
+        task: Which entries are positive or dropped.
+        positives: (P,) float32 scores of all positives of the task (`Hits.scores`).
+        query_block: Most queries to count at a time; None for no limit.
+
+    Raises:
+        InputError: There is no negative pair.
     """
     counter = _Counter(torch.from_numpy(positives).to(scores.device))
     low, high = gallery_share(task.gallery, scores.tile)
@@ -130,7 +139,7 @@ class _Counter:
         negatives = int(reaching.sum())
         if not negatives:
             raise InputError(
-                "negative_scores", "there is no negative pair, so there is no false positive rate"
+                "negative_scores", "there is no negative pair, which a false positive rate needs; add some"
             )
         accepted = np.cumsum(self._weights.cpu().numpy()[::-1])
         return Verification(
@@ -146,7 +155,7 @@ class _Counter:
 def _scores(values: Any, argument: str) -> Tensor:
     tensor = torch.as_tensor(values).reshape(-1).float()
     if not len(tensor):
-        raise InputError(argument, "there is none; give at least one")
+        raise InputError(argument, "is empty; give at least one score")
     if not torch.isfinite(tensor).all():
         raise InputError(argument, "holds NaN or infinite values")
     return tensor

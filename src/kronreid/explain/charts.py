@@ -1,4 +1,4 @@
-"""Charts: curves against what was seen, and what an evaluation found."""
+"""Charts: training curves and evaluation results."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from kronreid.explain.style import ACCENT, INK, PALETTE, RIGHT, WRONG, inline_sv
 if TYPE_CHECKING:
     from kronreid.evaluation import Result
 
-#: How a kind of score is shown: label, sign, offset; what is shown is offset + sign * score.
+#: How each kind of score is shown: (label, sign, offset). The shown value is offset + sign * score.
 SCORES = {
     "cosine": ("cosine distance", -1, 1),
     "euclidean": ("squared Euclidean distance", -1, 0),
@@ -33,11 +33,11 @@ class Chart:
     """Curves of one quantity.
 
     Attributes:
-        title: What is shown, a few words.
-        xlabel: What x counts ("pictures seen").
-        ylabel: What y measures, with its unit ("mAP, %"); the values are drawn as they are.
-        curves: Name to (x, y), equally long; values that are not finite are left out.
-        caption: One sentence that says what one sees.
+        title: A few words.
+        xlabel: The quantity on x ("pictures seen").
+        ylabel: The quantity on y with its unit ("mAP, %"). Values are not converted.
+        curves: Maps a name to (x, y) of equal length. Values that are not finite are left out.
+        caption: One sentence that explains the chart.
     """
 
     title: str
@@ -48,7 +48,7 @@ class Chart:
 
 
 def panels(width: float, height: float, count: int = 1, **options: Any) -> tuple[Figure, list[Axes]]:
-    """A figure of `count` axes beside each other, in inches; draw into it inside `style`."""
+    """A figure with `count` axes side by side; sizes are in inches. Draw into it inside `style`."""
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, list(figure.subplots(1, count, squeeze=False, **options)[0])
 
@@ -56,7 +56,15 @@ def panels(width: float, height: float, count: int = 1, **options: Any) -> tuple
 def chart_svg(
     draw: Callable[[Axes, Any], None], shown: Any, spoken: str, width: float = 3.0, height: float = 2.0
 ) -> Markup:
-    """What `draw` makes of `shown` as an <svg> element. The fewer inches, the larger the letters."""
+    """The chart that `draw` makes of `shown`, as an <svg> element.
+
+    Args:
+        draw: Draws into the given axes.
+        shown: The data, which `draw` takes.
+        spoken: Text for screen readers.
+        width: Width in inches. A page scales the chart, so fewer inches give larger letters.
+        height: Height in inches.
+    """
     with style():
         figure, (axes,) = panels(width, height)
         draw(axes, shown)
@@ -64,7 +72,7 @@ def chart_svg(
 
 
 def draw_curves(axes: Axes, chart: Chart) -> None:
-    """The curves, a mark at the end of each, below a legend that tells the last values."""
+    """Draw the curves with a mark at the end of each. The legend above shows their last values."""
     labels = []
     for name, curve in chart.curves.items():
         points = np.array(curve, dtype=float).reshape(2, -1)
@@ -74,7 +82,7 @@ def draw_curves(axes: Axes, chart: Chart) -> None:
         axes.plot(x, y, label=labels[-1], markevery=slice(-1, None), clip_on=False)
     axes.set(xlabel=chart.xlabel, ylabel=chart.ylabel)
     plain(axes)
-    if np.isfinite(axes.dataLim.get_points()).all():  # the ticks enclose the values, and 0
+    if np.isfinite(axes.dataLim.get_points()).all():  # the ticks enclose all values and 0
         across = MaxNLocator(6).tick_values(*axes.dataLim.intervalx)
         up = MaxNLocator(6).tick_values(min(0, axes.dataLim.y0), max(0, axes.dataLim.y1))
         axes.set(xticks=across, yticks=up, xlim=(across[0], across[-1]), ylim=(up[0], up[-1]))
@@ -83,7 +91,7 @@ def draw_curves(axes: Axes, chart: Chart) -> None:
 
 
 def draw_cmc(axes: Axes, result: Result) -> None:
-    """The CMC curve."""
+    """Draw the CMC curve."""
     ranks = np.arange(1, len(result.cmc) + 1)
     axes.plot(ranks, 100 * result.cmc, marker="o" if len(ranks) < 20 else "")
     axes.set(xlabel="rank", ylabel="queries matched, %", ylim=(0, 102))
@@ -91,7 +99,7 @@ def draw_cmc(axes: Axes, result: Result) -> None:
 
 
 def draw_precision(axes: Axes, result: Result) -> None:
-    """How many queries have which average precision."""
+    """Draw a histogram of the queries' average precision."""
     values = result.average_precision[~np.isnan(result.average_precision)]
     axes.hist(100 * values, bins=20, range=(0, 100), histtype="stepfilled", color=ACCENT, alpha=0.75)
     mean = 100 * result.mAP
@@ -103,7 +111,7 @@ def draw_precision(axes: Axes, result: Result) -> None:
 
 
 def draw_pairs(axes: Axes, result: Result) -> None:
-    """How pairs of the same person and of two lie apart."""
+    """Draw the distributions of the scores of pairs of the same person and of different people."""
     label, sign, offset = SCORES[result.score_kind]
     same, others = offset + sign * result.positive_scores, offset + sign * result.negative_scores
     together = np.concatenate([same, others])
@@ -116,13 +124,13 @@ def draw_pairs(axes: Axes, result: Result) -> None:
 
 
 def _legend_above(axes: Axes) -> None:
-    """A legend in room of its own above the data."""
+    """Make room above the data and put the legend there."""
     entries = len(axes.get_legend_handles_labels()[1])
     axes.set_ylim(top=axes.get_ylim()[1] * (1 + 0.15 * entries))
     axes.legend(loc="upper left")
 
 
-#: The charts of an evaluation by their titles.
+#: The charts of an evaluation, by title.
 EVALUATION: dict[str, Callable[[Axes, Result], None]] = {
     "CMC": draw_cmc,
     "Average precision": draw_precision,
@@ -131,7 +139,7 @@ EVALUATION: dict[str, Callable[[Axes, Result], None]] = {
 
 
 def plain(axes: Axes, across: Literal["x", "y"] = "y") -> None:
-    """Lines across the axis `across` instead of frame and ticks; numbers as people write them."""
+    """Replace frame and ticks by grid lines of the axis `across`, and format numbers with separators."""
     axes.grid(axis=across)
     axes.spines[["left", "bottom"]].set_visible(False)
     axes.tick_params(length=0)
@@ -140,7 +148,7 @@ def plain(axes: Axes, across: Literal["x", "y"] = "y") -> None:
 
 
 def name_rows(axes: Axes, names: Sequence[str]) -> None:
-    """Make y an axis of named rows, from the top down, in bands."""
+    """Turn y into an axis of named rows, from top to bottom, with alternating bands."""
     plain(axes, "x")
     axes.set_yticks(range(len(names)), names)
     for place in range(0, len(names), 2):

@@ -1,7 +1,7 @@
-"""The papers' figures of what the models see, drawn for print: HOReID's Figures 2, 4 and 6, KPM's Figure 6.
+"""The papers' figures of what the models see, for print: HOReID's Figures 2, 4 and 6, and KPM's Figure 6.
 
-The numbers come from `kronreid.explain.parts` and from `Matcher.explain`; `save_figure` writes a figure as
-PNG and SVG.
+`kronreid.explain.parts` and `Matcher.explain` provide the numbers. `save_figure` writes a figure as PNG and
+SVG.
 """
 
 from __future__ import annotations
@@ -44,22 +44,22 @@ from kronreid.explain.style import INK, MUTED, TEXT, WIDTH
 if TYPE_CHECKING:
     from kronreid.models.inference import Explanation, ScaleExplanation
 
-#: Feature maps (N, D, h, w) of the same N pictures, by the name of their order.
+#: Feature maps (N, D, h, w) of the same N pictures, each with the name of its order.
 Orders = Sequence[tuple[str, np.ndarray]]
 
 
 def similarity_figure(orders: Orders, pictures: np.ndarray) -> Figure:
-    """HOReID's Figure 2: similarities of all pairs of places of two pictures of one person, by order.
+    """HOReID's Figure 2: the similarities of all pairs of places of two pictures of one person, by order.
 
     Args:
-        orders: Ĝ of each order; pictures 2i and 2i+1 are a pair.
-        pictures: uint8 (N, H, W, 3).
+        orders: Ĝ of each order. Pictures 2i and 2i+1 are a pair.
+        pictures: uint8 (N, H, W, 3) in RGB.
     """
     return sheet(below([_similarities(orders, pictures, i) for i in range(0, len(pictures) - 1, 2)], 0), 0)
 
 
 def _similarities(orders: Orders, pictures: np.ndarray, first: int) -> Block:
-    """One pair: pictures `first` and `first` + 1, a matrix for each order, and the distributions."""
+    """One pair: the pictures `first` and `first` + 1, a matrix for each order, and the distributions."""
     spacing, chart = 0.34, 1.3
     wide = min(0.48, pictures.shape[2] / pictures.shape[1])
     tall = wide * pictures.shape[1] / pictures.shape[2]
@@ -90,9 +90,9 @@ def _similarities(orders: Orders, pictures: np.ndarray, first: int) -> Block:
 
 
 def colour_figure(insight: Insight) -> Figure:
-    """HOReID's Figure 4: feature maps as colours, the levels one by one and their products.
+    """HOReID's Figure 4: the feature maps of each level and of the products, as colours.
 
-    A row is a pair of pictures; the colours of a column, a's and b's alike, are of one scale.
+    Each row shows a pair of pictures. All maps of a column, those of a and of b, share one colour scale.
     """
     numbers = range(1, len(insight.levels) + 1)
     coloured = [
@@ -104,7 +104,7 @@ def colour_figure(insight: Insight) -> Figure:
         for number, picture in enumerate(insight.pictures)
     ]
     rows = [tiles[i] + tiles[i + 1] for i in range(0, len(tiles) - 1, 2)]
-    # Unicode's digits below the line are ten signs in a row.
+    # Unicode's subscript digits are ten consecutive characters.
     levels = TileGroup("levels", [f"G{chr(ord('₀') + number)}" for number in numbers])
     products = TileGroup("products Ĝ", [f"n = {number}" for number in numbers])
     groups = [TileGroup("", ["a"]), levels, products, TileGroup(""), TileGroup("", ["b"]), levels, products]
@@ -112,11 +112,12 @@ def colour_figure(insight: Insight) -> Figure:
 
 
 def part_figure(sampled: Sequence[tuple[str, np.ndarray, np.ndarray]], channels: Sequence[int]) -> Figure:
-    """HOReID's Figure 6: the sampler's maps laid over the pictures, a block of rows for each run.
+    """HOReID's Figure 6: the sampler's maps laid over the pictures, one block of rows per run.
 
     Args:
-        sampled: A run's name, pictures uint8 (N, H, W, 3) and where its parts are sampled (N, P, h, w).
-        channels: Numbers of the maps to show, from 0.
+        sampled: For each run its name, the pictures uint8 (N, H, W, 3) in RGB, and its sampler's maps
+            (N, P, h, w).
+        channels: Indices of the maps to show, from 0.
     """
     rows = [
         [Tile(picture), *(_overlay(picture, each) for each in (part_maps.sum(axis=0), *part_maps[channels]))]
@@ -129,22 +130,22 @@ def part_figure(sampled: Sequence[tuple[str, np.ndarray, np.ndarray]], channels:
         TileGroup("confidence maps, by channel", [str(channel) for channel in channels]),
     ]
     bands = [(name, len(pictures)) for name, pictures, _ in sampled if len(sampled) > 1]
-    bar = ("each map on a scale of its own", "not sampled", "most")
+    bar = ("each map has its own scale", "not sampled", "most")
     return sheet(tile_block(rows, groups, bands, bar))
 
 
 def attention_figure(explanations: Sequence[Explanation]) -> Figure:
-    """KPM's Figure 6, left: the attention of each scale over both pictures of each pair.
+    """KPM's Figure 6, left: the attention at each scale, laid over both pictures of each pair.
 
-    Colours start at 0 and end at the map's highest value, at twice an even share or above, so that even
-    attention looks even. Below each map: its highest value as a multiple of an even share, and how many
-    places it covers (`places_covered`).
+    The colour scale of a map runs from 0 to its highest value, but at least to twice the uniform value, so
+    that uniform attention looks uniform. The text below a map states its highest value as a multiple of the
+    uniform value, and how many places the attention covers (`places_covered`).
     """
     return sheet(attention_block(explanations))
 
 
 def attention_block(explanations: Sequence[Explanation]) -> Block:
-    """What `attention_figure` shows."""
+    """The content of `attention_figure` as a block."""
     rows: list[list[Tile]] = []
     for explanation in explanations:
         rows.append([])
@@ -153,23 +154,23 @@ def attention_block(explanations: Sequence[Explanation]) -> Block:
             for scale in explanation.scales:
                 shares = getattr(scale, side) * (scale.height * scale.width)
                 text = (
-                    f"up to {shares.max():.1f} × even\n"
+                    f"up to {shares.max():.1f} × uniform\n"
                     f"{float(places_covered(shares / shares.size)):.1f} of {shares.size} places"
                 )
                 rows[-1].append(Tile(heat(picture, shares, max(2.0, float(shares.max()))), text))
     columns = ["picture", *_scale_names(explanations[0].scales)]
-    bar = ("attention, each map on a scale of its own", "0", "most")
+    bar = ("attention, each map has its own scale", "0", "most")
     return tile_block(rows, [TileGroup("a", columns), TileGroup("b", columns)], bar=bar)
 
 
 def matching_figure(explanations: Sequence[Explanation], points: Sequence[Point]) -> Figure:
-    """KPM's Figure 6, right: where chosen places of a (red rectangles) look in b, scale by scale.
+    """KPM's Figure 6, right: where selected places of a (red rectangles) look in b, at each scale.
 
-    Below each map: the highest matching confidence. The rectangle is the place of the coarsest scale.
+    A rectangle is a place of the coarsest scale. The text below a map states its highest matching confidence.
 
     Args:
         explanations: The pairs.
-        points: (x, y) of each chosen place, as fractions of the picture's width and height.
+        points: (x, y) of each selected place, as fractions of the picture's width and height.
     """
     return sheet(matching_block(explanations, points))
 
@@ -177,7 +178,7 @@ def matching_figure(explanations: Sequence[Explanation], points: Sequence[Point]
 def matching_block(
     explanations: Sequence[Explanation], points: Sequence[Point], scales: slice = slice(None)
 ) -> Block:
-    """What `matching_figure` shows, of some of the scales."""
+    """The content of `matching_figure` as a block, for some of the scales."""
     rows: list[list[Tile]] = []
     for explanation in explanations:
         shown = explanation.scales[scales]
@@ -201,7 +202,7 @@ def matching_block(
         found = [TileGroup("where each looks in b", numbers)]
     else:
         found = [TileGroup(f"where {number} looks in b", names) for number in numbers]
-    bar = ("matching confidence, each map on a scale of its own", "0", "highest")
+    bar = ("matching confidence, each map has its own scale", "0", "highest")
     return tile_block(rows, [TileGroup("", ["a", "b"]), *found], bar=bar)
 
 
@@ -214,13 +215,13 @@ def _overlay(picture: np.ndarray, values: np.ndarray, text: str = "") -> Tile:
 
 
 def _blocks(colours: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """(h, w, 3) enlarged to about twice `shape` with sharp edges, which viewers of SVG would smooth."""
+    """(h, w, 3) enlarged to about twice `shape` with sharp edges; SVG viewers smooth small pictures."""
     height, width = (size * round(2 * goal / size) for size, goal in zip(colours.shape, shape))
     return np.asarray(Image.fromarray(colours).resize((width, height), Image.Resampling.NEAREST))
 
 
 def _draw_matrix(axes: Axes, values: np.ndarray, rows: int, named: bool) -> None:
-    """All pairs of places with a colour scale of their own; the ticks count the rows of the feature maps."""
+    """Draw all pairs of places with their own colour scale. The ticks count the rows of the feature maps."""
     image = axes.imshow(values, aspect="auto", interpolation="nearest")
     step = max(1, rows // 4)
     shown = range(0, rows, step)
@@ -238,7 +239,7 @@ def _draw_matrix(axes: Axes, values: np.ndarray, rows: int, named: bool) -> None
 
 
 def _draw_distributions(axes: Axes, names: Sequence[str], similarities: Sequence[np.ndarray]) -> None:
-    """How many pairs are how similar, on a logarithmic scale; triangles mark the most similar pair."""
+    """Draw histograms of the similarities on a logarithmic scale. Triangles mark the most similar pairs."""
     low, high = min(v.min() for v in similarities), max(v.max() for v in similarities)
     edges = np.linspace(low, high, 41)
     for name, values in zip(names, similarities):

@@ -1,4 +1,4 @@
-"""The papers' figures from trained runs: which figures a run can give, and what they show in numbers."""
+"""The papers' figures from trained runs, and the numbers that describe them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from kronreid.models.loading import load
 
 #: The maps that HOReID's Figure 6 shows.
 PAPER_CHANNELS = (2, 3, 5, 8, 10, 13, 24, 32, 39, 45, 53, 60)
-#: Chest, hip and shin of somebody who stands upright in the middle.
+#: (x, y) of chest, hip and shin of a person who stands upright in the middle of the picture.
 BODY = ((0.5, 0.25), (0.5, 0.5), (0.5, 0.8))
 
 NUMBERS = "numbers.json"
@@ -36,10 +36,10 @@ class Drawn:
     """A figure that was written.
 
     Attributes:
-        name: Of its files, without `.png` and `.svg`.
-        shows: Which figure of which paper it is.
-        finding: What is seen in it, a sentence with numbers.
-        numbers: The same for programs.
+        name: Name of its files, without `.png` and `.svg`.
+        shows: The paper's figure that it reproduces.
+        finding: A sentence with numbers that says what the figure shows.
+        numbers: The same numbers for programs.
     """
 
     name: str
@@ -49,12 +49,19 @@ class Drawn:
 
 
 def pairs_of(dataset: ReIDDataset, count: int = 3) -> list[Picture]:
-    """Pictures 2i and 2i+1 of one person from two cameras: a query and a gallery picture, for `count` people.
+    """A query and a gallery picture from another camera, for each of `count` people.
 
-    The people are spread evenly over the query identities, so that the choice never changes.
+    The people are spread evenly over the query identities, so the choice is always the same.
+
+    Args:
+        dataset: Provides query and gallery pictures.
+        count: Number of people; fewer if the data set has fewer.
+
+    Returns:
+        Pictures; 2i and 2i+1 are a pair.
 
     Raises:
-        InputError: No query has a gallery picture of another camera.
+        InputError: No query has a gallery picture from another camera.
     """
     pairs = []
     for identity in identities(dataset.query):
@@ -63,7 +70,9 @@ def pairs_of(dataset: ReIDDataset, count: int = 3) -> list[Picture]:
         if found := next(others, None):
             pairs.append((query, found))
     if not pairs:
-        raise InputError(dataset.root, "no query has a gallery picture of another camera; name --pictures")
+        raise InputError(
+            dataset.root, "no query has a gallery picture from another camera; choose --pictures yourself"
+        )
     count = min(count, len(pairs))
     return [picture for number in range(count) for picture in pairs[number * len(pairs) // count]]
 
@@ -71,28 +80,31 @@ def pairs_of(dataset: ReIDDataset, count: int = 3) -> list[Picture]:
 def draw_figures(
     runs: Sequence[Path], pictures: Sequence[ImageLike], out: Path, points: Sequence[Point] = BODY
 ) -> list[Drawn]:
-    """All figures that the runs can give, as PNG and SVG in `out`, and their numbers in ``numbers.json``.
+    """Draw all figures that the runs can provide, as PNG and SVG, with their numbers in ``numbers.json``.
 
-    HOReID: similarities by order (Figure 2), feature maps as colours (Figure 4), parts (Figure 6). Runs with
-    parts share one figure, so that one without DSR stands below one with it; runs of different orders share
-    one of similarities, too. KPM: attention and matching (Figure 6).
+    A HOReID run gives similarities by order (Figure 2), feature maps as colours (Figure 4) and parts (Figure
+    6). All runs with parts share one figure of parts, which compares runs with and without DSR. Runs of
+    different orders also share one figure of similarities. A KPM run gives attention and matching (Figure 6).
 
     Args:
         runs: Model folders.
         pictures: Pictures 2i and 2i+1 show one person.
-        out: The folder to write to; made if it is missing.
+        out: The folder to write to; it is created if it is missing.
         points: (x, y) of the places whose matching is shown, as fractions of the first picture of each pair.
 
+    Returns:
+        The figures that were written.
+
     Raises:
-        InputError: A run has nothing to show, or the pictures make no pairs.
+        InputError: A run has no such figure, two runs are the same, or the number of pictures is odd or zero.
     """
     if not pictures or len(pictures) % 2:
-        raise InputError("--pictures", f"{len(pictures)} given; pairs of pictures of one person are needed")
+        raise InputError("--pictures", f"{len(pictures)} given; give pairs of pictures of one person")
     names = _short_names(runs)
     tools = [load(run, folded=False) for run in runs]
     for run, tool in zip(runs, tools):
         if not (tool.model.match if isinstance(tool, Matcher) else isinstance(tool.model, HOReID)):
-            raise InputError(run, "a model without high orders or matching has nothing of this to show")
+            raise InputError(run, "has neither high-order levels nor matching; name a HOReID or KPM run")
     out.mkdir(parents=True, exist_ok=True)
     drawn: list[Drawn] = []
     insights: dict[str, Insight] = {}
@@ -109,7 +121,7 @@ def draw_figures(
             own.append((len(insight.products), name))
     numbers = Counter(order for order, _ in own)
     if len(numbers) > 1:
-        # Runs of one order are told apart by their names.
+        # Runs of the same order are distinguished by their names.
         orders = [
             (f"n = {order}" + (f" ({name})" if numbers[order] > 1 else ""), insights[name].products[-1])
             for order, name in sorted(own)
@@ -127,7 +139,10 @@ def _level_figures(out: Path, name: str, insight: Insight) -> list[Drawn]:
     orders = [(f"n = {order}", maps) for order, maps in enumerate(insight.products, start=1)]
     similarities = _similarities(out, f"{name}-similarity", orders, insight.pictures, "levels of one model")
     save_figure(figures.colour_figure(insight), out / f"{name}-colours")
-    finding = "alike colours are alike features; lightness, blue to yellow, green to red by falling variance"
+    finding = (
+        "similar colours are similar features; lightness, blue to yellow, and green to red show three "
+        "components by falling variance"
+    )
     return [similarities, Drawn(f"{name}-colours", "HOReID, Fig. 4: feature maps as colours", finding, {})]
 
 
@@ -136,16 +151,19 @@ def _similarities(out: Path, stem: str, orders: Orders, pictures: np.ndarray, wh
     numbers = similarity_numbers(orders)
     low, high = numbers[orders[0][0]], numbers[orders[-1][0]]
     finding = (
-        f"from {orders[0][0]} to {orders[-1][0]} the strongest 1 % of the pairs give "
+        f"from {orders[0][0]} to {orders[-1][0]}, the strongest 1 % of the pairs contribute "
         f"{100 * low['strongest']:.0f} → {100 * high['strongest']:.0f} % of the similarity, "
         f"the highest is {low['max']:.1f} → {high['max']:.1f}, "
-        f"the lowest {low['min']:.1f} → {high['min']:.1f}"
+        f"the lowest is {low['min']:.1f} → {high['min']:.1f}"
     )
     return Drawn(stem, f"HOReID, Fig. 2: similarities of places by order ({what})", finding, numbers)
 
 
 def similarity_numbers(orders: Orders) -> dict[str, dict[str, float]]:
-    """Per order the highest, lowest and mean similarity and the strongest 1 %'s share, means over pairs."""
+    """For each order the highest, lowest and mean similarity and the share of the strongest 1 %.
+
+    Each number is a mean over the pairs of pictures.
+    """
     found = {}
     for name, maps in orders:
         values = [parts.place_similarities(maps[i], maps[i + 1]) for i in range(0, len(maps), 2)]
@@ -164,7 +182,7 @@ def _part_figure(out: Path, sampled: dict[str, Insight], regularised: dict[str, 
     named = [(name + regularised[name], insight) for name, insight in sampled.items()]
     alone = len(named) == 1
     stem = f"{next(iter(sampled))}-parts" if alone else "parts"
-    # Several runs fill a page with one picture of each pair.
+    # Several runs show only one picture of each pair, to fit a page.
     shown = slice(None, None, 1 if alone else 2)
     maps = [
         (name, each.pictures[shown], each.part_maps[shown])
@@ -174,16 +192,16 @@ def _part_figure(out: Path, sampled: dict[str, Insight], regularised: dict[str, 
     save_figure(figures.part_figure(maps, channels), out / stem)
     numbers = {name: part_numbers(insight) for name, insight in named}
     findings = [
-        f"{name}: {each['parts']:.0f} parts cover {each['covered']:.1f} of {each['places']:.0f} places each, "
-        f"peak at {each['different']:.0f} different ones, {100 * each['rim']:.0f} % at the rim, "
-        f"mean cosine of two parts {each['alikeness']:.2f}"
+        f"{name}: {each['parts']:.0f} parts cover {each['covered']:.1f} of {each['places']:.0f} places each "
+        f"and peak at {each['different']:.0f} different ones; {100 * each['rim']:.0f} % of the sampling is "
+        f"at the border; the mean cosine of two parts is {each['alikeness']:.2f}"
         for name, each in numbers.items()
     ]
     return Drawn(stem, "HOReID, Fig. 6: where parts are sampled", "; ".join(findings), numbers)
 
 
 def part_numbers(insight: Insight) -> dict[str, float]:
-    """How many places a part covers, where the parts peak, how much lies at the rim, how alike they are."""
+    """The coverage, the different peaks, the share at the border and the similarity of a model's parts."""
     maps = insight.part_maps
     assert maps is not None
     return {
@@ -235,7 +253,7 @@ def _matcher_figures(
 
 
 def _regulariser(run: Path) -> str:
-    """Whether a run was trained with DSR, as words behind its name; nothing where its folder does not say."""
+    """A suffix for a run's name that says whether it was trained with DSR; empty if this is not known."""
     config = run / "config.yaml"
     if not config.is_file():
         return ""
@@ -244,10 +262,10 @@ def _regulariser(run: Path) -> str:
 
 
 def _short_names(runs: Sequence[Path]) -> list[str]:
-    """The last parts of the folders' names, as many as tell them apart."""
+    """The last parts of the folders' paths, as many as make the names unique."""
     whole = [run.resolve().parts for run in runs]
     for count in range(1, max(map(len, whole), default=0) + 1):
         names = ["-".join(each[-count:]).strip("/") for each in whole]
         if len(set(names)) == len(names):
             return names
-    raise InputError("RUN", f"{runs[0]} is named twice" if runs else "name one at least")
+    raise InputError("RUN", f"{runs[0]} is named twice" if runs else "name at least one")

@@ -1,7 +1,7 @@
-"""Why a matcher takes two pictures for the same person (KPM, Figure 6): correspondences and the soft warp.
+"""Figures that show why a matcher considers two pictures the same person: correspondences and the soft warp.
 
-Every function reads `kronreid.models.inference.Explanation`. Scales count from the coarsest; −1 is the
-finest.
+They follow KPM's Figure 6. Every function takes a `kronreid.models.inference.Explanation`. Scale 0 is the
+coarsest, −1 the finest.
 """
 
 from __future__ import annotations
@@ -14,8 +14,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
-from matplotlib.patches import FancyBboxPatch, PathPatch
-from matplotlib.path import Path as Curve
+from matplotlib.patches import FancyBboxPatch
 from PIL import Image
 
 from kronreid.errors import InputError
@@ -28,12 +27,13 @@ from kronreid.explain.sheet import (
     badge,
     below,
     draw_tile,
+    link,
     sheet,
     tile_block,
     titled,
     write,
 )
-from kronreid.explain.style import ACCENT, CARD, INK, MUTED, RULE, SMALL, WIDTH
+from kronreid.explain.style import ACCENT, INK, MUTED, RULE, SMALL, WIDTH
 
 if TYPE_CHECKING:
     from kronreid.models.inference import Explanation, ScaleExplanation
@@ -42,17 +42,25 @@ Place = tuple[int, int]
 
 
 def correspondence_figure(explanation: Explanation, *, scale: int = -1, places: int = 8) -> Figure:
-    """The two pictures with lines from places of a to where they look in b.
+    """Both pictures, with lines from places of a to where they look in b.
 
-    The places are those with most attention, kept apart (`prominent_places`), numbered from top to bottom at
-    both ends. A line is the more opaque the surer the match (`looks_at`).
+    The places are those with the most attention that keep a distance from each other (`prominent_places`).
+    They are numbered from top to bottom. The more confident the match, the more opaque its line (`looks_at`).
+
+    Args:
+        explanation: The pair.
+        scale: Index of the scale.
+        places: Number of lines.
+
+    Raises:
+        InputError: There is no such scale.
     """
     height, width = explanation.image_a.shape[:2]
     return sheet(_correspondences(explanation, scale, places, min(2.0, 2.74 * width / height)), margin=0)
 
 
 def match_figure(explanation: Explanation) -> Figure:
-    """One sheet with the probability, correspondences, the soft warp, matching confidence and attention."""
+    """A sheet with the probability, correspondences, the soft warp, matching confidences and attention."""
     height, width = explanation.image_a.shape[:2]
     tile = min(1.2, 2.5 * width / height)
     finest = explanation.scales[-1]
@@ -66,12 +74,12 @@ def match_figure(explanation: Explanation) -> Figure:
                 (
                     _correspondences(explanation, -1, 8, tile),
                     "Correspondences",
-                    "Lines lead from places of a to where they look in b; faint is unsure.",
+                    "Lines lead from places of a to where they look in b. Faint lines are uncertain.",
                 ),
                 (
                     tile_block([[Tile(picture) for picture in warped]], names, widest=tile),
                     "Soft warp",
-                    "Every place of a repainted with what it found in b: so the two are compared.",
+                    "Every place of a is repainted with what it matched in b. KPM compares a with this.",
                 ),
             ]
         ),
@@ -80,8 +88,8 @@ def match_figure(explanation: Explanation) -> Figure:
                 (
                     matching_block([explanation], points, slice(-1, None)),
                     "Matching confidence",
-                    f"Each red rectangle of a (one of {finest.height} × {finest.width} places) spreads a "
-                    "probability of 1 over b; bright is where it goes.",
+                    f"Each red rectangle in a (one of {finest.height} × {finest.width} places) distributes a "
+                    "probability of 1 over b. Bright places receive most of it.",
                 )
             ]
         ),
@@ -89,20 +97,30 @@ def match_figure(explanation: Explanation) -> Figure:
     if any(np.ptp(scale.attention_a) > 0 or np.ptp(scale.attention_b) > 0 for scale in explanation.scales):
         text = "Bright places weigh more in the comparison."
         blocks.append(titled([(attention_block([explanation]), "Attention", text)]))
-    return sheet(below([_verdict(explanation.probability), *blocks], 0.2), margin=0.2)
+    return sheet(below([verdict(explanation.probability), *blocks], 0.2), margin=0.2)
 
 
 def warped_picture(explanation: Explanation, *, scale: int = -1) -> np.ndarray:
-    """Picture b repainted in the places of a, uint8 (H, W, 3) of a's size.
+    """Picture b warped onto a.
 
-    KPM warps features (Eq. 3, ŷ_i = Σ_j β_ij y_j); here the y_j are the pixels around location j of b.
-    Patches are two locations wide and fade linearly to their rims, where the neighbours take over: they add
-    up to 1 everywhere, and a correspondence of every place with itself gives b back.
+    KPM warps features (Eq. 3, ŷ_i = Σ_j β_ij y_j). Here y_j is the patch of pixels around place j of b.
+    Patches are two places wide and fade linearly towards their edges, so overlapping weights sum to 1
+    everywhere. If every place corresponds to itself, the result is b.
+
+    Args:
+        explanation: The pair.
+        scale: Index of the scale.
+
+    Returns:
+        uint8 (H, W, 3) in RGB, of the size of a.
+
+    Raises:
+        InputError: There is no such scale.
     """
     chosen_scale = _scale(explanation, scale)
     rows, columns = chosen_scale.height, chosen_scale.width
     height, width = explanation.image_a.shape[:2]
-    # Even, so that patches two locations wide begin half a location outside.
+    # Even, so that patches two places wide can start half a place outside the picture.
     step_y, step_x = 2 * math.ceil(height / rows / 2), 2 * math.ceil(width / columns / 2)
     image = as_image(explanation.image_b).resize((step_x * columns, step_y * rows), Image.Resampling.BICUBIC)
     half_y, half_x = step_y // 2, step_x // 2
@@ -127,16 +145,23 @@ def warped_picture(explanation: Explanation, *, scale: int = -1) -> np.ndarray:
 
 
 def prominent_places(attention: np.ndarray, count: int) -> list[Place]:
-    """`count` places (row, column) of an attention map (H, W) with much attention, apart, from top to bottom.
+    """Places with much attention that keep a distance from each other.
 
-    Greedy: the place with most attention, then again after the surroundings of those chosen are damped. Where
-    attention is flat, a mild window keeps off the rim, which is background in a crop of a person.
+    They are chosen greedily: the place with the most attention is taken and its surroundings are damped, and
+    so on. A mild window avoids the border, which is background in a crop of a person.
+
+    Args:
+        attention: (H, W), not negative.
+        count: Number of places.
+
+    Returns:
+        (row, column) of `count` places (all, if there are fewer), from top to bottom.
     """
     height, width = attention.shape
     rows, columns = np.mgrid[:height, :width]
     across, down = (columns + 0.5) / width - 0.5, (rows + 0.5) / height - 0.5
     relative = attention / attention.max() if attention.max() > 0 else np.ones(attention.shape)
-    # An attention that has collapsed onto one place says nothing about the others: they keep a tenth.
+    # The floor of a tenth keeps places apart from each other even if attention has collapsed onto one place.
     score = (0.1 + 0.9 * relative) * np.exp(-4 * across**2 - 1.5 * down**2)
     reach = math.sqrt(height * width / max(1, count)) / 2.5
     chosen: list[Place] = []
@@ -145,16 +170,16 @@ def prominent_places(attention: np.ndarray, count: int) -> list[Place]:
         chosen.append((r, c))
         distance = (rows - r) ** 2 + (columns - c) ** 2
         score = score * (1 - np.exp(-distance / (2 * reach**2)))
-        score[r, c] = -1.0  # never twice, even where all the others are damped to nothing
+        score[r, c] = -1.0  # never chosen twice, even if all others are damped to zero
     return sorted(chosen)
 
 
 def looks_at(scale: ScaleExplanation, place: Place) -> tuple[float, float, float]:
-    """Where `place` of a looks in b, as (row, column, confidence).
+    """Where `place` (row, column) of a looks in b, as (row, column, confidence).
 
-    The position is the most probable location, refined by the mean with its eight neighbours; the mean over
-    all of b would lie between two candidates, where neither is. Confidence is 1 − entropy / log(H·W): 1 for a
-    single location, 0 for no preference.
+    The position is the most probable place, refined by the mean over it and its eight neighbours. A mean over
+    all of b could lie between two candidates, where there is neither. The confidence is
+    1 − entropy / log(H·W): 1 for a single place, 0 for no preference.
     """
     beta = scale.correspondence[place[0] * scale.width + place[1]].reshape(scale.height, scale.width)
     r, c = (int(i) for i in np.unravel_index(int(beta.argmax()), beta.shape))
@@ -176,13 +201,13 @@ def _scale(explanation: Explanation, scale: int) -> ScaleExplanation:
     count = len(explanation.scales)
     if not -count <= scale < count:
         raise InputError(
-            "scale", f"{scale} is not one of the explanation's {count}; use 0 to {count - 1}, or -1"
+            "scale", f"{scale} does not exist; the explanation has {count}: use 0 to {count - 1}, or -1"
         )
     return explanation.scales[scale]
 
 
 def _tent(step: int) -> np.ndarray:
-    """A linear fade over two steps; tents a step apart add up to 1."""
+    """A triangular window two steps wide. Windows one step apart sum to 1."""
     return 1 - np.abs((np.arange(2 * step) + 0.5) / step - 1)
 
 
@@ -192,7 +217,7 @@ def _correspondences(explanation: Explanation, scale: int, places: int, width: f
     tall, wide = explanation.image_a.shape[:2]
     height, gap, top = width * tall / wide, 0.8, 0.16
     ends = [(place, looks_at(chosen, place)) for place in prominent_places(chosen.attention_a, places)]
-    # Colour runs from head to feet, so a line that crosses the others stands out.
+    # Colours change from head to feet, so a line that crosses the others stands out.
     colours = [to_hex(c) for c in matplotlib.colormaps["viridis"](np.linspace(0.05, 0.9, len(ends)))]
 
     def draw(axes: Axes, x: float, y: float) -> None:
@@ -207,11 +232,7 @@ def _correspondences(explanation: Explanation, scale: int, places: int, width: f
             draw_tile(axes, Tile(picture), left, y + top, width, height)
         lines = [(centre(x, *a), centre(x + width + gap, *b), confidence) for a, (*b, confidence) in ends]
         for colour, (start, end, confidence) in zip(colours, lines):
-            opacity = 0.12 + 0.88 * confidence
-            middle = (start[0] + end[0]) / 2  # a Bézier curve that leaves and arrives level
-            curve = Curve([start, (middle, start[1]), (middle, end[1]), end], [1, 4, 4, 4])
-            for stroke, line, alpha in ((CARD, 2.6, opacity / 2), (colour, 1.3, opacity)):
-                axes.add_patch(PathPatch(curve, fill=False, edgecolor=stroke, linewidth=line, alpha=alpha))
+            link(axes, start, end, colour, opacity=0.12 + 0.88 * confidence)
         for number, (colour, (start, end, _)) in enumerate(zip(colours, lines), start=1):
             for place in (start, end):
                 badge(axes, *place, str(number), colour)
@@ -219,18 +240,18 @@ def _correspondences(explanation: Explanation, scale: int, places: int, width: f
     return Block(2 * width + gap, top + height, draw)
 
 
-def _verdict(probability: float) -> Block:
-    """The verdict in words and as a bar with its half marked."""
+def verdict(probability: float) -> Block:
+    """The verdict in words, and a bar of the probability with a mark at 50 %."""
     percent = f"{100 * probability:.1f} %"
     if probability > 0.9995:
         percent = "over 99.9 %"
     elif probability < 0.0005:
         percent = "under 0.1 %"
-    verdict = "Probably the same person" if probability >= 0.5 else "Probably two different people"
+    words = "Probably the same person" if probability >= 0.5 else "Probably two different people"
     width = WIDTH - 0.08
 
     def draw(axes: Axes, x: float, y: float) -> None:
-        write(axes, x, y + 0.08, verdict, 12, INK, "left", bold=True)
+        write(axes, x, y + 0.08, words, 12, INK, "left", bold=True)
         write(axes, x + width, y + 0.09, f"same person: {percent}", 10, INK, "right")
         for colour, share in ((RULE, 1.0), (ACCENT, probability)):
             if share * width > 0.08:

@@ -1,8 +1,7 @@
-"""The numbers behind the papers' figures of what the models see: similarities between places, colours of
-feature maps, and where attention and sampled parts lie.
+"""The numbers behind the papers' figures: similarities of places, colours of feature maps, coverage of parts.
 
-Every function returns arrays; `kronreid.explain.figures` draws them. A place is one location of a feature
-map; places are numbered row by row.
+`kronreid.explain.figures` draws them. A place is one position of a feature map. Places are numbered row by
+row.
 """
 
 from __future__ import annotations
@@ -30,14 +29,15 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True)
 class Insight:
-    """What HOReID makes of N pictures, before it pools.
+    """HOReID's features of N pictures before pooling, all float32.
 
     Attributes:
-        pictures: As the network saw them, uint8 (N, H, W, 3).
-        levels: G_l of each level (N, C, h, w), float32; none in a model without GHP.
-        products: Ĝ of the first 1, 2 … n levels (N, D, h, w) (Eq. 10); the last is the model's own.
-        part_maps: Where the parts are sampled (N, P, h, w), each map summing to 1; None without LHP.
-        parts: P_l of each level (N, C, P) (Eq. 12); none without LHP.
+        pictures: The pictures at the network's input size, uint8 (N, H, W, 3) in RGB.
+        levels: G_l (N, C, h, w) of each level; empty without GHP.
+        products: Ĝ (N, D, h, w) of the first 1, 2, … n levels (Eq. 10); the last one is the model's. Empty
+            without GHP.
+        part_maps: The sampler's maps (N, P, h, w), each summing to 1; None without LHP.
+        parts: P_l (N, C, P) of each level (Eq. 12); empty without LHP.
     """
 
     pictures: np.ndarray
@@ -49,19 +49,20 @@ class Insight:
 
 @torch.no_grad()
 def look_inside(embedder: Embedder, images: Sequence[ImageLike]) -> Insight:
-    """What the layers of a HOReID model hold for some pictures.
+    """The features inside a HOReID model for some pictures.
 
     Args:
-        embedder: Opened with ``kronreid.load(run, folded=False)``: a folded one has no separate levels.
-        images: Paths, PIL images or uint8 arrays (H, W, 3); as many as one batch holds.
+        embedder: A model loaded with ``kronreid.load(run, folded=False)``; a folded one has no separate
+            levels.
+        images: Paths, PIL images or uint8 arrays (H, W, 3) in RGB; they form one batch.
 
     Raises:
-        InputError: The model is not HOReID's, or is folded.
+        InputError: The model is not a HOReID.
     """
     model = embedder.model
     if not isinstance(model, HOReID):
         raise InputError(
-            "model", f"{type(model).__name__} has no separate levels to look into; HOReID's has, not folded"
+            "model", f"{type(model).__name__} has no separate levels to show; load a HOReID with folded=False"
         )
     pixels = [embedder.pixels(image) for image in images]
     batch = embedder.batch(pixels)
@@ -79,7 +80,7 @@ def look_inside(embedder: Embedder, images: Sequence[ImageLike]) -> Insight:
 def _global_maps(
     model: HOReID, ghp: GlobalHierarchicalPooling, batch: Tensor
 ) -> tuple[list[Tensor], list[Tensor]]:
-    """{G_l} (N, C, h, w), and Ĝ (N, D, h, w) of the first 1, 2 … n of them."""
+    """The maps G_l (N, C, h, w), and Ĝ (N, D, h, w) of the first 1, 2, … n of them."""
     levels = model.levels(batch)
     if model.normalise_levels:
         levels = [F.normalize(level.float(), dim=1) for level in levels]
@@ -90,10 +91,11 @@ def _global_maps(
 
 
 def place_similarities(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """The matrix of HOReID's Figure 2: inner products of all places of one map with all of the other.
+    """The matrix of HOReID's Figure 2: inner products of all places of one map with all places of the other.
 
-    Each map is first divided by the norm of its spatial mean, so that the mean of all entries is the cosine
-    similarity of the two pooled descriptors, and an entry says how many times an even share a pair adds.
+    Each map is first divided by the norm of its spatial mean. The mean of all entries is then the cosine
+    similarity of the two pooled descriptors, and an entry is its pair's contribution times the number of
+    pairs.
 
     Args:
         a: (D, h, w).
@@ -109,11 +111,11 @@ def place_similarities(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def share_of_strongest(similarities: np.ndarray, fraction: float = 0.01) -> float:
-    """What the strongest pairs contribute to the sum of all positive similarities, 0 to 1.
+    """The share of the strongest pairs in the sum of all positive similarities, 0 to 1.
 
     Args:
-        similarities: Any shape, at least one above 0.
-        fraction: Which part of all pairs counts as the strongest (at least one pair).
+        similarities: Any shape, at least one value above 0.
+        fraction: The fraction of all pairs that counts as the strongest, at least one pair.
     """
     ordered = np.sort(similarities, axis=None)[::-1]
     count = max(1, round(fraction * ordered.size))
@@ -122,18 +124,18 @@ def share_of_strongest(similarities: np.ndarray, fraction: float = 0.01) -> floa
 
 
 def principal_components(maps: np.ndarray) -> np.ndarray:
-    """The three components of HOReID's Figure 4: every place's feature as three numbers from 0 to 1.
+    """The three principal components of HOReID's Figure 4: every place's feature as three numbers.
 
-    The axes are those of all places of all pictures together, so that colours compare between pictures. An
-    axis has no sign of its own: it is turned so that the few places far from the mean lie at its upper end,
-    which is the same for a map and its sketch. Each is stretched so that all but one percent of the places at
-    either end lie within 0 and 1; the others are cut off.
+    One analysis covers all places of all pictures, so colours are comparable between pictures. The sign of an
+    axis is arbitrary. It is chosen so that the few places far from the mean get high values, which gives a
+    map and its sketch the same sign. Each component is scaled so that its 1st and 99th percentiles become 0
+    and 1, and is clipped.
 
     Args:
         maps: (N, C, h, w), C ≥ 3.
 
     Returns:
-        (N, h, w, 3) float64, most variance first.
+        (N, h, w, 3) float64, 0 to 1, most variance first.
     """
     count, channels, height, width = maps.shape
     rows = maps.transpose(0, 2, 3, 1).reshape(-1, channels).astype(np.float64)
@@ -147,11 +149,11 @@ def principal_components(maps: np.ndarray) -> np.ndarray:
 
 
 def component_colours(components: np.ndarray) -> np.ndarray:
-    """Components (..., 3) in [0, 1] as colours uint8 (..., 3): alike places alike, for any colour vision.
+    """Colours, uint8 (..., 3) in sRGB, for components (..., 3), 0 to 1.
 
-    The paper takes the components as red, green and blue. Here the first is CIELAB's lightness, the second
-    runs from blue to yellow, and the third, with least variance, from green to red: all that is lost to
-    people who do not tell red from green is the last.
+    The paper uses the components as red, green and blue. Here the first one is the lightness in CIELAB, the
+    second runs from blue to yellow, and the third, with the least variance, runs from green to red. People
+    with red-green colour blindness thus lose only the third.
     """
     lightness = 25 + 65 * components[..., 0]
     red = 45 * (2 * components[..., 2] - 1)
@@ -160,7 +162,7 @@ def component_colours(components: np.ndarray) -> np.ndarray:
 
 
 def _srgb(lab: np.ndarray) -> np.ndarray:
-    """CIELAB (..., 3), white point D65, to sRGB uint8, cut off where sRGB has no such colour."""
+    """Convert CIELAB (..., 3), white point D65, to sRGB uint8. Colours outside sRGB are clipped."""
     fy = (lab[..., 0] + 16) / 116
     f = np.stack([fy + lab[..., 1] / 500, fy, fy - lab[..., 2] / 200], axis=-1)
     xyz = np.where(f > 6 / 29, f**3, 3 * (6 / 29) ** 2 * (f - 4 / 29)) * [0.95047, 1.0, 1.08883]
@@ -179,13 +181,11 @@ def _srgb(lab: np.ndarray) -> np.ndarray:
 def places_covered(maps: np.ndarray) -> np.ndarray:
     """How many places a distribution over places covers: the exponential of its entropy.
 
-    1 where all lies on a single place, h·w where it is even.
-
     Args:
-        maps: (..., h, w), each map ≥ 0 and summing to 1.
+        maps: (..., h, w), each map not negative and summing to 1.
 
     Returns:
-        (...) float64.
+        (...) float64, from 1 (a single place) to h·w (a uniform map).
     """
     flat = maps.reshape(*maps.shape[:-2], -1).astype(np.float64)
     logarithm = np.log(flat, out=np.zeros_like(flat), where=flat > 0)
@@ -193,48 +193,52 @@ def places_covered(maps: np.ndarray) -> np.ndarray:
 
 
 def places_sampled(part_maps: np.ndarray) -> np.ndarray:
-    """At how many different places the maps of one picture have their peaks.
+    """The number of different places at which the maps of one picture peak.
 
     Args:
         part_maps: (N, P, h, w).
 
     Returns:
-        (N,) int64, from 1 (all parts are one) to the smaller of P and h·w.
+        (N,) int64, from 1 (all parts peak at one place) to the smaller of P and h·w.
     """
     peaks = part_maps.reshape(*part_maps.shape[:2], -1).argmax(axis=2)
     return np.array([len(np.unique(row)) for row in peaks])
 
 
 def share_at_rim(part_maps: np.ndarray) -> np.ndarray:
-    """How much of the sampling goes to the outermost rows and columns: mostly background in a person's crop.
+    """The share of the sampling in the outermost rows and columns, which are mostly background in a crop.
 
     Args:
         part_maps: (N, P, h, w).
 
     Returns:
-        (N,) from 0 to 1; even sampling gives the share of places that lie there.
+        (N,), 0 to 1. Uniform sampling gives the share of places that lie there.
     """
     inner = part_maps[:, :, 1:-1, 1:-1].sum(axis=(2, 3)).mean(axis=1)
     return 1 - inner / part_maps.sum(axis=(2, 3)).mean(axis=1)
 
 
 def part_alikeness(parts: np.ndarray) -> np.ndarray:
-    """The mean cosine between two different parts of a picture, which DSR keeps below its margin (Eq. 13).
+    """The mean cosine of two different parts of a picture, which DSR keeps below its margin (Eq. 13).
 
     Args:
-        parts: P_l of one level (N, C, P), P ≥ 2.
+        parts: P_l (N, C, P) of one level, P ≥ 2.
 
     Returns:
-        (N,) from −1 to 1.
+        (N,), −1 to 1.
     """
     unit = parts / np.maximum(np.linalg.norm(parts, axis=1, keepdims=True), 1e-12)
     count = parts.shape[2]
-    # The sum over all pairs is the squared norm of the sum; the P pairs of a part with itself give 1 each.
+    # The sum over all pairs is the squared norm of the sum. The P pairs of a part with itself are 1 each.
     return ((unit.sum(axis=2) ** 2).sum(axis=1) - count) / (count * (count - 1))
 
 
 def place_at(scale: ScaleExplanation, point: Point) -> tuple[int, int]:
-    """The place (row, column) of a scale that holds a point.
+    """The place (row, column) of a scale at a point.
+
+    Args:
+        scale: The scale.
+        point: (x, y) as fractions of the picture's width and height, at least 0 and below 1.
 
     Raises:
         InputError: The point lies outside the picture.
@@ -242,19 +246,19 @@ def place_at(scale: ScaleExplanation, point: Point) -> tuple[int, int]:
     x, y = point
     if not (0 <= x < 1 and 0 <= y < 1):
         raise InputError(
-            "place", f"{x:g},{y:g} lies outside the picture; both are fractions from 0 to below 1"
+            "place", f"{x:g},{y:g} lies outside the picture; give two fractions from 0 to below 1"
         )
     return int(y * scale.height), int(x * scale.width)
 
 
 def matching_map(scale: ScaleExplanation, point: Point) -> np.ndarray:
-    """K̃(i, j) of KPM's Eq. 7: where the place of a that holds `point` looks in b, (H, W), summing to 1."""
+    """K̃(i, j) of KPM's Eq. 7: where the place of a at `point` looks in b, (H, W) float32, summing to 1."""
     row, column = place_at(scale, point)
     return scale.correspondence[row * scale.width + column].reshape(scale.height, scale.width)
 
 
 def spread_channels(available: int, wanted: Sequence[int]) -> list[int]:
-    """Which maps to show: `wanted` where there are as many, otherwise as many spread evenly."""
+    """The indices of the maps to show: `wanted` if all are available, otherwise as many, spread evenly."""
     if available > max(wanted):
         return list(wanted)
     return [int(i) for i in np.unique(np.linspace(0, available - 1, min(available, len(wanted))).round())]

@@ -1,6 +1,7 @@
-"""Sheets of pictures for print and screen: blocks beside and below each other, tiles in grids below headings.
+"""Sheets of pictures for print and screen: blocks in rows and columns, and grids of tiles with headings.
 
-A sheet is one matplotlib axes in inches, y downwards from the upper left corner, into which blocks draw.
+A sheet is one matplotlib axes into which the blocks draw. Its unit is the inch, its origin is the upper left
+corner, and y points down.
 """
 
 from __future__ import annotations
@@ -8,11 +9,13 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
+from matplotlib.patches import PathPatch, Rectangle
+from matplotlib.path import Path
 
 from kronreid.explain.style import (
     ACCENT,
@@ -35,7 +38,13 @@ GAP = 0.03  # between tiles
 
 @dataclass(frozen=True)
 class Block:
-    """A part of a sheet: its size in inches, and what draws it with its upper left corner at (x, y)."""
+    """A part of a sheet.
+
+    Attributes:
+        width: Width in inches.
+        height: Height in inches.
+        draw: Draws the block into the axes, with its upper left corner at (x, y) in inches.
+    """
 
     width: float
     height: float
@@ -43,7 +52,7 @@ class Block:
 
 
 def sheet(block: Block, margin: float = MARGIN) -> Figure:
-    """The block on paper that fits it."""
+    """A figure of the block's size with the block; `margin` in inches."""
     width, height = block.width + 2 * margin, block.height + 2 * margin
     with style():
         figure = Figure(figsize=(width, height))
@@ -54,7 +63,7 @@ def sheet(block: Block, margin: float = MARGIN) -> Figure:
 
 
 def beside(blocks: Sequence[Block], gap: float) -> Block:
-    """Blocks in a row, tops aligned."""
+    """Blocks in a row with aligned tops; `gap` in inches."""
 
     def draw(axes: Axes, x: float, y: float) -> None:
         for block in blocks:
@@ -66,7 +75,7 @@ def beside(blocks: Sequence[Block], gap: float) -> Block:
 
 
 def below(blocks: Sequence[Block], gap: float) -> Block:
-    """Blocks in a column, left sides aligned."""
+    """Blocks in a column with aligned left sides; `gap` in inches."""
 
     def draw(axes: Axes, x: float, y: float) -> None:
         for block in blocks:
@@ -78,8 +87,8 @@ def below(blocks: Sequence[Block], gap: float) -> Block:
 
 
 def titled(sections: Sequence[tuple[Block, str, str]], gap: float = 0.25) -> Block:
-    """Blocks in a row, each below its title and a sentence, the blocks' tops aligned."""
-    # A letter of DejaVu Sans is in the mean half as wide as it is high.
+    """Blocks in a row, each with a title and a sentence above it; `gap` in inches."""
+    # The mean width of a letter of DejaVu Sans is half its height.
     lines = [
         textwrap.wrap(text, max(8, int(block.width / (0.52 * SMALL / 72)))) for block, _, text in sections
     ]
@@ -103,11 +112,12 @@ class Tile:
 
     Attributes:
         image: uint8 (H, W, 3).
-        text: A few words below it, a line or two.
-        boxes: (left, top, right, bottom) of red rectangles, as fractions of the picture; numbered from 1 if
-            there are several.
-        blocks: Keep its pixels as blocks: it is a map of few places, not a picture.
-        part: Of a ranked list: "query", "right" or "wrong", shown by a frame, hits by a sign as well; or "".
+        text: One or two lines below it.
+        boxes: (left, top, right, bottom) of red rectangles, as fractions of the picture. Several rectangles
+            are numbered from 1.
+        blocks: Draw its pixels as blocks without smoothing, for a map of few places.
+        part: Its part in a ranked list: "query", "right", "wrong", or "" for none. It gets a frame, and a hit
+            also gets a sign.
     """
 
     image: np.ndarray
@@ -119,11 +129,11 @@ class Tile:
 
 @dataclass
 class TileGroup:
-    """Neighbouring columns of a grid below a common heading.
+    """Neighbouring columns of a grid with a common heading.
 
     Attributes:
-        heading: What they show.
-        columns: The name of each column; a group without any is a wider gap.
+        heading: The heading.
+        columns: The name of each column. A group without columns is a wider gap.
     """
 
     heading: str
@@ -137,14 +147,15 @@ def tile_block(
     bar: tuple[str, str, str] | None = None,
     widest: float = 1.0,
 ) -> Block:
-    """Pictures in a grid, at most as wide as a sheet.
+    """A grid of pictures, at most as wide as a sheet.
 
     Args:
-        rows: Tiles, at most as many in each row as all groups have columns; all get the shape of the first.
+        rows: The tiles of each row, at most as many as there are columns. All are drawn with the aspect ratio
+            of the first.
         groups: The columns.
-        bands: Names and numbers of rows of the blocks that the rows fall into; none for one block.
-        bar: The colour scale's name, its low and its high end.
-        widest: No tile is wider, in inches.
+        bands: Name and number of rows of each section; none if the rows form a single section.
+        bar: Name of the colour scale, and the labels of its low and its high end.
+        widest: Maximum width of a tile in inches.
     """
     columns = sum(len(group.columns) for group in groups)
     between, band_height = 0.11, 0.2
@@ -187,7 +198,7 @@ def tile_block(
 
 
 def axes_at(axes: Axes, left: float, top: float, width: float, height: float) -> Axes:
-    """Axes of their own at a place of a sheet, given in inches."""
+    """New axes at a position of a sheet; position and size in inches."""
     figure = axes.figure
     assert isinstance(figure, Figure)
     wide, high = figure.get_size_inches()
@@ -204,13 +215,24 @@ def write(
     align: str = "center",
     bold: bool = False,
 ) -> None:
-    """One line of text whose middle height is at y inches, aligned to x inches."""
+    """Write one line of text, aligned horizontally at x inches and centred vertically at y inches.
+
+    Args:
+        axes: The sheet.
+        x: Horizontal position in inches.
+        y: Vertical position in inches.
+        text: The text.
+        size: Font size in points.
+        colour: Colour of the text.
+        align: Horizontal alignment at x: "left", "center" or "right".
+        bold: Use a bold font.
+    """
     weight = "bold" if bold else "normal"
     axes.text(x, y, text, fontsize=size, color=colour, ha=align, va="center_baseline", fontweight=weight)
 
 
 def draw_tile(axes: Axes, tile: Tile, x: float, y: float, width: float, height: float) -> None:
-    """A picture with its red rectangles or its frame, its upper left corner at (x, y)."""
+    """Draw a picture with its rectangles and its frame; the upper left corner is at (x, y), in inches."""
     if tile.part:
         frame = 0.015
         x, y, width, height = x + frame, y + frame, width - 2 * frame, height - 2 * frame
@@ -221,7 +243,7 @@ def draw_tile(axes: Axes, tile: Tile, x: float, y: float, width: float, height: 
         for colour, line in (("white", 2.4), (BOX, 1.3)):
             axes.add_patch(Rectangle(corner, *size, fill=False, edgecolor=colour, linewidth=line))
         if len(tile.boxes) > 1:
-            room = x1 < 0.8  # the number stands on the side that has room
+            room = x1 < 0.8  # put the number on the side that has room
             place = corner[0] + size[0] + 0.09 if room else corner[0] - 0.09
             badge(axes, place, corner[1] + size[1] / 2, str(number), BOX)
     if tile.part:
@@ -236,14 +258,31 @@ def draw_tile(axes: Axes, tile: Tile, x: float, y: float, width: float, height: 
 
 
 def badge(axes: Axes, x: float, y: float, text: str, colour: str, shape: str = "o") -> None:
-    """A number or a sign on a coloured ground with a white rim."""
+    """Draw a number or a sign on a coloured background with a white edge."""
     axes.plot(x, y, shape, markersize=8.6, markerfacecolor=colour, markeredgecolor=CARD, markeredgewidth=0.7)
     red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
     write(axes, x, y, text, 5.8, INK if red + green + blue > 330 else CARD, bold=True)
 
 
+def link(
+    axes: Axes,
+    start: tuple[float, float],
+    end: tuple[float, float],
+    colour: str,
+    opacity: float = 1,
+    dashes: Any = "-",
+) -> None:
+    """A curve with a light rim that leaves and arrives level."""
+    middle = (start[0] + end[0]) / 2
+    curve = Path([start, (middle, start[1]), (middle, end[1]), end], [1, 4, 4, 4])
+    for stroke, line, alpha, pattern in ((CARD, 2.6, opacity / 2, "-"), (colour, 1.3, opacity, dashes)):
+        axes.add_patch(
+            PathPatch(curve, fill=False, edgecolor=stroke, linewidth=line, alpha=alpha, linestyle=pattern)
+        )
+
+
 def _draw_bar(axes: Axes, bar: tuple[str, str, str], right: float, y: float) -> None:
-    """The colour scale below a grid, to the right: its name, low end, ramp and high end."""
+    """Draw the colour scale below a grid, right-aligned: its name, low end, ramp and high end."""
     name, low, high = bar
     ramp, left = 1.2, right - 1.64
     colours = np.linspace(0, 1, 256)[None]

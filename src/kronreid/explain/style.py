@@ -1,7 +1,8 @@
-"""One look for figures and pages: the palette, matplotlib's settings, and a figure as PNG, SVG or picture.
+"""The common style of figures and pages: palette, matplotlib settings, and export as PNG, SVG or bitmap.
 
-Colours are Okabe and Ito's, which people with any colour vision tell apart, most of them a shade darker so
-that white marks show on them. Nothing is told by colour alone: lines differ in dashes and marks, too.
+The colours are those of Okabe and Ito, which people with any colour vision can distinguish. Most are a shade
+darker, so that white marks are visible on them. Colour is never the only difference: lines also differ in
+dashes and marks.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from matplotlib.figure import Figure
 from matplotlib.rcsetup import cycler
 from PIL import Image
 
-#: What each colour is for, on light and on dark ground. Figures are drawn in the light one.
+#: The colours by purpose, for light and for dark backgrounds. Figures use the light variant.
 PALETTE = {
     "paper": ("#fbfaf7", "#14171a"),
     "card": ("#ffffff", "#1c2024"),
@@ -40,22 +41,23 @@ PALETTE = {
 CARD, INK, MUTED, RULE, ACCENT, WRONG, RIGHT = (
     PALETTE[name][0] for name in ("card", "ink", "muted", "rule", "accent", "wrong", "right")
 )
+FOR, AGAINST = ACCENT, WRONG  # what speaks for the same person, and against
 BOX = "#e21a1c"  # the red rectangle of KPM's Figure 6
 
 WIDTH = 7.2  # inches: two columns of a paper
-DPI = 300  # of print
-SCREEN = 140  # pixels per inch at which a page shows a figure
+DPI = 300  # resolution for print
+SCREEN = 140  # pixels per inch of a figure on a page
 SMALL, TEXT = 6.5, 7.5  # points
 
 _LINES = ("accent", "wrong", "right", "plum", "ochre", "sky", "ink", "brown", "violet")
 _DASHES = ("-", "--", (0, (1, 1)), "-.")
 _MARKS = "osD^vPX*"
-_MANY = len(_LINES) * len(_MARKS)  # as the numbers of colours and marks have no common factor, all differ
+_MANY = len(_LINES) * len(_MARKS)  # all combinations differ, as the two lengths have no common factor
 _SETTINGS: dict[str, Any] = {
-    "font.family": "DejaVu Sans",  # comes with matplotlib: the same pixels everywhere
+    "font.family": "DejaVu Sans",  # part of matplotlib, so figures have the same pixels everywhere
     "font.size": SMALL,
     "text.color": INK,
-    "text.parse_math": False,  # names of people's files and runs are no formulas
+    "text.parse_math": False,  # names of files and runs may contain $ signs
     "axes.edgecolor": MUTED,
     "axes.labelcolor": MUTED,
     "axes.titlesize": TEXT,
@@ -85,29 +87,29 @@ _SETTINGS: dict[str, Any] = {
     "legend.handlelength": 2.6,
     "legend.labelspacing": 0.3,
     "image.cmap": "viridis",
-    "image.composite_image": False,  # an SVG keeps its pictures apart
-    "svg.hashsalt": "kronreid",  # no random names: the same figure has the same bytes
+    "image.composite_image": False,  # keep the pictures of an SVG separate
+    "svg.hashsalt": "kronreid",  # no random ids: the same figure has the same bytes
 }
 
 
 def style() -> AbstractContextManager[None]:
-    """Everything drawn inside is in the project's style."""
+    """A context in which everything is drawn in the project's style."""
     return matplotlib.rc_context(_SETTINGS)
 
 
 def save_png(figure: Figure, path: Path, dpi: int = 200) -> None:
-    """Write a figure, for screens or at `dpi`; the same figure has the same bytes."""
+    """Write a figure as PNG with `dpi` pixels per inch. The same figure always gives the same bytes."""
     _save(figure, path, format="png", dpi=dpi, metadata={"Software": None})
 
 
 def save_figure(figure: Figure, stem: Path) -> None:
-    """Write `stem`.png and `stem`.svg for print; the same figure has the same bytes."""
+    """Write `stem`.png and `stem`.svg for print. The same figure always gives the same bytes."""
     save_png(figure, stem.with_name(f"{stem.name}.png"), DPI)
     _save(figure, stem.with_name(f"{stem.name}.svg"), format="svg", dpi=DPI, metadata={"Date": None})
 
 
 def bitmap(figure: Figure) -> Image.Image:
-    """A figure as an RGB picture of twice the pixels that a page shows, sharp on fine screens."""
+    """A figure as an RGB picture, at twice the resolution of a page, so that it is sharp on any screen."""
     buffer = io.BytesIO()
     _save(figure, buffer, format="png", dpi=2 * SCREEN)
     return Image.open(buffer).convert("RGB")
@@ -115,20 +117,20 @@ def bitmap(figure: Figure) -> Image.Image:
 
 def _save(figure: Figure, target: Any, letters: str = "path", **options: Any) -> None:
     with style(), matplotlib.rc_context({"svg.fonttype": letters}), warnings.catch_warnings():
-        # A box stands for a letter that the font lacks; in a page the browser has another font for it.
+        # The figure shows a box for a letter that the font lacks. In a page the browser uses another font.
         warnings.filterwarnings("ignore", "Glyph .* missing from font")
         figure.savefig(target, **options)
 
 
 def inline_svg(figure: Figure, spoken: str) -> Markup:
-    """A chart as an <svg> element that takes the letters and colours of the page it stands in.
+    """A chart as an <svg> element that uses the font and the colours of its page.
 
-    Colours of the palette become the page's variables, light or dark. Nothing has a name or refers to one, so
-    that a page may hold several charts. Pictures are not supported.
+    Colours of the palette become the page's CSS variables, light or dark. The element contains no ids, so a
+    page can hold several charts. Pictures are not supported.
 
     Args:
-        figure: Drawn in `style`.
-        spoken: What a screen reader says.
+        figure: A figure drawn in `style`.
+        spoken: Text for screen readers.
     """
     buffer = io.StringIO()
     nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
@@ -151,6 +153,6 @@ def inline_svg(figure: Figure, spoken: str) -> Markup:
 
 
 def _variable(colour: re.Match[str]) -> str:
-    """``var(--name)`` of a colour of the palette, any other as it is."""
+    """``var(--name)`` for a colour of the palette; other colours stay."""
     names = (name for name, (light, _) in PALETTE.items() if light == colour[0])
     return next((f"var(--{name})" for name in names), colour[0])

@@ -1,4 +1,4 @@
-"""Models for other runtimes: ONNX files that take plain pictures and describe themselves."""
+"""Export of models to ONNX files that take uint8 pictures and contain their own description."""
 
 from kronreid.export.onnx import ExportReport, export_onnx
 

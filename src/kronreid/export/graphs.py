@@ -1,7 +1,7 @@
-"""What is exported: each network with everything between a decoded picture and its numbers inside.
+"""The exported graphs: each network together with the normalisation of its input.
 
-Pictures enter as uint8 RGB of the network's size: the type says the scale, and mean and standard deviation
-cannot be forgotten, given twice or mistaken for another model's.
+The input is uint8 RGB of the network's size. The type defines the scale, and nobody can forget mean and
+standard deviation, apply them twice, or confuse them with another model's.
 """
 
 import torch
@@ -14,7 +14,7 @@ from kronreid.models.places import PlaceMatching
 
 
 class _Normalise(nn.Module):
-    """`kronreid.data.transforms.normalise` as one product and one sum."""
+    """`kronreid.data.transforms.normalise` as one multiplication and one addition."""
 
     scale: Tensor
     shift: Tensor
@@ -32,7 +32,7 @@ class _Normalise(nn.Module):
 
 
 class EmbedderGraph(nn.Module):
-    """uint8 pictures (N, 3, H, W) to vectors (N, D), L2-normalised.
+    """Maps uint8 pictures (N, 3, H, W) to vectors (N, D), L2-normalised.
 
     With places their projected maps (N, D, h, w) come beside them, level by level.
     """
@@ -49,7 +49,7 @@ class EmbedderGraph(nn.Module):
 
 
 class EncoderGraph(nn.Module):
-    """uint8 pictures (N, 3, H, W) to all that their comparisons need, see `outputs`."""
+    """Maps uint8 pictures (N, 3, H, W) to everything that their comparisons need, see `outputs`."""
 
     def __init__(self, model: PairModel, options: InputOptions) -> None:
         super().__init__()
@@ -61,8 +61,11 @@ class EncoderGraph(nn.Module):
 
 
 def outputs(pictures: Encoded) -> dict[str, Tensor]:
-    """The encoder's outputs by name: the pooled vector (N, D), then per scale, coarsest first, maps (N, M, C)
-    and, in a model with attention, the places' weights (N, M)."""
+    """The encoder's outputs by name.
+
+    They are the pooled vector (N, D), and for each scale, coarsest first, the maps (N, M, C) and, in a model
+    with attention, the weights of the places (N, M).
+    """
     found = {"pooled": pictures.pooled}
     for number, scale in enumerate(pictures.scales, start=1):
         found[f"maps_{number}"] = scale.maps.flatten(2).transpose(1, 2)
@@ -72,14 +75,14 @@ def outputs(pictures: Encoded) -> dict[str, Tensor]:
 
 
 class ScorerGraph(nn.Module):
-    """Logits (Q, G) of every query against every candidate, from what `EncoderGraph` made of them.
+    """Maps the outputs of `EncoderGraph` to logits (Q, G) of every query with every candidate.
 
-    The inputs are `names`: what the model's way takes of the queries, then of the candidates, whose attention
-    does not count (Eq. 9 weighs the places of the first picture). The plain form that it equals is
-    `PairModel.forward`, pair by pair.
+    The inputs are `names`: the tensors that the model's way needs of the queries, then those of the
+    candidates. The candidates' attention is not needed, since Eq. 9 weights only the places of the first
+    picture. The result equals `PairModel.forward`, pair by pair.
 
     Args:
-        model: The matcher.
+        model: The pair model.
         example: Pictures that it encoded.
     """
 

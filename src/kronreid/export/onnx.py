@@ -1,4 +1,4 @@
-"""Write a model as ONNX, and do not believe it before it has been compared with the model."""
+"""Export a model to ONNX, and verify the exported graph against the model."""
 
 import contextlib
 import copy
@@ -41,36 +41,36 @@ from kronreid.models.pairs import PairModel
 from kronreid.models.places import PlaceMatching
 from kronreid.ops.sketch import CountSketch
 
-#: The set of operators: the oldest that the exporter writes without converting, which most runtimes have.
+#: The operator set: the oldest one that the exporter writes without conversion. Most runtimes support it.
 OPSET = 18
 
-#: A graph whose numbers differ more than this from the model's is not written.
+#: A graph is not written if its outputs differ from the model's by more than this.
 TOLERANCE = 1e-3
 
-#: Generated people and pictures of each that an export is compared on.
+#: An export is verified on this many generated people with this many pictures each.
 _PEOPLE, _SHOTS = 16, 2
 
 _LICENCE = (
-    "The weights have the terms of what they were trained on. The field's data sets are for research only; "
-    "so are weights trained on them."
+    "The weights are subject to the terms of their training data. The field's data sets are for research "
+    "only, and so are weights trained on them."
 )
 _RESPONSIBLE_USE = (
-    "This model identifies people. A high similarity is a hint for a human, never proof. Not for following "
-    "or profiling people without a lawful basis; error rates differ between groups and cameras: measure them."
+    "This model identifies people. A high similarity is a hint for a human, never proof. Do not follow or "
+    "profile people without a lawful basis. Error rates differ between groups and cameras; measure them."
 )
 
 
 @dataclass(frozen=True)
 class ExportReport:
-    """What was written, and how it compares with the model on generated pictures.
+    """The written files, and their comparison with the model on generated pictures.
 
     Attributes:
-        files: One for an embedder; encoder and scorer for a matcher.
-        pictures: How many were compared.
-        difference: Largest absolute difference of any entry of a vector, or of any pair's probability (of a
-            matcher, or by an embedder's places).
-        agreement: With each picture as query, the share of places in the rankings of the others that both
-            give to the same picture.
+        files: One file for an embedder; encoder and scorer for a matcher.
+        pictures: Number of compared pictures.
+        difference: Largest absolute difference of any component of a vector or any probability of a pair, of
+            a matcher or of an embedder's places.
+        agreement: The share of ranks at which both have the same picture, 0 to 1, with each picture as query
+            for the others.
     """
 
     files: tuple[Path, ...]
@@ -80,38 +80,38 @@ class ExportReport:
 
 
 def export_onnx(tool: Embedder | Matcher, file: str | Path, progress: bool = False) -> ExportReport:
-    """Write a model as ONNX.
+    """Export a model to ONNX.
 
-    An embedder becomes one graph, ``images`` → ``vectors``, and with places their projected maps beside them,
-    which `kronreid.load` re-ranks with. A matcher becomes two: `file`, ``images`` →
-    ``pooled`` and each scale's maps, and ``NAME.scorer.onnx`` beside it, maps of queries and of candidates →
-    ``logits`` (Q, G). Any number of pictures goes through at once. The files are in place only when they
-    have passed ONNX's checker and the comparison; without, what was there stays.
+    An embedder becomes one graph, ``images`` → ``vectors``. Beside them it has the projected maps of the
+    embedder's places, if there are any, with which `kronreid.load` re-ranks. A matcher becomes two graphs:
+    `file`, ``images`` → ``pooled`` and each scale's maps, and ``NAME.scorer.onnx`` beside it, maps of queries
+    and candidates → ``logits`` (Q, G). All accept any number of pictures. Files are only written, and old
+    ones replaced, after the graphs passed ONNX's checker and the comparison with the model.
 
     Args:
-        tool: What `kronreid.load` gave.
-        file: Where to, a name ending in ``.onnx``.
-        progress: Show a bar.
+        tool: A model loaded by `kronreid.load`.
+        file: The output file, whose name ends in ``.onnx``.
+        progress: Show a progress bar.
 
     Raises:
-        InputError: The packages are missing, the name is wrong, the backbone cannot be exported, or the
-            graph's numbers are not the model's.
+        InputError: A package is missing, the name is wrong, the backbone cannot be exported, or the graph's
+            outputs differ from the model's.
 
     Example:
         >>> export_onnx(kronreid.load("runs/horeid"), "horeid.onnx").difference
     """
     file = Path(file)
     if isinstance(tool, OnnxEmbedder):
-        raise InputError(tool.path, "is an ONNX file already")
+        raise InputError(tool.path, "is already an ONNX file")
     if file.suffix != ".onnx" or not file.parent.is_dir():
-        raise InputError(file, "a name ending in .onnx in a folder that exists is expected")
+        raise InputError(file, "must end in .onnx and be in an existing folder")
     require("kronreid export", "export")
     model = copy.deepcopy(tool.model).cpu()
     reference = wrap(model, tool.input)
     if isinstance(reference, Embedder) and isinstance(tool, Embedder):
         reference.places = tool.places
     if any(isinstance(module, CountSketch) for module in model.modules()):
-        model = fold(model)  # no FFT operator: not every runtime has one
+        model = fold(model)  # removes FFT operators, which some runtimes lack
     places = copy.deepcopy(tool.places).cpu() if isinstance(tool, Embedder) and tool.places else None
     plans = _plans(model, tool.input, places)
     files = [file, file.with_name(f"{file.stem}.scorer.onnx")][: len(plans)]
@@ -130,8 +130,8 @@ def export_onnx(tool: Embedder | Matcher, file: str | Path, progress: bool = Fal
         if not difference <= TOLERANCE:
             raise InputError(
                 file,
-                f"not written: the graph's numbers differ from the model's by {difference:.2g}, more "
-                f"than {TOLERANCE}; its backbone does not export",
+                f"was not written: the graph's outputs differ from the model's by {difference:.2g}, more "
+                f"than {TOLERANCE}; its backbone cannot be exported",
             )
         for new, one in zip(written, files):
             new.replace(one)
@@ -145,9 +145,9 @@ class _Plan:
     Attributes:
         kind: ``embedder``, ``encoder`` or ``scorer``.
         graph: The network.
-        inputs: Examples of its inputs by name.
-        axes: What the first axis of each input, of any length, counts.
-        outputs: Their names; the first is the result.
+        inputs: Example inputs by name.
+        axes: The name of the first, variable axis of each input.
+        outputs: Names of the outputs; the first is the result.
     """
 
     kind: str
@@ -173,7 +173,7 @@ def _plans(model: nn.Module, size: InputOptions, places: PlaceMatching | None) -
     for name in scorer.names:
         side, _, output = name.partition("_")
         tensor = encoded[output]
-        # Two numbers of pictures, or the exporter would take queries and candidates to be as many.
+        # Different numbers of queries and candidates, or the exporter would assume that they are equal.
         maps[name] = torch.cat([tensor, tensor[:1]]) if side == "candidate" else tensor
         sides[name] = "candidates" if side == "candidate" else "queries"
     return [
@@ -183,14 +183,14 @@ def _plans(model: nn.Module, size: InputOptions, places: PlaceMatching | None) -
 
 
 def _trace(plan: _Plan) -> Any:
-    """A plan's ModelProto."""
+    """Export a plan to a ModelProto."""
     counts = {axis: torch.export.Dim(axis) for axis in plan.axes.values()}
     shapes: tuple[Any, ...] = tuple({0: counts[plan.axes[name]]} for name in plan.inputs)
     if plan.kind == "scorer":
-        shapes = (shapes,)  # its forward takes them as one *inputs
+        shapes = (shapes,)  # its forward takes all as one argument, *inputs
     with _quiet():
         try:
-            # Left to itself, torch.onnx.export tries again with fixed numbers of pictures when this fails.
+            # Called directly, torch.onnx.export would retry a failure with fixed numbers of pictures.
             program = torch.export.export(
                 plan.graph.eval(), tuple(plan.inputs.values()), dynamic_shapes=shapes, strict=False
             )
@@ -202,7 +202,7 @@ def _trace(plan: _Plan) -> Any:
                 dynamo=True,
                 verbose=False,
             )
-        except Exception as error:  # torch raises many kinds
+        except Exception as error:  # torch raises many kinds of errors
             cause: BaseException = error
             while cause.__cause__ is not None:
                 cause = cause.__cause__
@@ -216,7 +216,7 @@ def _trace(plan: _Plan) -> Any:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the exporter's remarks about itself."""
+    """Suppress the exporter's messages and warnings."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
     levels = [logger.level for logger in loggers]
     try:
@@ -231,7 +231,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _describe(proto: Any, plan: _Plan, tool: Embedder | Matcher) -> Any:
-    """The proto with its model card as metadata, and without the exporter's notes on our source code."""
+    """Add the model card as metadata, and remove the exporter's notes about our source code."""
     for function in (proto.graph, *proto.functions):
         del function.metadata_props[:]
         for part in (*function.node, *function.value_info):
@@ -255,14 +255,15 @@ def _describe(proto: Any, plan: _Plan, tool: Embedder | Matcher) -> Any:
         "responsible_use": _RESPONSIBLE_USE,
     }
     if plan.kind == "scorer":
-        card["input"] = "maps and weights as the encoder gives them; any number of queries and of candidates"
+        card["input"] = "outputs of the encoder, for any number of queries and of candidates"
         proto.doc_string = (
-            f"{name}: logits (queries, candidates) of showing the same person; sigmoid: probability."
+            f"{name}: logits (queries, candidates) that a pair shows the same person; the sigmoid is the "
+            "probability."
         )
     else:
         card["input"] = (
-            f"uint8 RGB (N, 3, {size.height}, {size.width}), any N; scaled bilinearly with antialiasing. "
-            "mean and std are applied inside"
+            f"uint8 RGB (N, 3, {size.height}, {size.width}), any N, resized bilinearly with antialiasing; "
+            "the graph applies mean and std"
         )
         card["dimension"] = str(tool.dimension)
         if len(plan.outputs) > 1 and isinstance(tool, Embedder) and tool.places is not None:
@@ -283,14 +284,14 @@ def _write_card(proto: Any, card: dict[str, str]) -> None:
 
 
 def _check(proto: Any) -> None:
-    """ONNX's own checker, and no operator that a common runtime lacks."""
+    """Run ONNX's checker, and check that no operator is used that common runtimes lack."""
     importlib.import_module("onnx").checker.check_model(proto, full_check=True)
     odd = {node.op_type for node in proto.graph.node} & {"DFT", "STFT"}
     assert not odd, f"the folded form has no {odd}"
 
 
 def compare(reference: Embedder | Matcher, files: list[Path]) -> tuple[float, float]:
-    """Largest difference and agreement of rankings, as in `ExportReport`, of files to their model."""
+    """Compare exported files with their model; returns difference and agreement as in `ExportReport`."""
     pictures = [
         draw(person, camera=shot, shot=0, height=reference.height, width=reference.width)
         for person in range(_PEOPLE)
@@ -299,8 +300,10 @@ def compare(reference: Embedder | Matcher, files: list[Path]) -> tuple[float, fl
     embedder = load_onnx(files[0], device="cpu")
     expected, found = reference.embed(pictures), embedder.embed(pictures)
     difference = float(np.abs(expected - found).max())
-    if isinstance(reference, Embedder) and reference.matcher and embedder.matcher:
-        scores, probabilities = (one.matcher.score(pictures, pictures) for one in (reference, embedder))
+    if isinstance(reference, Embedder) and reference.places is not None:
+        scores, probabilities = (
+            one.needed_matcher().score(pictures, pictures) for one in (reference, embedder)
+        )
         difference = max(difference, float(np.abs(scores - probabilities).max()))
     if not isinstance(reference, Matcher):
         return difference, _agreement(expected @ expected.T, found @ found.T)
@@ -313,13 +316,13 @@ def compare(reference: Embedder | Matcher, files: list[Path]) -> tuple[float, fl
 
 
 def run_scorer(file: Path, encoder: Any, images: np.ndarray) -> np.ndarray:
-    """Logits (N, N) of every picture against every one, by an exported matcher's two graphs."""
+    """Logits (N, N) of all pairs of pictures, computed by the two graphs of an exported matcher."""
     runtime = importlib.import_module("onnxruntime")
     names = [output.name for output in encoder.get_outputs()]
     encoded = dict(zip(names, encoder.run(names, {"images": images})))
     scorer = runtime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
     rows = []
-    for row in range(len(images)):  # one by one: the inner products of all with all would fill the memory
+    for row in range(len(images)):  # one query at a time, since all inner products would need much memory
         inputs = {}
         for one in scorer.get_inputs():
             side, _, name = one.name.partition("_")
@@ -329,7 +332,7 @@ def run_scorer(file: Path, encoder: Any, images: np.ndarray) -> np.ndarray:
 
 
 def _agreement(expected: np.ndarray, found: np.ndarray) -> float:
-    """The share of places that hold the same picture in the rankings by two score matrices (N, N)."""
+    """The share of ranks with the same picture in the rankings by two score matrices (N, N)."""
     rankings = []
     for scores in (expected, found):
         scores = scores.copy()

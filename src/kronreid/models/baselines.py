@@ -1,6 +1,6 @@
-"""What the papers compare with.
+"""HOReID's baselines.
 
-The verification baseline of KPM (Fig. 5) is `KPM` itself without matching, attention and hourglass.
+KPM's verification baseline (Fig. 5) is `KPM` itself without matching, attention and hourglass.
 """
 
 import torch
@@ -17,8 +17,11 @@ class Pooled(nn.Module):
     """ResNet + GAP, HOReID's baseline (Table II): a 1×1 convolution and average pooling (Eq. 1).
 
     Args:
-        backbone: The network below.
-        channels: Length of the descriptor.
+        backbone: The backbone.
+        channels: Length of the descriptor, positive.
+
+    Raises:
+        InputError: An option is out of range.
     """
 
     def __init__(self, backbone: BackboneOptions = RESNET50, channels: int = 512) -> None:
@@ -31,7 +34,7 @@ class Pooled(nn.Module):
         initialise(self.reduce)
 
     def forward(self, images: Tensor) -> Embedding:
-        """Normalised images (N, 3, H, W) to their embedding (N, channels)."""
+        """Embed normalised images (N, 3, H, W); the descriptor is (N, channels)."""
         below, last = self.backbone(images)
         reduced = self.reduce(last)
         descriptor = F.normalize(reduced.float().mean((2, 3)))
@@ -41,17 +44,20 @@ class Pooled(nn.Module):
 class Concatenated(Hierarchy):
     """ResNet + (Atten) + Cat + GAP, HOReID's baselines without a high-order product (Table II).
 
-    The levels are HOReID's. They are concatenated, a 1×1 convolution makes one map of them, and that is
-    averaged over all places; the local features, too, come from one map of the concatenated levels, averaged
-    by the sampler's maps (Eq. 11, 12) and over the parts. The paper does not give the layers:
-    docs/models.md says what its counts tell.
+    The levels are HOReID's, concatenated. For the global vector a 1×1 convolution reduces them to one map,
+    which is averaged over all places. For the local vector another 1×1 convolution reduces them to one map,
+    which is averaged with the sampler's maps (Eq. 11, 12) and then over the parts. The paper does not specify
+    these layers; docs/models.md explains what its parameter counts imply.
 
     Args:
-        backbone: The network below.
+        backbone: The backbone.
         order: n, the number of levels.
         channels: Channels of X_l.
         dimension: Length of the global and of the local vector.
-        parts: P, the number of attention maps; 0 is Cat + GAP without the local vector.
+        parts: P, the number of attention maps; 0 is Cat + GAP, without the local vector.
+
+    Raises:
+        InputError: An option is out of range.
     """
 
     def __init__(
@@ -63,7 +69,9 @@ class Concatenated(Hierarchy):
         parts: int = 256,
     ) -> None:
         if dimension < 1 or parts < 0:
-            raise InputError("model", f"dimension {dimension} must be positive, parts {parts} at least 0")
+            raise InputError(
+                "model", f"dimension {dimension} must be positive and parts {parts} must be at least 0"
+            )
         super().__init__(backbone, order, channels)
         together = order * channels
         self.whole = nn.Conv2d(together, dimension, 1, bias=False)
@@ -73,7 +81,7 @@ class Concatenated(Hierarchy):
         initialise(*(module for name, module in self.named_children() if name != "backbone"))
 
     def forward(self, images: Tensor) -> Embedding:
-        """Normalised images (N, 3, H, W) to their embedding (N, dimension)."""
+        """Embed normalised images (N, 3, H, W); the descriptor is (N, dimension)."""
         maps = self.maps(images)
         levels = hierarchy(maps)
         together = torch.cat(levels, dim=1)

@@ -1,4 +1,4 @@
-"""The way "KPM w/o warp" (Sec. 3.1.4, 4.5): the matching confidences β of Eq. 5 alone are classified."""
+"""The way "KPM w/o warp" (Sec. 3.1.4, 4.5), which classifies the matching confidences β of Eq. 5."""
 
 from functools import partial
 
@@ -9,17 +9,18 @@ from kronreid.models.pairs import Encoded, EncodedMaps, Named, Way
 from kronreid.ops.comparisons import by_lists, score_confidences
 from kronreid.ops.matching import correspondence_of_all
 
-#: Height and width to which `ConfidenceClassifier` brings the maps: those of scale-1 at 256×128.
+#: Height and width to which `ConfidenceClassifier` resizes the maps: the size of scale-1 for 256×128 inputs.
 CONFIDENCE_PLACES = (8, 4)
 
 
 class ConfidenceClassifier(nn.Module):
-    """A logit from the matching confidences.
+    """A small network from the matching confidences to a logit.
 
-    The paper says "a few of convolution and fully-connected layers". Here: one channel per place of the first
-    map, each the H×W confidences over the second (the submatrices of Eq. 7); two of (3×3 convolution to 64,
-    BN, ReLU); a fully-connected layer to 256 with BN and ReLU; a fully-connected layer to the logit. Maps of
-    another size than 8×4 are first averaged (or repeated) to it, so that the layers fit any input.
+    The paper says only "a few of convolution and fully-connected layers". Here the input has one channel per
+    place of the first map: its H×W confidences over the second map (the submatrices of Eq. 7). Two blocks of
+    3×3 convolution to 64 channels, BN and ReLU follow, then a fully connected layer to 256 with BN and ReLU,
+    and a fully connected layer to the logit. Maps of another size than 8×4 are first resized by adaptive
+    average pooling, so the layers fit any input.
     """
 
     def __init__(self) -> None:
@@ -28,12 +29,12 @@ class ConfidenceClassifier(nn.Module):
         layers: list[nn.Module] = []
         for inputs in (places, 64):
             layers += [nn.Conv2d(inputs, 64, 3, padding=1, bias=False), nn.BatchNorm2d(64), nn.ReLU()]
-        # A convolution over all places at once is a fully-connected layer.
+        # A convolution over all places at once is a fully connected layer.
         layers += [nn.Conv2d(64, 256, CONFIDENCE_PLACES, bias=False), nn.BatchNorm2d(256), nn.ReLU()]
         self.layers = nn.Sequential(*layers, nn.Flatten(), nn.Linear(256, 1))
 
     def forward(self, beta: Tensor, size: tuple[int, int]) -> Tensor:
-        """β (P, H·W, H·W) of maps of that size to logits (P,)."""
+        """Classify β (P, H·W, H·W) of maps of size (H, W); returns float32 logits (P,)."""
         count, places, _ = beta.shape
         over_y = F.adaptive_avg_pool2d(beta.view(count, places, *size), CONFIDENCE_PLACES)
         over_x = over_y.flatten(2).transpose(1, 2).reshape(count, -1, *size)
@@ -42,7 +43,7 @@ class ConfidenceClassifier(nn.Module):
 
 
 class Confidences(Way):
-    """The classifier's logit of β. Nothing is warped, so the weights of places do not count."""
+    """Classifies β. It warps nothing, so it does not use the attention weights."""
 
     one_scale = True
 

@@ -1,7 +1,7 @@
-"""The ways that make one difference per channel and scale, of which BN and a linear layer make a logit.
+"""The ways that reduce a pair to one difference per channel and scale; BN and a linear layer give the logit.
 
-KPM warps the second picture onto the first (Eq. 8, 10). Its Tables 1 and 5 compare that with pooled maps,
-with the places as they lie, and with absolute values. Equation numbers are the paper's.
+KPM warps the second picture onto the first (Eq. 8, 10). Its Tables 1 and 5 compare this with pooled maps,
+with unmatched places, and with absolute values. Equation numbers are the paper's.
 """
 
 from abc import abstractmethod
@@ -19,15 +19,15 @@ from kronreid.ops.matching import correspondence_of_all, match_pairs, match_squa
 
 
 class Differences(Way):
-    """What these ways share. A subclass says what δ is, and how each form computes it."""
+    """The base of these ways. A subclass defines δ and computes it for training, scoring and export."""
 
-    #: BN sees |δ| instead of δ².
+    #: Whether the input of BN is |δ| instead of δ².
     absolute: ClassVar[bool] = False
 
     def __init__(self, channels: list[int], temperature: float, scale_losses: bool) -> None:
         super().__init__(channels, temperature, scale_losses)
-        # Squared differences span orders of magnitude between backbones and scales: with a tiny epsilon it is
-        # always their variance that BN divides by.
+        # The variance of squared differences varies by orders of magnitude between backbones and scales. The
+        # tiny epsilon never dominates it.
         self.norms = nn.ModuleList(nn.BatchNorm1d(count, eps=1e-9) for count in channels)
         self.linears = [nn.Linear(count, 1) for count in (channels if scale_losses else [sum(channels)])]
         classifier = nn.ModuleList(self.linears) if scale_losses else self.linears[0]
@@ -39,14 +39,14 @@ class Differences(Way):
 
     @abstractmethod
     def share(self, x: PreparedMaps, y: PreparedMaps, head: Tensor, lists: Tensor | None) -> Tensor:
-        """Σ_c head_c · magnitude(δ)_c at one scale, (Q, G) or by `lists` (Q, K), for scoring."""
+        """Σ_c head_c · magnitude(δ)_c at one scale, for scoring: (Q, G), or (Q, K) with `lists`."""
 
     @abstractmethod
     def difference_of_all(self, x: Tensor, weight: Tensor, y: Tensor) -> Tensor:
         """δ (Q, G, C) of maps (Q, M, C) with weights (Q, M) and maps (G, M, C), for export."""
 
     def magnitude(self, delta: Tensor) -> Tensor:
-        """What BN sees of a difference."""
+        """The input of BN: δ² or |δ|."""
         return delta.abs() if self.absolute else delta.square()
 
     def logits(self, pictures: Encoded, first: Tensor, second: Tensor) -> list[Tensor]:
@@ -57,11 +57,11 @@ class Differences(Way):
             return [linear(one).squeeze(1) for linear, one in zip(self.linears, inputs)]
 
     def head(self) -> list[tuple[Tensor, Tensor]]:
-        """BN and linear layer of a trained model as one.
+        """The BN and the linear layer of a trained model, folded into one linear layer.
 
         Returns:
-            a (C,) and b () of each scale: Σ_c a_c · magnitude(δ)_c + b is its share of the one logit, or with
-            `scale_losses` its own logit.
+            Weights a (C,) and bias b () for each scale. Σ_c a_c · magnitude(δ)_c + b is the scale's share of
+            the logit, or with `scale_losses` the scale's own logit.
         """
         pieces = torch.cat([linear.weight[0] for linear in self.linears]).split(self.channels)
         norms: list[Any] = list(self.norms)
@@ -73,7 +73,7 @@ class Differences(Way):
         return folded
 
     def combine(self, shares: list[Tensor]) -> Tensor:
-        """The scales' shares, as `head` gives them, to the logit of a pair: of any one shape."""
+        """Combine the scales' shares, tensors of one shape, into the logits of the pairs; see `head`."""
         return mean_confidence(shares) if self.scale_losses else sum(shares[1:], start=shares[0])
 
     def score(self, queries: EncodedMaps, candidates: EncodedMaps, lists: Tensor | None = None) -> Tensor:
@@ -95,7 +95,7 @@ class Differences(Way):
 
 
 class Means(Differences):
-    """x̄ − ȳ of average-pooled maps, squared: the baseline (Fig. 5)."""
+    """The squared difference x̄ − ȳ of average-pooled maps: the baseline (Fig. 5)."""
 
     keeps_places = False
 
@@ -110,13 +110,13 @@ class Means(Differences):
 
 
 class AbsoluteMeans(Means):
-    """|x̄ − ȳ| (Table 1)."""
+    """The absolute difference |x̄ − ȳ| of average-pooled maps (Table 1)."""
 
     absolute = True
 
 
 class Squares(Differences):
-    """The mean of (x_i − y_i)² over the places as they lie: squared *before* pooling (Table 1)."""
+    """The mean of (x_i − y_i)² over the unmatched places, squared *before* pooling (Table 1)."""
 
     def magnitude(self, delta: Tensor) -> Tensor:
         return delta
@@ -132,7 +132,10 @@ class Squares(Differences):
 
 
 class Warp(Differences):
-    """δ̃ of Eq. 10, squared: KPM. No form makes the warped map: (X w − Y βᵀ w) / M (docs/performance.md)."""
+    """KPM: δ̃ of Eq. 10, squared. It is computed as (X w − Y βᵀ w) / M, without the warped map.
+
+    docs/performance.md derives this.
+    """
 
     attends = True
 
@@ -152,13 +155,13 @@ class Warp(Differences):
 
 
 class AbsoluteWarp(Warp):
-    """|δ̃| (Table 1)."""
+    """The absolute value |δ̃| (Table 1)."""
 
     absolute = True
 
 
 class WarpedSquares(Squares):
-    """The mean of w_i (x_i − Σ_j β_ij y_j)²: squared before pooling, after the warp. Not in the paper."""
+    """The mean of w_i (x_i − Σ_j β_ij y_j)², squared after the warp and before pooling. Not in the paper."""
 
     attends = True
 
@@ -175,5 +178,8 @@ class WarpedSquares(Squares):
 
 
 def subtract(values: Tensor, first: Tensor, second: Tensor) -> Tensor:
-    """values[first] − values[second] along the first dimension; the backward pass adds rows up quickly."""
+    """values[first] − values[second] along the first dimension.
+
+    The backward pass of `index_select` is faster than that of indexing.
+    """
     return values.index_select(0, first) - values.index_select(0, second)

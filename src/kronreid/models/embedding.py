@@ -1,4 +1,4 @@
-"""What an embedding model returns."""
+"""The output of an embedding model."""
 
 from dataclasses import dataclass, field
 
@@ -7,13 +7,13 @@ from torch import Tensor
 
 @dataclass
 class Embedding:
-    """The descriptor of each picture, and what training needs beside it.
+    """The descriptors of N pictures, and what the losses need besides.
 
     Attributes:
-        descriptor: (N, D), L2-normalised: compared by inner product.
-        branches: L2-normalised vectors (N, ·) that each get a triplet loss of their own (Eq. 16 sums one over
-            the global and one over the local vectors).
-        parts: The sampled part descriptors P_l of each level, (N, C, P) each, for the regulariser (Eq. 13).
+        descriptor: (N, D), L2-normalised, to be compared by inner product.
+        branches: L2-normalised vectors (N, ·) by name. Each branch has its own triplet loss; Eq. 16 sums
+            those of the global and the local vectors.
+        parts: The part descriptors P_l (N, C, P) of each level, for the regulariser (Eq. 13).
         maps: The maps (N, C, h, w) whose places can be matched (`kronreid.models.places`), by name: HOReID's
             levels ``X_1``, ``X_2``, …, and ``below``, the backbone's map below its last one.
     """

@@ -1,10 +1,10 @@
-"""The inference form of the models: the same answers from fewer operations.
+"""The inference form of the models, which gives the same outputs with fewer operations.
 
-Batch normalisation with fixed statistics is an affine map per channel and disappears into the convolution
-before it. In HOReID each level's convolution, count sketch and FFT are linear, hence one 1×1 convolution; the
-product over levels is a complex multiplication, and averaging commutes with the inverse FFT, so there is one
-inverse transform per picture, a plain matrix product (docs/performance.md derives it). No FFT operator is
-left: the folded form exports everywhere and is safe in half precision.
+Batch normalisation with fixed statistics is an affine map per channel, which folds into the preceding
+convolution. In HOReID each level's convolution, count sketch and FFT are linear and fold into one 1×1
+convolution. The product over levels is a complex multiplication. Averaging commutes with the inverse FFT, so
+one inverse transform per picture is enough, and it is a plain matrix product (docs/performance.md derives
+this). No FFT operator is left, so the folded form can be exported and is safe in half precision.
 """
 
 import copy
@@ -38,7 +38,7 @@ from kronreid.ops.sketch import (
 
 log = logging.getLogger(__name__)
 
-#: Exactly these: a subclass may compute its weight anew in every pass, like weight standardisation.
+#: Subclasses do not count: they may compute their weight in every pass, as weight standardisation does.
 _CONVOLUTIONS = (nn.Conv2d, Conv2dSame)
 _NORMS = (nn.BatchNorm2d, BatchNormAct2d)
 
@@ -47,11 +47,14 @@ M = TypeVar("M", bound=nn.Module)
 
 @torch.no_grad()
 def fold(model: M) -> M:
-    """A copy of a model for inference, of the same class and with the same answers.
+    """A copy of a model for inference, of the same class and with the same outputs.
 
-    Batch normalisation goes into the convolutions; HOReID's two poolings become `FoldedGlobalPooling` and
-    `FoldedLocalPooling`, so that its embedding has no `parts` any more. The copy is in eval mode and is not
-    meant to be trained or saved.
+    Batch normalisation is folded into the convolutions. HOReID's two poolings become `FoldedGlobalPooling`
+    and `FoldedLocalPooling`, so its embedding has no `parts`. The copy is in eval mode and cannot be trained
+    or saved.
+
+    Args:
+        model: The model; it is not changed.
 
     Example:
         >>> folded = fold(HOReID().eval())
@@ -72,7 +75,7 @@ def fold(model: M) -> M:
 
 
 class FoldedGlobalPooling(nn.Module):
-    """GHP by products alone.
+    """GHP in its folded form: only matrix products and complex multiplications.
 
     Args:
         ghp: The layer to fold.
@@ -86,13 +89,15 @@ class FoldedGlobalPooling(nn.Module):
         self.register_buffer("inverse", _inverse(ghp.sketches))
 
     def forward(self, levels: list[Tensor]) -> Tensor:
-        """{X_l} of (N, C, H, W) each to g̃ (N, D), L2-normalised."""
+        """Pool the levels X_l (N, C, H, W) to g̃ (N, D), L2-normalised."""
         return F.normalize(pool_spectra([conv(x) for conv, x in zip(self.convs, levels)], self.inverse))
 
 
 class FoldedLocalPooling(nn.Module):
-    """LHP by products alone. The sampler's weighted average is linear too: the folded convolution goes first,
-    and no part is sketched on its own.
+    """LHP in its folded form.
+
+    The sampler's weighted average is linear too, so it follows the folded convolution, and the parts need no
+    sketches of their own.
 
     Args:
         lhp: The layer to fold.
@@ -107,20 +112,21 @@ class FoldedLocalPooling(nn.Module):
         self.register_buffer("inverse", _inverse(lhp.sketches))
 
     def maps(self, levels: list[Tensor]) -> Tensor:
-        """Where each part is sampled, (N, P, H·W), rows sum to 1."""
+        """The sampler's maps, see `sampling_maps`."""
         return sampling_maps(self.sampler, levels)
 
     def forward(self, levels: list[Tensor], values: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        """{X_l} for the sampler and for the convolutions to p̃ (N, D), L2-normalised, and no {P_l}."""
+        """As `LocalHierarchicalPooling.forward`: p̃ (N, D), L2-normalised; the list of P_l is empty."""
         where = where_to_look(self.sampler, levels)
         spectra = [conv(x).flatten(2).float() @ w for conv, x, w in zip(self.convs, values, where)]
         return F.normalize(pool_spectra(spectra, self.inverse)), []
 
 
 def _fold_levels(convs: nn.ModuleList, sketches: nn.ModuleList) -> nn.ModuleList:
-    """Each level's 1×1 convolution, sketch and FFT as one 1×1 convolution with 2F outputs.
+    """Fold each level's 1×1 convolution, sketch and FFT into one 1×1 convolution with 2F outputs.
 
-    A ReLU between them is not linear: then sketch and FFT alone are one convolution, behind it.
+    A ReLU after the convolution is not linear. Then only sketch and FFT are folded, into a second
+    convolution.
     """
     folded = nn.ModuleList()
     for conv, sketch in zip(convs, sketches):
@@ -134,20 +140,20 @@ def _fold_levels(convs: nn.ModuleList, sketches: nn.ModuleList) -> nn.ModuleList
 
 
 def _pointwise(weight: Tensor) -> nn.Conv2d:
-    """A fixed 1×1 convolution with this matrix (outputs, inputs)."""
+    """A frozen 1×1 convolution with this matrix (outputs, inputs)."""
     layer = nn.Conv2d(weight.shape[1], len(weight), 1, bias=False)
     layer.weight = nn.Parameter(weight[:, :, None, None].contiguous(), requires_grad=False)
     return layer
 
 
 def _inverse(sketches: nn.ModuleList) -> Tensor:
-    """The inverse FFT of a pooled spectrum, (2F, D) float32, where the sketches are."""
+    """The matrix of the inverse FFT, (2F, D) float32, on the device of the sketches."""
     sketch = cast(CountSketch, sketches[0])
     return inverse_matrix(sketch.dimension).to(sketch.s)
 
 
 class _Tracer(fx.Tracer):
-    """Follows a network down to what folds and to what has nothing to fold within."""
+    """Traces down to convolutions, batch normalisations, and modules that contain no batch normalisation."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         if isinstance(m, nn.Conv2d | nn.BatchNorm2d):
@@ -159,13 +165,13 @@ class _Tracer(fx.Tracer):
 def fold_batchnorm(module: nn.Module) -> None:
     """Fold each batch normalisation of a module in eval mode into the convolution before it, in place.
 
-    Which convolution that is, and that nothing else reads its output, is found by tracing, not guessed from
-    names: a normalisation before its convolution, or one that shares its input, stays. So does everything
-    in a network that cannot be traced.
+    Tracing finds the convolution and makes sure that nothing else reads its output. A normalisation that
+    follows no convolution, or shares its input, stays as it is. A network that cannot be traced stays
+    unchanged.
     """
     try:
         graph = _Tracer().trace(module)
-    except Exception as error:  # whatever a network's own code does to a stand-in for a tensor
+    except Exception as error:  # a network's own code may fail in any way on a proxy for a tensor
         log.info("batch normalisation of %s is not folded: %s", type(module).__name__, error)
         return
     calls = Counter(node.target for node in graph.nodes if node.op == "call_module")
@@ -173,7 +179,7 @@ def fold_batchnorm(module: nn.Module) -> None:
         before = node.args[0] if node.op == "call_module" and node.args else None
         if not isinstance(before, fx.Node) or before.op != "call_module" or len(before.users) != 1:
             continue
-        if calls[node.target] != 1 or calls[before.target] != 1:  # weights shared with another place
+        if calls[node.target] != 1 or calls[before.target] != 1:  # used more than once: weights are shared
             continue
         conv, norm = module.get_submodule(str(before.target)), module.get_submodule(str(node.target))
         if type(conv) in _CONVOLUTIONS and type(norm) in _NORMS and norm.running_mean is not None:
@@ -184,7 +190,7 @@ def fold_batchnorm(module: nn.Module) -> None:
 
 
 def _fuse(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
-    """Make the convolution do its normalisation's work. Rounded once: everything between is float64."""
+    """Fold the normalisation into the convolution. Computing in float64 rounds the result only once."""
     dtype = conv.weight.dtype
     numbers = (conv.bias, norm.running_mean, norm.running_var)
     bias, mean, variance = (None if number is None else number.double() for number in numbers)

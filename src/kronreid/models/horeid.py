@@ -1,9 +1,10 @@
 """HOReID: deep high-order mapping enhances pose alignment for person re-identification (Wang et al.).
 
-Average pooling compares every place of one picture with every place of the other and gives all pairs the same
-weight (Eq. 2). Multiplying the similarities of several feature levels (Eq. 3) lets the pairs that agree on
-all levels, the aligned ones, outweigh the rest. By Theorem 1 that product is one inner product of Kronecker
-products, and count sketches keep those small (Eq. 9, 10). Names and equation numbers are the paper's.
+Average pooling compares every place of one picture with every place of the other and gives all pairs of
+places the same weight (Eq. 2). HOReID multiplies the similarities of several feature levels (Eq. 3). Pairs
+that agree on all levels, which are the aligned ones, then outweigh the rest. By Theorem 1 this product is the
+inner product of two Kronecker products, and count sketches keep those small (Eq. 9, 10). Names and equation
+numbers are the paper's.
 """
 
 import torch
@@ -15,12 +16,17 @@ from kronreid.models.backbone import RESNET50, Backbone, BackboneOptions, initia
 from kronreid.models.embedding import Embedding
 from kronreid.ops.sketch import CountSketch, high_order_pooling
 
-#: Count sketches are drawn once and belong to the model: each level of each layer has a seed of its own.
+#: Seed of the count sketches, which are random but fixed. Each level of each layer adds its own offset.
 SKETCH_SEED = 20_180_618
 
 
 class ResidualBlock(nn.Module):
-    """X_{l+1} = X_l + ReLU(BN(conv(X_l))), a 1×1 convolution (Sec. IV-A), or a 3×3 one (Table I)."""
+    """X_{l+1} = X_l + ReLU(BN(conv(X_l))) with a 1×1 convolution (Sec. IV-A) or a 3×3 one (Table I).
+
+    Args:
+        channels: Channels of X_l.
+        kernel: Kernel size, 1 or 3.
+    """
 
     def __init__(self, channels: int, kernel: int = 1) -> None:
         super().__init__()
@@ -32,14 +38,17 @@ class ResidualBlock(nn.Module):
 
 
 class Hierarchy(nn.Module):
-    """The backbone and the levels above it (Sec. IV-A).
+    """The backbone and the hierarchy of levels on top of it (Sec. IV-A).
 
     Args:
-        backbone: The network below.
-        order: n, the number of levels.
-        channels: Channels of X_l.
-        kernel: Of the residual blocks' convolutions, 1 or 3.
-        hierarchical: False replaces the residual blocks by identity shortcuts, X_l = X_1 (Table I).
+        backbone: The backbone.
+        order: n, the number of levels, positive.
+        channels: Channels of X_l, positive.
+        kernel: Kernel size of the residual blocks, 1 or 3.
+        hierarchical: False leaves out the residual blocks, so that X_l = X_1 (Table I).
+
+    Raises:
+        InputError: An option is out of range.
     """
 
     def __init__(
@@ -54,7 +63,7 @@ class Hierarchy(nn.Module):
         if order < 1 or channels < 1:
             raise InputError("model", f"order {order} and channels {channels} must be positive")
         if kernel not in (1, 3):
-            raise InputError("model.kernel", f"{kernel}; the residual blocks have 1×1 or 3×3 kernels")
+            raise InputError("model.kernel", f"{kernel}; give 1 or 3, the kernel size of the residual blocks")
         self.order = order
         self.backbone = Backbone(backbone, levels=2)
         self.reduce = nn.Conv2d(self.backbone.channels[-1], channels, 1, bias=False)
@@ -82,13 +91,20 @@ def hierarchy(maps: dict[str, Tensor]) -> list[Tensor]:
 
 
 def level_maps(order: int, channels: int, relu: bool) -> nn.ModuleList:
-    """What makes G_l, or Ḡ_l, from X_l, for each level: a 1×1 convolution, and a ReLU if asked for."""
+    """The layers that map X_l to G_l or Ḡ_l, one per level: a 1×1 convolution, optionally with a ReLU."""
     convs = [nn.Conv2d(channels, channels, 1, bias=False) for _ in range(order)]
     return nn.ModuleList(nn.Sequential(conv, nn.ReLU()) if relu else conv for conv in convs)
 
 
 class GlobalHierarchicalPooling(nn.Module):
-    """GHP (Sec. IV-B): the levels' global features, their high-order product, averaged over all places."""
+    """GHP (Sec. IV-B): the high-order product of the levels, averaged over all places.
+
+    Args:
+        order: n, the number of levels.
+        channels: Channels of X_l and G_l.
+        dimension: D_g, the length of the sketched product, even.
+        relu: Add a ReLU after every G_l (Table I).
+    """
 
     def __init__(self, order: int, channels: int, dimension: int, relu: bool = False) -> None:
         super().__init__()
@@ -98,30 +114,43 @@ class GlobalHierarchicalPooling(nn.Module):
         )
 
     def forward(self, levels: list[Tensor]) -> Tensor:
-        """{X_l} of (N, C, H, W) each to g̃ (N, D), L2-normalised."""
+        """Pool the levels X_l (N, C, H, W) to g̃ (N, D), L2-normalised."""
         maps = [conv(x).flatten(2) for conv, x in zip(self.convs, levels)]  # G_l
         return F.normalize(high_order_pooling(maps, list(self.sketches)))  # type: ignore[arg-type]
 
 
 def sampling_maps(sampler: nn.Conv2d, levels: list[Tensor]) -> Tensor:
-    """Eq. 11 and the softmax of Eq. 12: where each part is sampled, (N, P, H·W), rows sum to 1.
+    """The sampler's maps: Eq. 11 and the softmax of Eq. 12.
 
-    Samplers of their own for the levels are one sampler in groups: (N, n·P, H·W), the first level's P maps,
-    then the second's, and so on.
+    Args:
+        sampler: A 1×1 convolution over the concatenated levels. It has n groups if each level has its own
+            sampler.
+        levels: The levels X_l (N, C, H, W).
+
+    Returns:
+        (N, P, H·W) float32; each map says where a part is sampled and sums to 1. Grouped samplers give
+        (N, n·P, H·W), level by level.
     """
     return sampler(torch.cat(levels, dim=1)).flatten(2).float().softmax(dim=2)
 
 
 def where_to_look(sampler: nn.Conv2d, levels: list[Tensor]) -> list[Tensor]:
-    """The sampler's maps as every level averages with them, (N, H·W, P) each."""
+    """The sampler's maps for each level, transposed to (N, H·W, P)."""
     maps = sampling_maps(sampler, levels).transpose(1, 2)
     return list(maps.chunk(sampler.groups, dim=2)) if sampler.groups > 1 else [maps] * len(levels)
 
 
 class LocalHierarchicalPooling(nn.Module):
-    """LHP (Sec. IV-C): P parts sampled by one sampler for all levels, and their high-order product.
+    """LHP (Sec. IV-C): the high-order product of P sampled parts.
 
-    With `shared_sampler` off every level has a sampler of its own, which reads that level alone (Table I).
+    Args:
+        order: n, the number of levels.
+        channels: Channels of X_l, Ḡ_l and P_l.
+        dimension: D_p, the length of the sketched product, even.
+        parts: P, the number of parts.
+        relu: Add a ReLU after every Ḡ_l (Table I).
+        shared_sampler: One sampler reads all levels and samples from all. Otherwise each level has its own
+            sampler, which reads only that level (Table I).
     """
 
     def __init__(
@@ -135,7 +164,7 @@ class LocalHierarchicalPooling(nn.Module):
     ) -> None:
         super().__init__()
         self.convs = level_maps(order, channels, relu)
-        # Eq. 11 reads all levels. No bias: a constant per map does not change a softmax over places.
+        # No bias: a constant per map does not change a softmax over places.
         groups = 1 if shared_sampler else order
         self.sampler = nn.Conv2d(order * channels, groups * parts, 1, groups=groups, bias=False)
         self.sketches = nn.ModuleList(
@@ -143,11 +172,19 @@ class LocalHierarchicalPooling(nn.Module):
         )
 
     def maps(self, levels: list[Tensor]) -> Tensor:
-        """Where each part is sampled, see `sampling_maps`."""
+        """The sampler's maps, see `sampling_maps`."""
         return sampling_maps(self.sampler, levels)
 
     def forward(self, levels: list[Tensor], values: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        """{X_l} for the sampler and for the convolutions to p̃ (N, D), L2-normalised, and {P_l} (N, C, P)."""
+        """Sample and pool the parts.
+
+        Args:
+            levels: The levels X_l (N, C, H, W), which the sampler reads.
+            values: The levels that the convolutions read: X_l, or X_l normalised.
+
+        Returns:
+            p̃ (N, D), L2-normalised, and the parts P_l (N, C, P) of each level.
+        """
         where = where_to_look(self.sampler, levels)
         parts = [conv(x).flatten(2).float() @ w for conv, x, w in zip(self.convs, values, where)]  # Eq. 12
         pooled = high_order_pooling(parts, list(self.sketches))  # type: ignore[arg-type]  # Eq. 14, 15
@@ -155,24 +192,27 @@ class LocalHierarchicalPooling(nn.Module):
 
 
 class HOReID(Hierarchy):
-    """The whole embedding model (Fig. 3).
+    """The complete embedding model (Fig. 3).
 
     Args:
-        backbone: The network below, ResNet-50 with last stride 1 in the paper.
-        order: n, the number of levels multiplied.
+        backbone: The backbone; the paper uses ResNet-50 with last stride 1.
+        order: n, the number of levels that are multiplied.
         channels: Channels of X_l, G_l and P_l.
-        dimension: D_g and D_p, the length of the sketched product.
+        dimension: D_g and D_p, the length of the sketched product; even.
         parts: P, the number of sampled parts; 0 leaves LHP out.
-        normalise_levels: L2-normalise X_l at every place before G_l. A product of n levels raises the
-            differences of magnitude between places to the n-th power, and in short training a few bright
-            places then decide the pooled vector. Not in the paper.
-        first_order: Give the average-pooled X_1 a triplet loss of its own while training, so that the trunk
-            learns from a linear path as well. Not in the paper; not part of the descriptor.
-        ghp: GHP; without it LHP stands alone (Fig. 7).
-        kernel: Of the residual blocks, 1 or 3 (Table I).
-        relu: A ReLU after every G_l and Ḡ_l (Table I).
-        hierarchical: Residual blocks between the levels; otherwise all are X_1 (Table I).
-        shared_sampler: One sampler for all levels; otherwise one for each (Table I).
+        normalise_levels: L2-normalise X_l at every place before G_l. A product of n levels raises differences
+            of magnitude between places to the n-th power, so after a short training a few places of large
+            magnitude dominate the pooled vector. Not in the paper.
+        first_order: Add a triplet loss on the average-pooled X_1 in training, so that the backbone also
+            learns through a linear path. Not in the paper. The descriptor does not contain X_1.
+        ghp: Use GHP; False uses LHP alone (Fig. 7).
+        kernel: Kernel size of the residual blocks, 1 or 3 (Table I).
+        relu: Add a ReLU after every G_l and Ḡ_l (Table I).
+        hierarchical: Use residual blocks between the levels; False makes all levels X_1 (Table I).
+        shared_sampler: Use one sampler for all levels; False uses one per level (Table I).
+
+    Raises:
+        InputError: An option is out of range.
     """
 
     def __init__(
@@ -191,9 +231,13 @@ class HOReID(Hierarchy):
         shared_sampler: bool = True,
     ) -> None:
         if parts < 0 or not (ghp or parts):
-            raise InputError("model.parts", f"{parts}; at least 0 with GHP, at least 1 without (ghp: false)")
+            raise InputError(
+                "model.parts", f"{parts}; give at least 0 with GHP, and at least 1 without (ghp: false)"
+            )
         if dimension < 2 or dimension % 2:
-            raise InputError("model.dimension", f"{dimension}; an even number, as the inverse real FFT needs")
+            raise InputError(
+                "model.dimension", f"{dimension}; give an even number, which the inverse real FFT needs"
+            )
         super().__init__(backbone, order, channels, kernel, hierarchical)
         self.ghp = GlobalHierarchicalPooling(order, channels, dimension, relu) if ghp else None
         self.lhp = (
@@ -211,7 +255,7 @@ class HOReID(Hierarchy):
             initialise(self.lhp.convs, self.lhp.sampler)
 
     def forward(self, images: Tensor) -> Embedding:
-        """Normalised images (N, 3, H, W) to their embedding; D is 512 each for GHP and LHP."""
+        """Embed normalised images (N, 3, H, W); the descriptor concatenates the vectors of GHP and LHP."""
         maps = self.maps(images)
         levels = hierarchy(maps)
         values = [F.normalize(level.float(), dim=1) for level in levels] if self.normalise_levels else levels
@@ -227,11 +271,16 @@ class HOReID(Hierarchy):
         return Embedding(descriptor, branches, parts, maps)
 
     def part_maps(self, images: Tensor) -> Tensor:
-        """Normalised images (N, 3, H, W) to the sampler's maps (N, P, h, w), each summing to 1 (Fig. 6).
+        """The sampler's maps of normalised images (N, 3, H, W) (Fig. 6).
 
-        Samplers that are not shared give n·P maps, level by level.
+        Returns:
+            (N, P, h, w) float32, each map summing to 1; (N, n·P, h, w), level by level, if each level has its
+            own sampler.
+
+        Raises:
+            InputError: The model has no parts.
         """
         if self.lhp is None:
-            raise InputError("this model has no parts (parts", "0): it has no sampler's maps to show")
+            raise InputError("model", "it has no parts (parts: 0), so there are no sampler maps to show")
         levels = self.levels(images)
         return self.lhp.maps(levels).view(len(images), -1, *levels[0].shape[2:])

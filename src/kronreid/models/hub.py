@@ -7,6 +7,7 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
 from kronreid.errors import InputError, one_line
+from kronreid.models.calibration import CALIBRATION
 from kronreid.models.places import PLACES
 from kronreid.models.storage import CONFIG, WEIGHTS
 
@@ -14,20 +15,23 @@ _ID = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
 
 
 def is_hub_id(path: str) -> bool:
-    """Whether a text that names no folder can be a hub id.
+    """Whether a path that names no folder can be a hub id.
 
-    ``runs/horied`` in a place where there is a folder ``runs`` is a slip, and is not sent to anyone.
+    If there is a folder ``runs``, then ``runs/horied`` is a misspelt path and is not sent to the hub.
     """
     match = _ID.fullmatch(path)
     return match is not None and not Path(match["name"]).parent.is_dir()
 
 
 def download(hub_id: str) -> Path:
-    """Fetch a model's files, or find them in the hub's cache; nothing else of the repository is read.
+    """Download a model's files, or find them in the hub's cache. No other file is downloaded.
+
+    Args:
+        hub_id: ``org/name`` or ``org/name@revision``.
 
     Returns:
-        The folder that holds `config.json`, `model.safetensors` and, if the model has places,
-        `places.safetensors`.
+        The folder that holds `config.json` and `model.safetensors`, and `places.safetensors` and
+        `calibration.json` if the model has them.
 
     Raises:
         InputError: There is no such model or revision, or no connection.
@@ -35,15 +39,14 @@ def download(hub_id: str) -> Path:
     match = _ID.fullmatch(hub_id)
     assert match is not None
     try:
-        folder = snapshot_download(
-            match["name"], revision=match["revision"], allow_patterns=[CONFIG, WEIGHTS, PLACES]
-        )
+        files = [CONFIG, WEIGHTS, PLACES, CALIBRATION]
+        folder = snapshot_download(match["name"], revision=match["revision"], allow_patterns=files)
     except LocalEntryNotFoundError:
         raise InputError(
-            hub_id, "no such folder here, and the Hugging Face hub cannot be reached to look for it there"
+            hub_id, "there is no such folder, and the Hugging Face hub cannot be reached to search there"
         ) from None
     except (OSError, HFValidationError) as error:  # the hub's own errors are OSErrors
         raise InputError(
-            hub_id, f"no such folder here, and the Hugging Face hub refuses it: {one_line(error)[:200]}"
+            hub_id, f"there is no such folder, and the Hugging Face hub refuses it: {one_line(error)[:200]}"
         ) from None
     return Path(folder)

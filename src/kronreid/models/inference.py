@@ -1,4 +1,4 @@
-"""Models as people use them: they `embed`, `score` or `explain` pictures. `kronreid.load` opens one."""
+"""The public interface of models: they `embed`, `score` or `explain` pictures. `kronreid.load` opens one."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from tqdm import tqdm
 from kronreid.data.images import ImageLike, as_list, open_rgb
 from kronreid.data.transforms import InputOptions, normalise, resize, to_tensor
 from kronreid.errors import InputError
+from kronreid.models.calibration import Calibration, probability
 from kronreid.models.embedding import Embedding
 from kronreid.models.pairs import EncodedMaps, PairModel
 from kronreid.models.place_matcher import PairExplanation, PlaceMatcher
@@ -26,15 +27,16 @@ from kronreid.models.places import Described, PlaceMatching
 
 @dataclass
 class ScaleExplanation:
-    """What the matcher saw at one scale.
+    """Correspondences and attention at one scale.
 
     Attributes:
-        correspondence: β of Eq. 5, (H·W, H·W): row i says where place i of the first picture looks in the
-            second; rows sum to 1. Places are numbered row by row. A model without matching does not use it.
-        attention_a: ã of the first picture (H, W), sums to 1; uniform in a model without attention.
-        attention_b: The same of the second.
-        height: H.
-        width: W.
+        correspondence: β of KPM's Eq. 5, (H·W, H·W) float32. Row i says where place i of the first picture
+            looks in the second, and sums to 1. Places are numbered row by row. A model without matching does
+            not use it.
+        attention_a: ã of the first picture, (H, W) float32, sums to 1; uniform in a model without attention.
+        attention_b: ã of the second picture.
+        height: H, the height of the maps.
+        width: W, the width of the maps.
     """
 
     correspondence: np.ndarray
@@ -49,10 +51,10 @@ class Explanation:
     """Why two pictures match, or do not.
 
     Attributes:
-        probability: Of the same person.
-        scales: One per scale, coarsest first.
-        image_a: The first picture as the network saw it, uint8 (H, W, 3).
-        image_b: The second.
+        probability: Probability that both show the same person, 0 to 1.
+        scales: One explanation per scale, coarsest first.
+        image_a: The first picture at the network's input size, uint8 (H, W, 3) in RGB.
+        image_b: The second picture.
     """
 
     probability: float
@@ -60,9 +62,26 @@ class Explanation:
     image_a: np.ndarray
     image_b: np.ndarray
 
+    def to_json(self) -> dict[str, Any]:
+        """Everything but the pictures, ready for JSON: what `kronreid match --json` writes."""
+        scales = [
+            {
+                "height": scale.height,
+                "width": scale.width,
+                "correspondence": scale.correspondence.tolist(),
+                "attention_a": scale.attention_a.tolist(),
+                "attention_b": scale.attention_b.tolist(),
+            }
+            for scale in self.scales
+        ]
+        return {"probability": self.probability, "scales": scales}
+
 
 class _Network:
-    """What both kinds share: pictures in, batches through a network. Decoding overlaps with computing."""
+    """The base of both kinds: reads pictures and passes batches through a network.
+
+    Decoding overlaps with computing.
+    """
 
     def __init__(self, model: nn.Module, input_options: InputOptions, fingerprint: str = "") -> None:
         self.path: Path | None = None
@@ -72,13 +91,18 @@ class _Network:
         self.fingerprint = fingerprint
         self.dimension = int(cast(int, model.dimension))
         self.autocast = False
+        self.calibration: Calibration | None = None
 
     @property
     def device(self) -> torch.device:
         return next(self.model.parameters()).device
 
     def pixels(self, image: ImageLike) -> Tensor:
-        """One picture at the network's size, uint8 (3, H, W)."""
+        """One picture at the network's input size, uint8 (3, H, W).
+
+        Raises:
+            InputError: The picture cannot be read.
+        """
         return resize(to_tensor(open_rgb(image)), self.input)
 
     def as_seen(self, image: ImageLike) -> Image.Image:
@@ -86,15 +110,15 @@ class _Network:
         return Image.fromarray(self.pixels(image).permute(1, 2, 0).contiguous().numpy())
 
     def batch(self, pixels: Sequence[Tensor]) -> Tensor:
-        """Pictures as `pixels` gives them to one normalised batch, channels-last on the model's device."""
-        # Stacked as (N, H, W, 3), which is how they lie in memory: bytes are copied once, in order.
+        """Stack the results of `pixels` to a normalised batch (N, 3, H, W) on the model's device."""
+        # Stacking as (N, H, W, 3), their layout in memory, copies the bytes once and in order.
         stacked = torch.stack([picture.permute(1, 2, 0) for picture in pixels]).permute(0, 3, 1, 2)
         return normalise(stacked.to(self.device), self.input)
 
     def _batches(self, images: Sequence[ImageLike], batch_size: int, progress: bool) -> Iterator[Tensor]:
-        """Normalised batches on the model's device; the next is decoded while this one is computed."""
+        """Normalised batches on the model's device. The next one is decoded while this one is computed."""
         if batch_size < 1:
-            raise InputError("batch_size", f"{batch_size}; at least 1 picture per pass")
+            raise InputError("batch_size", f"{batch_size}; give at least 1 picture per pass")
         starts = range(0, len(images), batch_size)
         with ThreadPoolExecutor(max_workers=2) as pool:
 
@@ -128,7 +152,7 @@ class _Network:
             (N, dimension) float32, L2-normalised: the inner product of two is their cosine similarity.
 
         Raises:
-            InputError: A picture cannot be read; the message names it.
+            InputError: A picture cannot be read (the message names it), or `batch_size` is below 1.
 
         Example:
             >>> embedder = kronreid.load("runs/horeid")
@@ -144,7 +168,7 @@ class _Network:
         return vectors
 
     def descriptors(self, batch: Tensor) -> Tensor:
-        """The network alone: a normalised batch (N, 3, H, W) to vectors (N, dimension), L2-normalised."""
+        """Pass a normalised batch (N, 3, H, W) through the network; returns L2-normalised (N, dimension)."""
         raise NotImplementedError
 
     def _precision(self):
@@ -156,15 +180,27 @@ class Embedder(_Network):
 
     Attributes:
         dimension: Length of a vector.
-        fingerprint: A hash of the model's files: vectors of different fingerprints do not compare.
+        fingerprint: A hash of the model's files. Vectors of models with different fingerprints cannot be
+            compared.
         height: Input height in pixels.
         width: Input width in pixels.
-        autocast: Compute in bfloat16: faster, but cosines change, in the third digit with a sturdy network,
-            in the second with a MobileNet, twice as much folded as with ``load(..., folded=False)``.
-        places: Its place matching, which takes a second look at pairs; None without one.
+        autocast: Compute in bfloat16, which is faster but changes the cosines: in the third digit for a
+            robust network, in the second for a MobileNet. The change is twice as large in the folded form
+            as with ``load(..., folded=False)``.
+        calibration: The meaning of its scores, as `kronreid calibrate` measured it; None without one.
     """
 
-    places: PlaceMatching | None = None
+    _places: PlaceMatching | None = None
+
+    @property
+    def places(self) -> PlaceMatching | None:
+        """Its place matching, which takes a second look at pairs; None without one. A calibration is of one
+        place matching: set another, and `calibration` becomes None."""
+        return self._places
+
+    @places.setter
+    def places(self, places: PlaceMatching | None) -> None:
+        self._places, self.calibration = places, None
 
     @torch.no_grad()
     def descriptors(self, batch: Tensor) -> Tensor:
@@ -238,10 +274,20 @@ class Embedder(_Network):
 
     @torch.no_grad()
     def part_maps(self, image: ImageLike) -> np.ndarray:
-        """Where HOReID's sampler looks, (P, h, w) float32, each map summing to 1 (Fig. 6)."""
+        """The maps of HOReID's sampler for one picture (HOReID, Fig. 6).
+
+        Args:
+            image: A path, a PIL image or a uint8 array (H, W, 3) in RGB.
+
+        Returns:
+            (P, h, w) float32, each map summing to 1.
+
+        Raises:
+            InputError: The picture cannot be read, or the model has no sampler.
+        """
         batch = next(self._batches([image], 1, progress=False))
         if not hasattr(self.model, "part_maps"):
-            raise InputError("", "this model has no part sampler; HOReID with parts > 0 has one")
+            raise InputError("", "this model has no part sampler; use HOReID with parts > 0")
         return self.model.part_maps(batch)[0].float().cpu().numpy()
 
 
@@ -249,14 +295,15 @@ class Matcher(_Network):
     """Compares pictures pair by pair.
 
     Attributes:
-        dimension: Length of the pooled features that `embed` gives.
+        dimension: Length of the pooled features that `embed` returns.
         fingerprint: A hash of the model's files.
         height: Input height in pixels.
         width: Input width in pixels.
         autocast: Compute the network in bfloat16.
-        matching: Precision of the matching, torch.float32 or torch.bfloat16, in which `encode` keeps the
-            maps: half the memory and, for their inner products, a multiple of the speed; the ranking hardly
-            changes (docs/performance.md). Maps of different precisions do not compare.
+        matching: Precision of the matching and of the maps that `encode` keeps, torch.float32 or
+            torch.bfloat16. bfloat16 halves the memory and speeds up the inner products several times; the
+            ranking hardly changes (docs/performance.md). Maps of different precisions cannot be compared.
+        calibration: The meaning of its logits, as `kronreid calibrate` measured it; None without one.
     """
 
     model: PairModel
@@ -269,14 +316,22 @@ class Matcher(_Network):
     def encode(
         self, images: ImageLike | Sequence[ImageLike], batch_size: int = 64, progress: bool = False
     ) -> EncodedMaps:
-        """Everything of each picture that its comparisons need; see `score`.
+        """Encode pictures once for any number of comparisons.
+
+        Args:
+            images: Paths, PIL images or uint8 arrays (H, W, 3) in RGB; one or several.
+            batch_size: Pictures per pass.
+            progress: Show a progress bar.
+
+        Returns:
+            The encoded pictures, for `score`, `logits` and `score_lists`.
 
         Raises:
-            InputError: A picture cannot be read, or there is none.
+            InputError: A picture cannot be read, there is none, or `batch_size` is below 1.
         """
         images = as_list(images)
         if not images:
-            raise InputError("images", "there are none to encode")
+            raise InputError("images", "there is no picture to encode; give at least one")
         parts = []
         for batch in self._batches(images, batch_size, progress):
             with self._precision():
@@ -290,7 +345,11 @@ class Matcher(_Network):
             return self.model.vectors(batch)
 
     def logits(self, query: EncodedMaps, candidates: EncodedMaps) -> Tensor:
-        """Logits (Q, G) of every query against every candidate, which is warped onto it.
+        """Logits (Q, G) float32 of every query with every candidate. The candidate is warped onto the query.
+
+        Args:
+            query: Q pictures as `encode` returns them.
+            candidates: G pictures as `encode` returns them.
 
         Raises:
             InputError: See `score`.
@@ -298,10 +357,15 @@ class Matcher(_Network):
         return self.model.score(query, candidates)
 
     def score_lists(self, query: EncodedMaps, candidates: EncodedMaps, lists: Tensor) -> Tensor:
-        """Logits (Q, K) of each query against its own candidates, whose numbers are `lists` (Q, K) int64.
+        """Logits (Q, K) float32 of each query with its own list of candidates.
+
+        Args:
+            query: Q pictures as `encode` returns them.
+            candidates: G pictures as `encode` returns them.
+            lists: (Q, K) int64 indices into `candidates`.
 
         Raises:
-            InputError: See `score`; or `lists` is empty or names a candidate that is not there.
+            InputError: See `score`. Or `lists` is empty or has an index outside the candidates.
         """
         return self.model.score(query, candidates, lists)
 
@@ -312,20 +376,22 @@ class Matcher(_Network):
         candidates: "EncodedMaps | ImageLike | Sequence[ImageLike]",
         progress: bool = False,
     ) -> np.ndarray:
-        """Probability that two pictures show the same person, for every query and candidate.
+        """Probability that two pictures show the same person, for every query and candidate; calibrated where
+        the model has a calibration.
 
         Args:
-            query: Pictures, or what `encode` made of them.
+            query: Paths, PIL images or uint8 arrays (H, W, 3) in RGB, one or several; or the result of
+                `encode`.
             candidates: The same.
             progress: Show a progress bar while encoding.
 
         Returns:
-            (Q, G) float32 between 0 and 1. The first picture of a pair is the one that is warped onto, so
-            score(a, b) and score(b, a) differ a little.
+            (Q, G) float32, 0 to 1. The candidate is warped onto the query, so score(a, b) and score(b, a)
+            differ slightly.
 
         Raises:
-            InputError: There is no query or no candidate, a picture cannot be read, encoded maps are of
-                another model or precision, or the model's answers are not finite.
+            InputError: There is no query or no candidate, a picture cannot be read, the encoded pictures come
+                from another model or have another precision, or the model's outputs are not finite.
 
         Example:
             >>> matcher = kronreid.load("runs/kpm")
@@ -335,18 +401,29 @@ class Matcher(_Network):
             query = self.encode(query, progress=progress)
         if not isinstance(candidates, EncodedMaps):
             candidates = self.encode(candidates, progress=progress)
-        return self.logits(query, candidates).sigmoid().cpu().numpy()
+        return probability(self.calibration, self.logits(query, candidates)).cpu().numpy()
 
     @torch.no_grad()
     def explain(self, a: ImageLike, b: ImageLike) -> Explanation:
-        """Correspondences and attention per scale, and the probability, of one pair."""
+        """Explain the comparison of two pictures.
+
+        Args:
+            a: The first picture: a path, a PIL image or a uint8 array (H, W, 3) in RGB.
+            b: The second picture, which is warped onto the first.
+
+        Returns:
+            The probability, and the correspondences and the attention of each scale.
+
+        Raises:
+            InputError: A picture cannot be read, or the model's output is not finite.
+        """
         pictures = [self.as_seen(image) for image in (a, b)]
         batch = next(self._batches(pictures, 2, progress=False))
         encoded = self.model.encode(batch)
         first, second = torch.tensor([[0], [1]], device=self.device)
-        probability = float(self.model(encoded, first, second).sigmoid())
-        if not math.isfinite(probability):
-            raise InputError("model", "its answer is not finite; its weights are unusable")
+        chance = float(probability(self.calibration, self.model(encoded, first, second)))
+        if not math.isfinite(chance):
+            raise InputError("model", "its output is not finite; its weights are unusable")
         scales = []
         for scale in encoded.scales:
             height, width = scale.maps.shape[2:]
@@ -357,4 +434,4 @@ class Matcher(_Network):
             attention = (weight - 1).view(2, height, width).cpu().numpy()
             beta = self.model.way.correspondence(scale.maps[:1], scale.maps[1:])[0].cpu().numpy()
             scales.append(ScaleExplanation(beta, attention[0], attention[1], height, width))
-        return Explanation(probability, scales, np.asarray(pictures[0]), np.asarray(pictures[1]))
+        return Explanation(chance, scales, np.asarray(pictures[0]), np.asarray(pictures[1]))

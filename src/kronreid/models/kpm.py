@@ -1,8 +1,9 @@
 """KPM: end-to-end deep Kronecker-product matching for person re-identification (Shen et al., CVPR 2018).
 
-Two pictures, each a map of features at three scales. Every place of the first is matched with every place of
-the second (Eq. 5, 6), the second is softly warped onto the first (Eq. 8), and the attended difference
-(Eq. 9, 10) says whether both show the same person. Names and equation numbers are the paper's.
+KPM compares two pictures by their feature maps at three scales. It matches every place of the first picture
+with every place of the second (Eq. 5, 6) and softly warps the second onto the first (Eq. 8). The difference,
+weighted by attention (Eq. 9, 10), tells whether both show the same person. Names and equation numbers are the
+paper's.
 """
 
 import torch.nn.functional as F
@@ -15,7 +16,7 @@ from kronreid.models.differences import AbsoluteMeans, AbsoluteWarp, Means, Squa
 from kronreid.models.pairs import Encoded, PairModel, ScaleMaps, Way
 from kronreid.ops.matching import check_temperature
 
-#: The way of comparing that each choice of `match`, `warp` and `normalisation` stands for (Tables 1 and 5).
+#: The way of comparing for each choice of `match`, `warp` and `normalisation` (Tables 1 and 5).
 WAYS: dict[tuple[bool, bool, str], type[Way]] = {
     (True, True, "square-after"): Warp,
     (True, True, "absolute"): AbsoluteWarp,
@@ -28,7 +29,12 @@ WAYS: dict[tuple[bool, bool, str], type[Way]] = {
 
 
 class ResidualSelfAttention(nn.Module):
-    """RSA (Sec. 3.1.3): twice 1×1×256 convolution, BN and ReLU, then one map, softmax over places."""
+    """RSA (Sec. 3.1.3): two 1×1 convolutions to 256 channels with BN and ReLU, one to a single map, softmax.
+
+    Args:
+        channels: Channels of the maps.
+        temperature: τ_RSA of Eq. 9.
+    """
 
     def __init__(self, channels: int, temperature: float) -> None:
         super().__init__()
@@ -39,17 +45,21 @@ class ResidualSelfAttention(nn.Module):
         self.layers = nn.Sequential(*layers, last)
         self.temperature = temperature
         initialise(self.layers)
-        # He's normal gives logits a deviation of 16 here: a softmax over one place from the first step on,
-        # with no gradient to leave it by. Small weights begin with all places alike.
+        # He's normal would give logits with a deviation of 16. The softmax would pick a single place from the
+        # first step on and have no gradient. Small weights start with uniform attention.
         nn.init.normal_(last.weight, std=0.001)
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Maps (N, C, H, W) to α = 1 + ã (N, H·W) (Eq. 9)."""
+        """Weights α = 1 + ã (N, H·W), float32, of maps (N, C, H, W) (Eq. 9)."""
         return 1 + (self.layers(maps).flatten(1).float() / self.temperature).softmax(dim=1)
 
 
 class Hourglass(nn.Module):
-    """Multi-scale maps (Sec. 3.2, Fig. 4): each has half the coarser one's channels and twice its size."""
+    """Multi-scale maps (Sec. 3.2, Fig. 4). Each has half the channels and twice the size of the coarser one.
+
+    Args:
+        channels: Channels of the backbone's maps, finest first.
+    """
 
     def __init__(self, channels: list[int]) -> None:
         super().__init__()
@@ -63,7 +73,7 @@ class Hourglass(nn.Module):
         self.channels = [coarse >> i for i in range(len(channels))]
 
     def forward(self, maps: list[Tensor]) -> list[Tensor]:
-        """Backbone maps, finest first, to the scales' maps, coarsest first (scale-1, scale-2, scale-3)."""
+        """Turn backbone maps, finest first, into the maps scale-1, scale-2 and scale-3, coarsest first."""
         scales = [maps[-1]]
         for down, lateral, fine in zip(self.down, self.lateral, reversed(maps[:-1])):
             up = F.interpolate(down(scales[-1]), size=fine.shape[2:], mode="bilinear", align_corners=False)
@@ -72,23 +82,27 @@ class Hourglass(nn.Module):
 
 
 class KPM(PairModel):
-    """The whole pair model (Fig. 2, 4), and its baseline when all three parts are switched off (Fig. 5).
+    """The complete pair model (Fig. 2, 4). Without matching, attention and hourglass it is Fig. 5's baseline.
 
     Args:
-        backbone: The network below, ResNet-50 with last stride 2 in the paper.
-        match: Match every place of one map with every place of the other; otherwise places are compared as
-            they lie.
-        attention: Residual self-attention; it weighs the places of a warped match.
-        hourglass: Three scales instead of the coarsest one.
-        temperature: τ_KPM of Eq. 5.
-        attention_temperature: τ_RSA of Eq. 9.
-        warp: Warp the second map onto the first; otherwise the matching confidences alone are classified
+        backbone: The backbone; the paper uses ResNet-50 with last stride 2.
+        match: Match every place of one map with every place of the other. Otherwise compare each place with
+            the place at the same position.
+        attention: Use residual self-attention, which weights the places of a warped match.
+        hourglass: Use three scales instead of only the coarsest.
+        temperature: τ_KPM of Eq. 5, positive.
+        attention_temperature: τ_RSA of Eq. 9, positive.
+        warp: Warp the second map onto the first. Otherwise classify the matching confidences alone
             (`ConfidenceClassifier`), at one scale.
-        normalisation: What becomes of the difference (Table 1): ``square-after`` pooling, ``absolute`` value,
-            or ``square-before`` pooling. The paper has that for places as they lie; with `match` it is the
-            squares of x_i minus what was warped there, whose differences of opposite sign do not cancel.
-        scale_losses: A classifier and a loss of its own for each scale of the hourglass, whose probabilities
-            are averaged ("HG ML"), instead of one for all.
+        normalisation: How differences are made non-negative (Table 1): ``square-after`` pooling, ``absolute``
+            value after pooling, or ``square-before`` pooling. The paper uses ``square-before`` only for
+            unmatched places. With `match` it squares x_i minus the vector warped there, so that differences
+            of opposite sign do not cancel.
+        scale_losses: Give each scale of the hourglass its own classifier and loss, and average their
+            probabilities ("HG ML"). Otherwise one classifier reads all scales.
+
+    Raises:
+        InputError: Options are unknown, out of range, or contradict each other.
     """
 
     def __init__(
@@ -123,7 +137,7 @@ class KPM(PairModel):
         initialise(*filter(None, (self.hourglass, *self.way.layers.values())))
 
     def encode(self, images: Tensor) -> Encoded:
-        """Everything that depends on one picture alone; images are normalised (N, 3, H, W)."""
+        """Encode normalised images (N, 3, H, W): everything that depends on one picture alone."""
         maps = self.backbone(images)
         scales = self.hourglass(maps) if self.hourglass is not None else maps
         weights = [layer(scale) for layer, scale in zip(self.attention or [], scales)] or [None] * len(scales)
@@ -134,25 +148,31 @@ class KPM(PairModel):
 
 
 def pool(maps: list[Tensor]) -> Tensor:
-    """Backbone maps to the pooled feature (N, D) of the coarsest, L2-normalised."""
+    """The average-pooled coarsest map of the backbone, (N, D) float32, L2-normalised."""
     return F.normalize(maps[-1].float().mean((2, 3)))
 
 
 def choose_way(
     match: bool, attention: bool, hourglass: bool, warp: bool, normalisation: str, scale_losses: bool
 ) -> type[Way]:
-    """The way that the options of `KPM` stand for; InputError where they contradict each other."""
+    """The way that the options of `KPM` select.
+
+    Raises:
+        InputError: The normalisation is unknown, or options contradict each other.
+    """
     known = dict.fromkeys(name for _, _, name in WAYS)
     if normalisation not in known:
         raise InputError("model", f"normalisation {normalisation!r} is unknown; one of {', '.join(known)}")
     way = WAYS.get((match, warp, normalisation))
     complaints = {
-        "attention weighs the places of a warped match; set match and warp: true, or attention: false": (
+        "attention weights the places of a warped match; set match and warp: true, or attention: false": (
             attention and not (way and way.attends)
         ),
         "warp: false classifies the confidences of a match; set match: true": way is None and not match,
         "warp: false works at one scale; set hourglass: false": hourglass and (way is None or way.one_scale),
-        "warp: false makes no difference that normalisation could change; leave it out": way is None,
+        "warp: false compares by confidences, which have no normalisation; leave normalisation out": (
+            way is None
+        ),
         "scale_losses needs several scales; set hourglass: true": scale_losses and not hourglass,
     }
     for complaint, applies in complaints.items():

@@ -1,8 +1,8 @@
-"""Embedders in ONNX files, run by onnxruntime: our own exports, and re-identification networks of others.
+"""Embedders in ONNX files, run by onnxruntime: kronreid's own exports and other re-identification networks.
 
-An ONNX graph says the size of the picture it takes, but not how that picture is to be normalised. Our own
-files take plain pictures and say everything else in their metadata (`kronreid.export`); for others a sidecar
-file beside ``model.onnx``, ``model.onnx.json``, or `OnnxOptions` does (docs/export.md).
+An ONNX graph states the size of its input picture, but not how to normalise the picture. Files exported by
+kronreid take uint8 pictures and hold everything else in their metadata (`kronreid.export`). For other files
+the sidecar file ``model.onnx.json`` beside ``model.onnx``, or `OnnxOptions`, states it (docs/export.md).
 """
 
 import base64
@@ -36,27 +36,32 @@ _IMAGENET = InputOptions()
 
 Triple: TypeAlias = tuple[float, float, float]
 
-#: onnxruntime's names of the types that a picture may have.
+#: The types that an input picture may have, by onnxruntime's names.
 _TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(uint8)": np.uint8}
 
-#: In the metadata of our own files: who wrote it, a hash of all the rest, and the place matching.
+#: Metadata keys of kronreid's own files: the version that wrote the file, a hash of all the rest, and the
+#: places.
 WRITER, SEAL, PLACES_CARD = "kronreid_version", "seal", "places"
 
 
 @dataclasses.dataclass(frozen=True)
 class OnnxOptions:
-    """What a network expects and its graph does not say. The sidecar file has the same names.
+    """What a network expects of its input but its graph does not state. The sidecar file has the same names.
 
-    A channel enters the network as (scale · p − mean) / std, where p is the pixel's value in 0…1.
+    A channel enters the network as (scale · p − mean) / std, where p is the pixel's value, 0 to 1.
 
     Attributes:
-        mean: Per channel, in the network's own order of channels. Left out: ImageNet's, or at scale 255 none.
-        std: The same of the standard deviation; both or neither.
-        scale: What white is before mean and std: 1 or 255.
-        colours: The network's order of channels.
-        height: Input height in pixels, where the graph leaves it open.
-        width: Input width in pixels, where the graph leaves it open.
-        output: Name of the output that is the vector, where several could be.
+        mean: Mean per channel, in the network's order of channels. By default ImageNet's, or none at scale
+            255.
+        std: Standard deviation per channel, positive. Give both mean and std, or neither.
+        scale: Value of white before mean and std: 1 or 255.
+        colours: The network's order of channels, "rgb" or "bgr".
+        height: Input height in pixels, if the graph leaves it open.
+        width: Input width in pixels, if the graph leaves it open.
+        output: Name of the output with the vectors, if several outputs could be it.
+
+    Raises:
+        InputError: A value is out of range, or only one of mean and std is given.
     """
 
     mean: Triple | None = None
@@ -74,23 +79,25 @@ class OnnxOptions:
             finite = all(map(math.isfinite, (*self.mean, *self.std)))
             if len(self.mean) != 3 or len(self.std) != 3 or not finite or min(self.std) <= 0:
                 raise InputError(
-                    f"mean {self.mean} and std {self.std}", "three finite numbers each, std above 0"
+                    f"mean {self.mean} and std {self.std}", "give three finite numbers each, std above 0"
                 )
         if self.scale not in (1, 255) or self.colours not in ("rgb", "bgr"):
-            raise InputError(f"scale {self.scale} and colours {self.colours!r}", "1 or 255, 'rgb' or 'bgr'")
+            raise InputError(
+                f"scale {self.scale} and colours {self.colours!r}",
+                "scale must be 1 or 255, colours 'rgb' or 'bgr'",
+            )
 
 
 class OnnxNetwork(nn.Module):
-    """A graph in onnxruntime, called as a network of torch is.
+    """A graph in onnxruntime with the interface of a torch network.
 
     Args:
         path: The file, for messages.
         session: An ``onnxruntime.InferenceSession``.
-        batch: Pictures per run where the graph fixes it, None where it does not.
-        behaviour: Which output is the vector, and how the graph is run.
-        reverse: Give it BGR.
-        maps: Outputs that are maps whose places can be matched, by the names that `Embedding.maps` gives
-            them.
+        batch: Pictures per run if the graph fixes it, otherwise None.
+        behaviour: Which output holds the vectors, and how the graph is run.
+        reverse: Convert pictures from RGB to BGR.
+        maps: The outputs that are maps whose places can be matched, by their names in `Embedding.maps`.
     """
 
     def __init__(
@@ -111,7 +118,10 @@ class OnnxNetwork(nn.Module):
         self.dtype = _TYPES[session.get_inputs()[0].type]
 
     def forward(self, images: Tensor) -> Embedding:
-        """RGB pictures (N, 3, H, W), uint8 or normalised as the graph wants them, to vectors (N, dimension).
+        """Embed RGB pictures (N, 3, H, W), uint8 or normalised as the graph expects them.
+
+        Returns:
+            The embedding, whose descriptor is (N, dimension) float32, not yet normalised.
 
         Raises:
             InputError: A vector is not finite.
@@ -137,14 +147,14 @@ class OnnxNetwork(nn.Module):
         return Embedding(torch.from_numpy(vectors), {}, maps=named)
 
     def _run(self, pixels: np.ndarray) -> list[np.ndarray]:
-        """The vectors and maps of one run; a graph with a larger fixed batch gets empty pictures beside."""
+        """Run the graph once, for vectors and maps. Empty pictures fill up a larger fixed batch."""
         filled = padded(pixels, self.batch)
         outputs = self.session.run([self.output, *self.maps.values()], {self.input: filled})
         return [values[: len(pixels)].astype(np.float32) for values in outputs]
 
 
 class OnnxEmbedder(Embedder):
-    """An `Embedder` whose network is an ONNX graph. The GPU, if it uses one, is onnxruntime's affair."""
+    """An `Embedder` whose network is an ONNX graph. onnxruntime manages the GPU, so `device` is the CPU."""
 
     model: OnnxNetwork
 
@@ -153,7 +163,7 @@ class OnnxEmbedder(Embedder):
         return torch.device("cpu")
 
     def batch(self, pixels: Sequence[Tensor]) -> Tensor:
-        """Pictures as `pixels` gives them to one batch (N, 3, H, W): uint8 if the graph normalises itself."""
+        """Stack the results of `pixels` to a batch (N, 3, H, W), uint8 if the graph itself normalises."""
         stacked = torch.stack(list(pixels))
         return stacked if self.model.dtype == np.uint8 else normalise(stacked, self.input)
 
@@ -163,12 +173,12 @@ def load_onnx(path: Path, options: OnnxOptions | None = None, device: str | None
 
     Args:
         path: The file.
-        options: What its graph does not say; None reads the sidecar file, if there is one.
-        device: ``cpu`` or ``cuda``; None takes the GPU if onnxruntime can.
+        options: What its graph does not state; None reads the sidecar file, if there is one.
+        device: ``cpu`` or ``cuda``; None takes the GPU if onnxruntime can use one.
 
     Raises:
-        InputError: onnxruntime is not installed; the file or its sidecar is damaged; the graph takes
-            no picture, or it is not clear which output is the vector.
+        InputError: onnxruntime is not installed, the file or its sidecar is damaged, the graph takes no
+            picture, or several outputs could hold the vectors.
     """
     onnx, runtime = _modules(path)
     content = _read(path)
@@ -182,16 +192,20 @@ def load_onnx(path: Path, options: OnnxOptions | None = None, device: str | None
         options = read_sidecar(sidecar)
     if own:
         if options is not None:
-            raise InputError(path, f"kronreid's own file says all by itself; leave {source} away")
+            raise InputError(path, f"kronreid exported it, so it needs no options; remove {source}")
         if card.get("kind") == "scorer":
-            raise InputError(path, "scores pairs of maps, not pictures; load the file it was exported with")
+            raise InputError(
+                path, "scores pairs of maps and takes no pictures; load the file that was exported with it"
+            )
         options = OnnxOptions(output=card.get("output"))
     options = options or OnnxOptions()
     session = _session(runtime, path, device)
     size = _size(session, path, sidecar, options)
     raw = session.get_inputs()[0].type == "tensor(uint8)"
     if own and not raw:
-        raise InputError(path, "was changed since kronreid wrote it and no longer takes uint8 pictures")
+        raise InputError(
+            path, "was changed after its export and no longer takes uint8 pictures; export it again"
+        )
     try:
         input_options = InputOptions(*size, *_normalisation(path, options, raw))
     except InputError as error:
@@ -201,7 +215,7 @@ def load_onnx(path: Path, options: OnnxOptions | None = None, device: str | None
     network = _network(onnx, proto, session, path, sidecar, input_options, options, maps)
     if not raw and options.mean is None and options.scale == 1:
         log.info(
-            "%s: no mean and std are given: ImageNet's are taken, and %s; %s can say otherwise",
+            "%s: mean and std are not given; using ImageNet's and %s; %s can override this",
             path.name,
             options.colours.upper(),
             sidecar.name,
@@ -212,7 +226,7 @@ def load_onnx(path: Path, options: OnnxOptions | None = None, device: str | None
     digest.update(repr((input_options, options.colours, network.output)).encode())
     fingerprint = digest.hexdigest()
     if own and card.get("fingerprint") and card.get(SEAL) == seal(proto):
-        fingerprint = card["fingerprint"]  # the model's own: the graph gives the same vectors
+        fingerprint = card["fingerprint"]  # the exported model's: the graph gives the same vectors
     embedder = OnnxEmbedder(network, input_options, fingerprint)
     embedder.path = path.resolve()
     embedder.places = places
@@ -245,10 +259,10 @@ def read_places_card(card: dict[str, str], path: Path) -> PlaceMatching | None:
 
 
 def seal(proto: Any) -> str:
-    """A hash of a ModelProto with its metadata, but for the seal itself.
+    """A hash of a ModelProto and its metadata, without the seal itself.
 
-    A file that still carries its seal gives the vectors of the model that it was made from, and may so share
-    its fingerprint; one that was quantised or edited may not.
+    A file with a valid seal gives the same vectors as the model it was exported from, so it shares the
+    model's fingerprint. A file that was quantised or edited since does not.
     """
     bare = type(proto)()
     bare.CopyFrom(proto)
@@ -259,18 +273,18 @@ def seal(proto: Any) -> str:
 
 
 def read_sidecar(path: Path) -> OnnxOptions:
-    """``model.onnx.json``: an object with the names of `OnnxOptions`.
+    """Read ``model.onnx.json``, a JSON object with the names of `OnnxOptions`.
 
     Raises:
-        InputError: It is no JSON object, or a name or value is not one of them.
+        InputError: The file is not a JSON object, or a name is unknown or a value wrong.
     """
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise InputError(path, f"no JSON ({one_line(error)})") from None
+        raise InputError(path, f"is not JSON ({one_line(error)})") from None
     names = [field.name for field in dataclasses.fields(OnnxOptions)]
     if not isinstance(values, dict):
-        raise InputError(path, f"an object with some of {', '.join(names)} is expected")
+        raise InputError(path, f"must be a JSON object with some of {', '.join(names)}")
     if unknown := sorted(values.keys() - set(names)):
         raise InputError(path, f"{unknown[0]!r} is unknown; one of {', '.join(names)}")
     return checked(OnnxOptions, values, str(path))
@@ -280,7 +294,7 @@ def external_files(onnx: Any, proto: Any, path: Path) -> list[Path]:
     """The files beside a model that hold its large tensors.
 
     Raises:
-        InputError: One is missing, or lies outside the model's folder: such a file is not opened.
+        InputError: A file is missing, or lies outside the model's folder and is therefore not opened.
     """
     folder, files = path.resolve().parent, set()
     for tensor in _parts(proto, onnx.TensorProto):
@@ -289,15 +303,17 @@ def external_files(onnx: Any, proto: Any, path: Path) -> list[Path]:
         location = next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
         file = folder / location
         if not location or Path(location).name != location or file.resolve().parent != folder:
-            raise InputError(path, f"refers to the file {location!r}; only files of its own folder are read")
+            raise InputError(
+                path, f"refers to the file {location!r}, but may only use files in its own folder"
+            )
         if not file.is_file():
-            raise InputError(path, f"its weights are in {location}, which is not beside it")
+            raise InputError(path, f"its weights are in {location}, which is missing beside it")
         files.add(file)
     return sorted(files)
 
 
 def _parts(message: Any, kind: type) -> Iterator[Any]:
-    """Every message of one kind anywhere in a model: in subgraphs, attributes and functions as well."""
+    """All messages of one kind in a model, including those in subgraphs, attributes and functions."""
     if isinstance(message, kind):
         yield message
     for field, value in message.ListFields():
@@ -322,24 +338,24 @@ def _read(path: Path) -> bytes:
 def _parse(onnx: Any, content: bytes, path: Path) -> Any:
     try:
         proto = onnx.load_model_from_string(content)
-    except Exception:  # protobuf raises different errors in its different implementations
+    except Exception:  # the errors differ between protobuf's implementations
         proto = None
     if proto is None or not proto.graph.node:
-        raise InputError(path, "not an ONNX file, or a damaged one")
+        raise InputError(path, "is not an ONNX file, or is damaged")
     return proto
 
 
 def _session(runtime: Any, path: Path, device: str | None) -> Any:
-    """Open the file in onnxruntime, with as many threads as torch has."""
+    """Open the file in onnxruntime, with as many threads as torch uses."""
     cuda = "CUDAExecutionProvider"
     if device is None:
         device = "cuda" if cuda in runtime.get_available_providers() else "cpu"
     elif device != "cpu" and (device != "cuda" or cuda not in runtime.get_available_providers()):
-        raise InputError(path, f"device {device!r}; 'cpu', or with onnxruntime-gpu installed 'cuda'")
+        raise InputError(path, f"device {device!r}; use 'cpu', or 'cuda' with onnxruntime-gpu installed")
     options = runtime.SessionOptions()
-    options.log_severity_level = 4  # what goes wrong is raised as well
+    options.log_severity_level = 4  # errors are raised, so they need no log
     options.intra_op_num_threads = torch.get_num_threads()
-    # Threads that wait for work by spinning would take the cores from those that decode pictures.
+    # Spinning threads would take the cores from the threads that decode pictures.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     providers = [cuda, "CPUExecutionProvider"] if device == "cuda" else ["CPUExecutionProvider"]
     try:
@@ -354,22 +370,22 @@ def _size(session: Any, path: Path, sidecar: Path, options: OnnxOptions) -> tupl
     shape = inputs[0].shape if len(inputs) == 1 and inputs[0].type in _TYPES else []
     if len(shape) != 4 or (isinstance(shape[1], int) and shape[1] != 3):
         told = ", ".join(f"{one.name} {one.type} {shape_text(one.shape)}" for one in inputs) or "nothing"
-        raise InputError(path, f"takes {told}; one picture input (N, 3, height, width) is expected")
+        raise InputError(path, f"takes {told}, but must take one picture input (N, 3, height, width)")
     size = []
     for name, known, given in (("height", shape[2], options.height), ("width", shape[3], options.width)):
         if isinstance(known, int) and given not in (None, known):
-            raise InputError(path, f"its {name} is {known}, not {given} as {sidecar.name} or the options say")
+            raise InputError(path, f"its {name} is {known}, not {given} as in {sidecar.name} or the options")
         number = known if isinstance(known, int) else given
         if number is None:
-            raise InputError(path, f"its graph leaves the {name} open; say it in {sidecar.name}")
+            raise InputError(path, f"its graph leaves the {name} open; set it in {sidecar.name}")
         size.append(number)
     return size[0], size[1]
 
 
 def _normalisation(path: Path, options: OnnxOptions, raw: bool) -> tuple[Triple, Triple]:
-    """Mean and std of RGB in 0…1; what they are does not matter to a graph that takes raw bytes."""
+    """Mean and std in RGB for pixel values 0 to 1. A graph that takes uint8 pictures does not use them."""
     if raw and (options.mean is not None or options.scale != 1):
-        raise InputError(path, "takes uint8 pictures: mean, std and scale have no say; leave them out")
+        raise InputError(path, "takes uint8 pictures and does not use mean, std and scale; leave them out")
     if options.mean is not None and options.std is not None:
         mean, std = options.mean, options.std
     elif raw or options.scale == 255:
@@ -391,7 +407,7 @@ def _network(
     options: OnnxOptions,
     maps: dict[str, str],
 ) -> OnnxNetwork:
-    """The graph as it has to be run, which the probe pictures show."""
+    """The graph as a network. Running it on probe pictures shows how it must be run."""
     one = session.get_inputs()[0]
     batch = one.shape[0] if isinstance(one.shape[0], int) else None
     reverse = options.colours == "bgr"

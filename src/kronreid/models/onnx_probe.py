@@ -1,7 +1,8 @@
-"""What an ONNX graph does with pictures: tried when it is opened, since no shape in the file tells it.
+"""Probing ONNX graphs by running them on two pictures, since shapes alone do not show how a graph behaves.
 
-An embedder gives a picture one vector, whatever pictures stand beside it and however often it is asked. A
-graph that was exported in training mode does not, nor does one whose batch axis is free in name only.
+An embedder must always give a picture the same vector, no matter which other pictures are in the batch. A
+graph that was exported in training mode does not do this. Neither does a graph that declares a free batch
+axis but was exported for a fixed one.
 """
 
 import logging
@@ -19,10 +20,10 @@ from kronreid.errors import InputError
 
 log = logging.getLogger(__name__)
 
-#: How far apart the vectors of one picture may be, as 1 − cosine: in two equal runs, and beside others.
-#: Half precision, static int8 and other orders of summation stay below 1e-5.
+#: The largest allowed difference between two vectors of one picture, as 1 − cosine: in two equal runs, and in
+#: two different batches. Half precision, static int8 and other orders of summation stay below 1e-5.
 EQUAL_RUNS, OTHER_COMPANY = 1e-6, 1e-4
-#: Vectors that differ less than this in every number are the same.
+#: Vectors are considered the same if no component differs by more than this.
 SAME = 1e-6
 
 _RANDOM = {
@@ -33,7 +34,7 @@ _RANDOM = {
     "Bernoulli",
     "Multinomial",
 }
-#: They quantise a batch by the range of all its pictures: how much that changes depends on the pictures.
+#: These operators quantise a batch by the value range of all its pictures, so pictures influence each other.
 _DYNAMIC = {"DynamicQuantizeLinear", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM"}
 
 _EVAL = "export it after model.eval()"
@@ -44,12 +45,12 @@ Outputs = Mapping[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Behaviour:
-    """How a graph is run.
+    """How a graph must be run.
 
     Attributes:
-        output: The output that is the vector.
-        dimension: Its length.
-        alone: Whether each picture needs a run of its own.
+        output: Name of the output with the vectors.
+        dimension: Length of a vector.
+        alone: Whether each picture needs its own run.
     """
 
     output: str
@@ -58,10 +59,10 @@ class Behaviour:
 
 
 def probe_pictures(height: int, width: int) -> Tensor:
-    """Two generated pictures, uint8 (2, 3, height, width): patches of colour with noise.
+    """Two generated pictures, uint8 (2, 3, height, width), of colour patches with noise.
 
-    The first is dark with little contrast, the second bright with much of it: statistics of both together are
-    far from those of either.
+    The first is dark and has low contrast, the second is bright and has high contrast, so the statistics of a
+    batch of both differ clearly from those of each.
     """
     random = np.random.default_rng(0)
     rows, columns = np.arange(height) * 6 // height, np.arange(width) * 3 // width
@@ -71,20 +72,20 @@ def probe_pictures(height: int, width: int) -> Tensor:
 
 
 def padded(pixels: np.ndarray, batch: int | None) -> np.ndarray:
-    """Pictures (N, 3, H, W) with empty ones behind them, up to the number that a graph takes."""
+    """Append empty pictures to pictures (N, 3, H, W), up to the batch that a graph takes."""
     missing = max((batch or 0) - len(pixels), 0)
     return np.concatenate([pixels, np.zeros((missing, *pixels.shape[1:]), pixels.dtype)])
 
 
 class Probe:
-    """Runs a graph on two pictures, alone and beside each other.
+    """Runs a graph on two pictures, one by one and together.
 
     Args:
         path: The file, for messages.
         session: An ``onnxruntime.InferenceSession``.
-        nodes: All nodes of the graph, those of subgraphs and functions as well.
-        images: The two pictures as the graph takes them (2, 3, H, W).
-        batch: Pictures per run where the graph fixes it, None where it does not.
+        nodes: All nodes of the graph, including those of subgraphs and functions.
+        images: The two pictures (2, 3, H, W), in the graph's input type.
+        batch: Pictures per run if the graph fixes it, otherwise None.
     """
 
     def __init__(
@@ -96,22 +97,23 @@ class Probe:
         self.names = [output.name for output in session.get_outputs()]
 
     def behaviour(self, wanted: str | None, sidecar: str) -> Behaviour:
-        """Find the vector, and how the graph has to be run to give each picture one vector.
+        """Find the output with the vectors, and how the graph must be run to give each picture one vector.
 
         Args:
-            wanted: The output that is the vector; None if nobody says it.
-            sidecar: The name of the file that could say it, for messages.
+            wanted: Name of the output with the vectors; None if it is not given.
+            sidecar: Name of the file that can give it, for messages.
 
         Raises:
-            InputError: onnxruntime cannot run the graph; it is not clear which output is the vector; the
-                vector is random, depends on other pictures or on no picture, or is not finite or zero.
+            InputError: onnxruntime cannot run the graph, several outputs could hold the vectors, or the
+                vectors are random, depend on other pictures, do not depend on the picture, are not finite or
+                are zero.
         """
         alone, beside = self._tried([0]), self._tried(self._both())
         if not alone and not beside:
-            self._run(self._both())  # which says why
+            self._run(self._both())  # raises the reason
         output, dimension, one_by_one = self._vector(alone, beside, wanted, sidecar)
         if _vectors(alone, self.batch or 1).get(output) != dimension:
-            raise self._refusal("takes two pictures but not one; export it with one, or for any number")
+            raise self._refusal("takes two pictures but not one; export it for one, or for any number")
 
         def vector(outputs: Outputs, row: int = 0) -> np.ndarray:
             return _unit(outputs[output].reshape(-1, dimension)[row])
@@ -136,7 +138,7 @@ class Probe:
         return Behaviour(output, dimension, one_by_one)
 
     def _both(self) -> list[int]:
-        """The pictures of a run with company."""
+        """The pictures of a run with both."""
         return [0, 1] if self.batch is None else [0, *[1] * (self.batch - 1)]
 
     def _run(self, pictures: list[int]) -> Outputs:
@@ -147,7 +149,7 @@ class Probe:
             raise self._refusal(f"onnxruntime cannot run it ({first_line(error)})") from None
 
     def _tried(self, pictures: list[int]) -> Outputs:
-        """The outputs; none if the graph cannot be run like this."""
+        """The outputs of a run; empty if the graph cannot be run on these pictures."""
         try:
             return self._run(pictures)
         except InputError:
@@ -159,33 +161,33 @@ class Probe:
     def _vector(
         self, alone: Outputs, beside: Outputs, wanted: str | None, sidecar: str
     ) -> tuple[str, int, bool]:
-        """Name and length of the output that is the vector, and whether it is one only without company."""
+        """The output with the vectors, their length, and whether each picture needs its own run for that."""
         found = _vectors(beside, len(self._both()))
         lonely = _vectors(alone, self.batch or 1)
         one_by_one = wanted not in found if wanted is not None else not found
         told = _told(beside or alone)
         if one_by_one and lonely and (wanted is None or wanted in lonely):
-            log.info("%s: takes one picture at a time, though it promises any number", self.path.name)
+            log.info("%s: takes one picture at a time, although it declares any number", self.path.name)
             found, told = lonely, _told(alone)
         if wanted is not None and wanted not in self.names:
-            raise self._refusal(f"has no output {wanted!r}; there are {told}")
+            raise self._refusal(f"has no output {wanted!r}; its outputs are {told}")
         if wanted is not None and wanted not in found:
-            raise self._refusal(f"output {wanted!r} is no vector (N, D); there are {told}")
+            raise self._refusal(f"output {wanted!r} has no vectors (N, D); the outputs are {told}")
         if not found:
-            raise self._refusal(f"gives {told}, and no vector (N, D): it is no embedder")
+            raise self._refusal(f"its outputs are {told}; an embedder has an output (N, D)")
         if wanted is None and len(found) > 1:
             raise self._refusal(
-                f'several outputs could be the vector: {told}; say which as "output" in {sidecar}'
+                f'several outputs could hold the vectors: {told}; name one as "output" in {sidecar}'
             )
         output = wanted or next(iter(found))
         return output, found[output], one_by_one
 
     def _check_company(self) -> None:
-        """Complain about vectors that depend on other pictures, unless by dynamic quantisation."""
+        """Refuse a graph whose vectors depend on other pictures, unless dynamic quantisation is the cause."""
         training = self._training_mode()
         if self._operators(_DYNAMIC) and not training:
             log.info(
-                "%s: quantises a batch by the range of all its pictures, so it is given one at a time",
+                "%s: quantises a batch by the value range of all its pictures, so it gets one at a time",
                 self.path.name,
             )
             return
@@ -193,7 +195,7 @@ class Probe:
         raise self._refusal(f"the same picture gives different vectors alone and in a batch: {reason}")
 
     def _training_mode(self) -> str:
-        """Which operator shows that the graph was exported in training mode; empty if none does."""
+        """The reason if an operator shows that the graph was exported in training mode; otherwise empty."""
         for node in self.nodes:
             flagged = any(one.name == "training_mode" and one.i for one in node.attribute)
             if flagged or (node.op_type == "Dropout" and len(node.input) > 2):
@@ -201,7 +203,7 @@ class Probe:
         return ""
 
     def _random(self) -> str:
-        return f"it draws random numbers ({self._operators(_RANDOM) or 'in an operator of its own'}); {_EVAL}"
+        return f"it draws random numbers ({self._operators(_RANDOM) or 'in a custom operator'}); {_EVAL}"
 
     def _operators(self, kinds: set[str]) -> str:
         return ", ".join(sorted(kinds & {node.op_type for node in self.nodes}))
@@ -209,9 +211,9 @@ class Probe:
     def _check_vectors(self, output: str, first: np.ndarray, second: np.ndarray) -> None:
         for vector in (first, second):
             if not np.isfinite(vector).all():
-                raise self._refusal(f"output {output} holds NaN or infinity for a sound picture; {_DAMAGED}")
+                raise self._refusal(f"output {output} holds NaN or infinity for a normal picture; {_DAMAGED}")
             if not vector.any():
-                raise self._refusal(f"output {output} is all zeros for a sound picture; {_DAMAGED}")
+                raise self._refusal(f"output {output} is all zeros for a normal picture; {_DAMAGED}")
         if np.abs(first - second).max() < SAME:
             raise self._refusal(
                 f"output {output} is the same for different pictures: it does not depend on the picture"
@@ -224,12 +226,12 @@ def first_line(error: Exception) -> str:
 
 
 def shape_text(shape: Sequence[int | str | None]) -> str:
-    """A shape as people write it: ``(?, 3, 256, 128)``."""
+    """A shape as text, like ``(?, 3, 256, 128)``."""
     return "(" + ", ".join("?" if size is None else str(size) for size in shape) + ")"
 
 
 def _vectors(outputs: Outputs, pictures: int) -> dict[str, int]:
-    """The outputs that can be a vector per picture, with its length."""
+    """The outputs that can hold one vector per picture, with the vector's length."""
     shapes: dict[str, tuple[int, ...]] = {
         name: getattr(value, "shape", ()) for name, value in outputs.items()
     }
@@ -245,15 +247,15 @@ def _told(outputs: Outputs) -> str:
 
 
 def _unit(vector: np.ndarray) -> np.ndarray:
-    """A vector with length one; one of zeros stays as it is."""
+    """A vector scaled to length 1; a zero vector stays as it is."""
     vector = vector.astype(np.float64)
     length = np.linalg.norm(vector)
-    with np.errstate(invalid="ignore"):  # of infinity, which stays no number
+    with np.errstate(invalid="ignore"):  # infinity becomes NaN
         return vector / length if length else vector
 
 
 def _apart(a: np.ndarray, b: np.ndarray) -> float:
-    """1 − cosine of two unit vectors; 0 for two without direction, infinity where one alone has none."""
+    """1 − cosine of two unit vectors; 0 if both are zero or not finite, infinity if only one is."""
     known = [bool(np.isfinite(vector).all() and vector.any()) for vector in (a, b)]
     if all(known):
         return float(1 - a @ b)

@@ -1,8 +1,8 @@
-"""What a pair model is: it encodes pictures one by one, and a *way* compares two of them.
+"""The interface of pair models: a pair model encodes single pictures, and its *way* compares two of them.
 
-Training, scoring and export know nothing of a pair model but this. A new way is one file with a subclass of
-`Way`, and one entry in the table that `KPM` chooses its way from (`kronreid.models.kpm.WAYS`). A way that
-needs more than KPM's options comes with a model of its own, whose entry is in `kronreid.models.MODELS`.
+Training, scoring and export use only this interface. A new way is one file with a subclass of `Way`, and one
+entry in `kronreid.models.kpm.WAYS`, the table from which `KPM` chooses. A way that needs other options than
+KPM's comes with its own model, which is registered in `kronreid.models.MODELS`.
 """
 
 from abc import ABC, abstractmethod
@@ -25,11 +25,11 @@ Named: TypeAlias = dict[str, Tensor]
 
 @dataclass
 class ScaleMaps:
-    """One scale of N pictures.
+    """The feature maps of N pictures at one scale.
 
     Attributes:
-        maps: Features (N, C, H, W), not normalised: the matching normalises, the warp does not.
-        weight: Importance 1 + ã of every place (N, H·W), or None for ones.
+        maps: Features (N, C, H, W), not normalised. The matching normalises them, the warp does not.
+        weight: Weight 1 + ã of every place (N, H·W); None for ones.
     """
 
     maps: Tensor
@@ -37,21 +37,21 @@ class ScaleMaps:
 
 
 class Encoded(NamedTuple):
-    """N pictures as a pair model encodes them: everything that depends on one picture alone."""
+    """N pictures encoded by a pair model: everything that depends on one picture alone."""
 
     pooled: Tensor
-    """(N, D), L2-normalised, for the first ranking."""
+    """Pooled features (N, D), L2-normalised, for a first ranking."""
     scales: list[ScaleMaps]
-    """Coarsest first."""
+    """The maps of each scale, coarsest first."""
 
 
 @dataclass
 class EncodedMaps:
-    """N pictures as a matcher keeps them, made ready once for any number of comparisons.
+    """N pictures prepared once for any number of comparisons.
 
     Attributes:
-        pooled: Pooled backbone features (N, D), L2-normalised.
-        scales: The maps of each scale.
+        pooled: Pooled backbone features (N, D) float32, L2-normalised.
+        scales: The prepared maps of each scale, coarsest first.
     """
 
     pooled: Tensor
@@ -65,7 +65,7 @@ class EncodedMaps:
 
     @classmethod
     def cat(cls, parts: "Sequence[EncodedMaps]") -> "EncodedMaps":
-        """One after the other; all of one model in one precision."""
+        """Concatenate pictures that one model encoded in one precision."""
         scales = [PreparedMaps.cat(scale) for scale in zip(*(part.scales for part in parts))]
         return cls(torch.cat([part.pooled for part in parts]), scales)
 
@@ -73,25 +73,26 @@ class EncodedMaps:
 class Way(ABC):
     """One way of comparing two encoded pictures, in three forms that give the same logits.
 
-    `logits` trains: pairs given by index, with gradients. `score` compares many pictures with many, without
-    gradients, in memory that does not grow with the gallery. `exported` is the graph of an exported scorer.
+    `logits` is for training: it compares pairs given by index, with gradients. `score` compares many pictures
+    with many, without gradients, and its memory does not grow with the gallery. `exported` is the graph of
+    an exported scorer.
 
-    A way is no module: its layers are the pair model's, and a checkpoint has them by their own names.
+    A way is not a module. The pair model owns its layers, and a checkpoint stores them by their own names.
 
     Args:
-        channels: Of each scale's maps, coarsest first.
+        channels: Channels of each scale's maps, coarsest first.
         temperature: τ_KPM of Eq. 5.
-        scale_losses: Give each scale a logit of its own.
+        scale_losses: Give each scale its own logit.
     """
 
-    #: Whether the weights of the first picture's places count.
+    #: Whether it uses the attention weights of the first picture.
     attends: ClassVar[bool] = False
-    #: Whether it compares maps of one scale only.
+    #: Whether it compares maps of a single scale only.
     one_scale: ClassVar[bool] = False
-    #: Whether scoring needs all places, or their mean alone.
+    #: Whether scoring needs all places; otherwise it needs only their mean.
     keeps_places: ClassVar[bool] = True
 
-    #: Its layers by name; all its parameters are in them.
+    #: Its layers by name. They hold all its parameters.
     layers: dict[str, nn.Module]
 
     def __init__(self, channels: list[int], temperature: float, scale_losses: bool) -> None:
@@ -99,21 +100,26 @@ class Way(ABC):
 
     @abstractmethod
     def logits(self, pictures: Encoded, first: Tensor, second: Tensor) -> list[Tensor]:
-        """What the losses are of: logits of P pairs, positive for the same person.
+        """Logits of P pairs for the losses; positive logits mean the same person.
 
         Args:
-            pictures: N pictures.
-            first, second: The pictures of each pair, (P,) int64.
+            pictures: N encoded pictures.
+            first: (P,) int64, the index of each pair's first picture.
+            second: (P,) int64, the index of each pair's second picture.
 
         Returns:
-            One tensor (P,), or with `scale_losses` one of each scale, whose probabilities are averaged.
+            One tensor (P,), or with `scale_losses` one per scale, whose probabilities are averaged.
         """
 
     @abstractmethod
     def score(self, queries: EncodedMaps, candidates: EncodedMaps, lists: Tensor | None = None) -> Tensor:
-        """Logits (Q, G) of every query with every candidate, from what `prepare` made of them.
+        """Logits (Q, G) float32 of every query with every candidate.
 
-        With `lists` (Q, K) int64, the logits (Q, K) of each query with the candidates of these numbers alone.
+        Args:
+            queries: Q pictures as `prepare` returns them.
+            candidates: G pictures as `prepare` returns them.
+            lists: (Q, K) int64 indices into `candidates`. With it the result is (Q, K): the logits of each
+                query with its own list.
         """
 
     @abstractmethod
@@ -121,23 +127,27 @@ class Way(ABC):
         """Logits (Q, G) of every query with every candidate, from the tensors that `inputs` chooses.
 
         Args:
-            queries, candidates: ``pooled`` (N, D), and for the scales 1, 2, … ``maps_1`` (N, H·W, C) and in a
-                model with attention ``weight_1`` (N, H·W).
+            queries: ``pooled`` (Q, D), and for the scales 1, 2, … ``maps_1`` (Q, H·W, C) and, in a model with
+                attention, ``weight_1`` (Q, H·W).
+            candidates: The same tensors of the G candidates.
             sizes: Height and width of each scale's maps.
         """
 
     def inputs(self, names: list[str]) -> tuple[list[str], list[str]]:
-        """Which of these tensors `exported` takes of the queries, and which of the candidates."""
+        """The names of the tensors that `exported` needs of the queries, and of the candidates."""
         maps = [name for name in names if name.startswith("maps_")]
         return [name for name in names if name != "pooled"], maps
 
     def prepare(self, pictures: Encoded, dtype: torch.dtype) -> EncodedMaps:
-        """What `score` needs of some pictures; no more is kept."""
+        """Keep only what `score` needs of encoded pictures, the maps in `dtype` (float32 or bfloat16)."""
         scales = [prepare(scale.maps, scale.weight, dtype, self.keeps_places) for scale in pictures.scales]
         return EncodedMaps(pictures.pooled.float(), scales)
 
     def correspondence(self, x: Tensor, y: Tensor) -> Tensor:
-        """Where each place of x looks in y, for explanations: β (N, H·W, H·W) of maps (N, C, H, W)."""
+        """The correspondences β (N, H·W, H·W) of maps (N, C, H, W), for explanations.
+
+        Row i says where place i of x looks in y.
+        """
         return correspondence(x, y, self.temperature)
 
 
@@ -145,10 +155,10 @@ class PairModel(nn.Module):
     """A network that encodes pictures, and its way of comparing them.
 
     Attributes:
-        backbone: The network below.
-        channels: Of each scale's maps, coarsest first.
+        backbone: The backbone.
+        channels: Channels of each scale's maps, coarsest first.
         dimension: Length of the pooled vectors.
-        way: How it compares.
+        way: The way of comparing.
     """
 
     backbone: Backbone
@@ -157,21 +167,21 @@ class PairModel(nn.Module):
     way: Way
 
     def compare_by(self, way: Way) -> None:
-        """Take a way, and its layers as one's own."""
+        """Set the way of comparing and register its layers."""
         self.way = way
         for name, layer in way.layers.items():
             self.add_module(name, layer)
 
     def encode(self, images: Tensor) -> Encoded:
-        """Normalised images (N, 3, H, W), encoded."""
+        """Encode normalised images (N, 3, H, W)."""
         raise NotImplementedError
 
     def vectors(self, images: Tensor) -> Tensor:
-        """Normalised images (N, 3, H, W) to what `encode` gives as `pooled`, and nothing else."""
+        """Only the pooled vectors (N, D) of `encode`, for normalised images (N, 3, H, W)."""
         return self.encode(images).pooled
 
     def forward(self, pictures: Encoded, first: Tensor, second: Tensor) -> Tensor:
-        """Logits (P,) of P pairs of N encoded pictures, `first` and `second` (P,) int64."""
+        """Logits (P,) of P pairs of N encoded pictures; `first` and `second` are (P,) int64 indices."""
         return mean_confidence(self.way.logits(pictures, first, second))
 
     @torch.no_grad()
@@ -179,32 +189,32 @@ class PairModel(nn.Module):
         """See `Way.score`.
 
         Raises:
-            InputError: The maps are not this model's, of two precisions or not finite, or there are none; or
-                `lists` is empty or names a candidate that is not there.
+            InputError: The maps come from another model, have different precisions, are not finite, or there
+                are none. Or `lists` is empty or has an index outside the candidates.
         """
         for which, maps in (("query", queries), ("candidates", candidates)):
             channels = [scale.unit.shape[2] for scale in maps.scales]
             if channels != self.channels:
                 raise InputError(
                     which,
-                    f"maps of {channels} channels are not this model's, which are of {self.channels}; "
-                    "encode both sides with one model",
+                    f"its maps have {channels} channels, but this model's have {self.channels}; encode both "
+                    "sides with this model",
                 )
             if len(maps) == 0:
-                raise InputError(which, "there are none to compare; give at least one picture")
+                raise InputError(which, "is empty; give at least one picture")
         for x, y in zip(queries.scales, candidates.scales):
             kinds = [f"{scale.unit.shape[1]} places in {scale.unit.dtype}" for scale in (x, y)]
             if kinds[0] != kinds[1] or (self.way.keeps_places and x.unit.shape[1] == 0):
                 raise InputError(
                     "query and candidates",
-                    f"maps of {kinds[0]} do not compare with maps of {kinds[1]}; encode both sides with "
-                    "one model in one precision",
+                    f"maps with {kinds[0]} cannot be compared with maps with {kinds[1]}; encode both sides "
+                    "with one model in one precision",
                 )
         return self.way.score(queries, candidates, lists)
 
 
 def mean_confidence(logits: list[Tensor]) -> Tensor:
-    """The logit of the mean of some probabilities, from their logits, without leaving the logarithm."""
+    """The logit of the mean of the probabilities with these logits, computed stably in the log domain."""
     if len(logits) == 1:
         return logits[0]
     stacked = torch.stack(logits)

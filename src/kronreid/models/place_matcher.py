@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from kronreid.data.images import ImageLike
 from kronreid.errors import InputError
+from kronreid.models.calibration import Calibration, probability
 from kronreid.models.places import UNUSABLE, Described, PlaceMatching
 from kronreid.ops.places import best_places
 
@@ -28,9 +29,9 @@ class PlaceShares:
         shares_a: (h, w) float32: what each place of the first picture adds to the logit. Above zero it speaks
             for the same person; zero is a match as good as pairs have on average at that place.
         shares_b: (h, w): the same of the second picture's places.
-        found_a: (h·w,) int64: the place of the second picture that each place of the first matches best.
+        found_a: (h, w) int64: the place of the second picture that each place of the first matches best.
             Places are numbered row by row.
-        found_b: (h·w,): the place of the first picture that each place of the second matches best.
+        found_b: (h, w): the place of the first picture that each place of the second matches best.
         similarity_a: (h, w) float32: m_i, the cosine of that best match.
         similarity_b: (h, w): n_j.
     """
@@ -42,14 +43,28 @@ class PlaceShares:
     similarity_a: np.ndarray
     similarity_b: np.ndarray
 
+    @property
+    def sums(self) -> tuple[tuple[float, float], tuple[float, float]]:
+        """For the first picture and the second: the sum of the shares above zero, and of those below."""
+        first, second = (
+            (float(shares.clip(min=0).sum()), float(shares.clip(max=0).sum()))
+            for shares in (self.shares_a.astype(np.float64), self.shares_b.astype(np.float64))
+        )
+        return first, second
+
+    def to_json(self) -> dict[str, list[list[float]]]:
+        """The arrays by their names, each as h lists of w numbers."""
+        return {field.name: getattr(self, field.name).tolist() for field in fields(self)}
+
 
 @dataclass(frozen=True)
 class PairExplanation:
     """An embedder's verdict on a pair as a sum: logit = vectors + Σ of all places' shares.
 
     Attributes:
-        logit: Above zero for the same person.
-        probability: 1 / (1 + e^−logit).
+        logit: The higher, the surer it is that they show one person.
+        probability: Of the same person, as the embedder is calibrated; 1 / (1 + e^−logit) without a
+            calibration.
         cosine: Of the two vectors.
         vectors: What the vectors add to the logit: a · cosine + b.
         levels: The places of each level.
@@ -65,6 +80,20 @@ class PairExplanation:
     image_a: np.ndarray
     image_b: np.ndarray
 
+    @property
+    def places(self) -> tuple[float, float]:
+        """The sum of all shares above zero, and the sum of those below: logit = vectors + both."""
+        sums = [side for level in self.levels for side in level.sums]
+        return sum(gain for gain, _ in sums), sum(loss for _, loss in sums)
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything but the pictures, ready for JSON: what `kronreid match --json` writes."""
+        names = ("probability", "logit", "cosine", "vectors")
+        return {
+            **{name: getattr(self, name) for name in names},
+            "levels": [level.to_json() for level in self.levels],
+        }
+
 
 class PlaceMatcher:
     """Compares pictures pair by pair with an embedder's places.
@@ -79,6 +108,11 @@ class PlaceMatcher:
 
     def __init__(self, embedder: Embedder, places: PlaceMatching) -> None:
         self.embedder, self.places = embedder, places
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """The embedder's, if it is of these places."""
+        return self.embedder.calibration if self.places is self.embedder.places else None
 
     @property
     def dimension(self) -> int:
@@ -122,7 +156,8 @@ class PlaceMatcher:
         candidates: Described | ImageLike | Sequence[ImageLike],
         progress: bool = False,
     ) -> np.ndarray:
-        """Probability that two pictures show the same person, (Q, G) float32, for every query and candidate.
+        """Probability that two pictures show the same person, (Q, G) float32, for every query and candidate;
+        calibrated where the embedder has a calibration.
 
         Raises:
             InputError: There is no query or no candidate, a picture cannot be read, or a side was described
@@ -132,7 +167,7 @@ class PlaceMatcher:
             side if isinstance(side, Described) else self.encode(side, progress=progress)
             for side in (query, candidates)
         ]
-        return self.logits(*sides).sigmoid().cpu().numpy()
+        return probability(self.calibration, self.logits(*sides)).cpu().numpy()
 
     @torch.no_grad()
     def explain(self, a: ImageLike, b: ImageLike) -> PairExplanation:
@@ -151,14 +186,11 @@ class PlaceMatcher:
         ):
             unit = places.unit()
             found = best_places(unit[:1], unit[1:])
-            a_maps, b_maps = (
-                [tensor[0].view(height, width) for tensor in side] for side in ((share_a, m), (share_b, n))
-            )
-            arrays = (a_maps[0], b_maps[0], found[0][0], found[1][0], a_maps[1], b_maps[1])
-            levels.append(PlaceShares(*(tensor.cpu().numpy() for tensor in arrays)))
+            arrays = (share_a, share_b, *found, m, n)
+            levels.append(PlaceShares(*(tensor.view(height, width).cpu().numpy() for tensor in arrays)))
         logit = float(vectors) + sum(float(term.sum()) for share in shares for term in share[:2])
         if not math.isfinite(logit):
             raise InputError("model", UNUSABLE)
         images = [np.asarray(picture) for picture in pictures]
-        probability = float(torch.tensor(logit).sigmoid())
-        return PairExplanation(logit, probability, cosine, float(vectors), levels, *images)
+        chance = float(probability(self.calibration, torch.tensor(logit)))
+        return PairExplanation(logit, chance, cosine, float(vectors), levels, *images)

@@ -17,6 +17,7 @@ Any embedder whose `Embedding.maps` holds maps can have one. It is fitted on the
 (`kronreid.training.places`) and lies beside the model as ``places.safetensors``.
 """
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -30,6 +31,7 @@ from torch import Tensor, nn
 
 from kronreid.data.files import written_whole
 from kronreid.errors import InputError, one_line
+from kronreid.models.calibration import CALIBRATION
 from kronreid.ops.blocks import check_lists
 from kronreid.ops.places import (
     DTYPES,
@@ -272,6 +274,12 @@ def places_to_bytes(matching: PlaceMatching, model: str) -> bytes:
     return to_bytes(tensors, {"places": json.dumps(about)})
 
 
+def places_fingerprint(folder: Path) -> str | None:
+    """A hash of a model folder's places; None without any."""
+    file = folder / PLACES
+    return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else None
+
+
 def places_from_bytes(content: bytes, model: str, source: Path) -> PlaceMatching:
     """The place matching that `places_to_bytes` wrote, in eval mode.
 
@@ -302,9 +310,13 @@ def places_from_bytes(content: bytes, model: str, source: Path) -> PlaceMatching
 
 
 def save_places(folder: Path, matching: PlaceMatching, model: str) -> None:
-    """Write ``places.safetensors`` into a model folder, whole or not at all; see `places_to_bytes`."""
+    """Write ``places.safetensors`` into a model folder, whole or not at all; see `places_to_bytes`.
+
+    A calibration of the places that were there is removed.
+    """
     with written_whole(folder / PLACES) as new:
         new.write_bytes(places_to_bytes(matching, model))
+        (folder / CALIBRATION).unlink(missing_ok=True)
 
 
 def load_places(folder: Path, model: str) -> PlaceMatching | None:

@@ -1,6 +1,7 @@
-"""What evaluation, galleries and the server ask of a model.
+"""The interfaces that evaluation, galleries and the server expect of a model.
 
-`kronreid.load` gives models that have all of it; models of others need the methods that are called.
+The models of `kronreid.load` implement them completely. Any other model needs only the methods that are
+called.
 """
 
 from typing import Any, Protocol
@@ -14,30 +15,30 @@ class Embeds(Protocol):
 
     Attributes:
         dimension: Length of a vector.
-        fingerprint: Names the model: vectors of different fingerprints do not compare.
+        fingerprint: Identifies the model. Vectors of models with different fingerprints cannot be compared.
     """
 
     dimension: int
     fingerprint: str
 
     def embed(self, images: Any, batch_size: int = ..., progress: bool = ...) -> np.ndarray:
-        """(N, dimension) float32, L2-normalised."""
+        """Embed N pictures as (N, dimension) float32, L2-normalised."""
 
 
 class Matches(Embeds, Protocol):
-    """Scores pairs of pictures. Its vectors are for a first ranking without another model."""
+    """Scores pairs of pictures. Its vectors allow a first ranking without another model."""
 
     def encode(self, images: Any, batch_size: int = ..., progress: bool = ...) -> Any:
-        """What comparing needs of each picture; it has a length and can be indexed by an int64 tensor."""
+        """Encode pictures for comparisons. The result has a length and can be indexed by an int64 tensor."""
 
     def logits(self, query: Any, candidates: Any) -> Tensor:
-        """(Q, G) logits of every encoded query against every encoded candidate."""
+        """(Q, G) logits of every encoded query with every encoded candidate."""
 
     def score_lists(self, query: Any, candidates: Any, lists: Tensor) -> Tensor:
-        """(Q, K) logits of every encoded query against its own K of the candidates."""
+        """(Q, K) logits of every encoded query with its own list of candidates, (Q, K) int64 indices."""
 
     def score(self, query: Any, candidates: Any, progress: bool = ...) -> np.ndarray:
-        """(Q, G) float32 probabilities of the same person."""
+        """(Q, G) float32 probabilities, 0 to 1, that query and candidate show the same person."""
 
     def explain(self, a: Any, b: Any) -> Any:
-        """Why two pictures match."""
+        """Explain why two pictures match."""

@@ -1,4 +1,4 @@
-"""A model on disk: a folder with `config.json` and `model.safetensors`. Nothing is ever unpickled."""
+"""Saving and loading model folders: `config.json` and `model.safetensors`. Nothing is ever unpickled."""
 
 import dataclasses
 import hashlib
@@ -15,6 +15,7 @@ from torch import nn
 from kronreid.data.transforms import InputOptions
 from kronreid.errors import InputError, one_line
 from kronreid.models import MODELS
+from kronreid.models.calibration import CALIBRATION
 from kronreid.models.places import PLACES
 from kronreid.options import checked
 
@@ -22,35 +23,42 @@ CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
 
 def build(name: str, arguments: dict[str, Any], source: str = "model") -> nn.Module:
-    """Make a model by name.
+    """Create a model by name.
 
     Args:
         name: One of `MODELS`.
-        arguments: Its constructor's arguments as plain values, as YAML or JSON have them.
-        source: Where they come from, for the message.
+        arguments: The constructor's arguments as plain values, as YAML or JSON have them.
+        source: Where the arguments come from, for messages.
 
     Raises:
         InputError: An unknown name or argument, or a value of the wrong type.
     """
-    if name not in MODELS:
-        raise InputError(source, f"model {name!r} is unknown; one of {', '.join(MODELS)}")
-    return checked(MODELS[name], arguments, f"{source}: model {name}")
+    return checked(MODELS.named(name, f"{source}: model"), arguments, f"{source}: model {name}")
 
 
 def save(
     folder: Path, name: str, arguments: dict[str, Any], input_options: InputOptions, model: nn.Module
 ) -> None:
-    """Write a model folder. What was there is replaced only when the new files are complete.
+    """Write a model folder. Old files are replaced only when the new ones are complete.
 
-    Places that were fitted on the model that was there do not fit the new one; they are removed.
+    Places and a calibration of the old model do not fit the new one; they are removed.
+
+    Args:
+        folder: The folder; it is created if it is missing.
+        name: The model's name in `MODELS`.
+        arguments: The constructor's arguments as plain values.
+        input_options: The size and normalisation of the input.
+        model: The model.
     """
     folder.mkdir(parents=True, exist_ok=True)
     config = {"name": name, "arguments": arguments, "input": dataclasses.asdict(input_options)}
     with tempfile.TemporaryDirectory(dir=folder, prefix=".new-") as new:
         tensors = {key: tensor.contiguous() for key, tensor in model.state_dict().items()}
-        (Path(new) / WEIGHTS).write_bytes(to_bytes(tensors))  # its own writer keeps out all other users
+        # safetensors' own file writer would make the file unreadable for other users.
+        (Path(new) / WEIGHTS).write_bytes(to_bytes(tensors))
         (Path(new) / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
-        (folder / PLACES).unlink(missing_ok=True)
+        for file in (PLACES, CALIBRATION):
+            (folder / file).unlink(missing_ok=True)
         for file in (WEIGHTS, CONFIG):
             shutil.move(Path(new) / file, folder / file)
 
@@ -66,23 +74,23 @@ def load_folder(folder: Path) -> tuple[nn.Module, InputOptions, str]:
     """
     for file in (CONFIG, WEIGHTS):
         if not (folder / file).is_file():
-            raise InputError(folder, f"no {file}; a model folder holds {CONFIG} and {WEIGHTS}")
+            raise InputError(folder, f"has no {file}; a model folder holds {CONFIG} and {WEIGHTS}")
     try:
         config = json.loads((folder / CONFIG).read_text())
         name, arguments, size = str(config["name"]), dict(config["arguments"]), dict(config["input"])
-        # Nothing has a default here: with another mean than in training the model would see other pictures.
+        # No default here: with another mean than in training the model would give other outputs.
         if missing := {field.name for field in dataclasses.fields(InputOptions)} - size.keys():
             raise KeyError(*sorted(missing))
-        # The weights are in the folder: the backbone starts from none.
+        # The folder has all weights, so the backbone loads none.
         arguments["backbone"] = {**arguments.get("backbone", {}), "weights": "none"}
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
-        raise InputError(folder / CONFIG, f"damaged ({type(error).__name__}: {error})") from None
+        raise InputError(folder / CONFIG, f"is damaged ({type(error).__name__}: {error})") from None
     input_options = checked(InputOptions, size, f"{folder / CONFIG}: input")
     model = build(name, arguments, source=str(folder / CONFIG))
     try:
         tensors = load_file(folder / WEIGHTS)
     except Exception as error:
-        raise InputError(folder / WEIGHTS, f"damaged ({one_line(error)})") from None
+        raise InputError(folder / WEIGHTS, f"is damaged ({one_line(error)})") from None
     wanted = model.state_dict()
     odd = sorted(set(tensors) ^ set(wanted)) or sorted(
         k for k in wanted if wanted[k].shape != tensors[k].shape
@@ -90,8 +98,8 @@ def load_folder(folder: Path) -> tuple[nn.Module, InputOptions, str]:
     if odd:
         raise InputError(
             folder / WEIGHTS,
-            f"does not fit {CONFIG}: {odd[0]} is missing, unknown or of another shape ({len(odd)} "
-            "such tensors)",
+            f"does not fit {CONFIG}: {odd[0]} is missing, unknown or has another shape ({len(odd)} such "
+            "tensors)",
         )
     model.load_state_dict(tensors)
     digest = hashlib.sha256((folder / CONFIG).read_bytes() + (folder / WEIGHTS).read_bytes()).hexdigest()

@@ -17,9 +17,9 @@ class Part:
 
     Attributes:
         name: Its name in the model.
-        parameters: Trained parameters.
-        multiply_adds: For one picture.
-        layers: How many layers of each kind, like ``{"Conv2d": 3}``.
+        parameters: Number of trained parameters.
+        multiply_adds: Number of multiply-adds for one picture.
+        layers: Number of layers of each kind, like ``{"Conv2d": 3}``.
     """
 
     name: str
@@ -33,12 +33,12 @@ class Summary:
     """A model's size.
 
     Attributes:
-        parameters: Trained parameters.
-        parameters_with_sketches: The same, each count sketch counted as the dense C×D matrix it stands for,
-            as the paper's Table II counts.
-        multiply_adds: For one picture at the input size. Convolutions and matrix products count; sketches,
-            FFTs, norms and activations do not, as in the paper.
-        parts: By part.
+        parameters: Number of trained parameters.
+        parameters_with_sketches: The same, counting each count sketch as a dense C×D matrix, as HOReID's
+            Table II does.
+        multiply_adds: Number of multiply-adds for one picture of the input size. Convolutions and matrix
+            products count. Sketches, FFTs, norms and activations do not, as in the paper.
+        parts: The size of each part.
     """
 
     parameters: int
@@ -48,7 +48,7 @@ class Summary:
 
 
 class _OnePicture(nn.Module):
-    """A model with what it does to one picture as its `forward`: the counter names layers from there on."""
+    """A model whose `forward` processes one picture. The FLOP counter names layers relative to it."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -61,8 +61,12 @@ class _OnePicture(nn.Module):
 def summarise(model: nn.Module, input_options: InputOptions) -> Summary:
     """Count a model's parameters and multiply-adds.
 
-    For a pair model a picture's share is counted: backbone, hourglass and attention; what one pair costs
-    depends on the form of the matching (see docs/performance.md).
+    For a pair model only the encoding of one picture is counted: backbone, hourglass and attention. The cost
+    of a pair depends on the form of the matching (see docs/performance.md).
+
+    Args:
+        model: The model; it is put into eval mode.
+        input_options: The size of its input.
     """
     model = model.eval()
     device = next(model.parameters()).device
@@ -77,7 +81,7 @@ def summarise(model: nn.Module, input_options: InputOptions) -> Summary:
     parts = []
     for name, child in model.named_children():
         kinds = Counter(type(layer).__name__ for layer in child.modules() if not list(layer.children()))
-        # A list of modules has no forward of its own: its members are counted.
+        # A list of modules has no forward of its own, so its members are summed.
         members = [name] if name in by_module else [n for n in by_module if n.rpartition(".")[0] == name]
         flops = sum(by_module[member] for member in members)
         parts.append(Part(name, count(child), flops // 2, dict(kinds)))
@@ -87,5 +91,5 @@ def summarise(model: nn.Module, input_options: InputOptions) -> Summary:
 
 
 def count(module: nn.Module) -> int:
-    """Trained parameters of a module."""
+    """The number of trained parameters of a module."""
     return sum(parameter.numel() for parameter in module.parameters())

@@ -1,1 +1,1 @@
-"""The two papers' arithmetic, each as a plain reference and as a fast form that equals it."""
+"""The arithmetic of both papers, each as a plain reference and as a fast form with equal results."""

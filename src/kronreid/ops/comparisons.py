@@ -1,15 +1,17 @@
-"""Comparisons of many pictures with many that are not the collapsed warp of `blocks.py`, for scoring (no
-gradients): the other rows of KPM's Tables 1 and 5, and squares of warped maps.
+"""The other comparisons of many pictures with many, for scoring (without gradients).
 
-Each is a share of the logit, as `score_block` gives it. Nothing here grows with the gallery but the result:
+`blocks.py` has the collapsed warp. Here are the other rows of KPM's Tables 1 and 5, and squares of warped
+maps. Each function returns one scale's share of the logits, like `score_block`. Only the result grows with
+the gallery.
 
-- `score_means`: differences of average-pooled maps, squared or absolute, the baseline (Fig. 5).
+- `score_means`: differences of average-pooled maps, squared or absolute: the baseline (Fig. 5).
 - `score_places`: differences place by place, squared *before* pooling (Table 1).
-- `score_confidences`: the matching confidences of Eq. 7 themselves, read by a small network ("w/o warp").
+- `score_confidences`: the matching confidences of Eq. 7, classified by a small network ("w/o warp").
 - `score_warped`: differences place by place after the warp, squared before pooling (not in the paper).
 
-All raise ValueError where the sets are empty, do not fit, or were prepared without positions that are needed,
-and InputError where the result is not finite or the temperature is not positive.
+All raise ValueError if a set is empty, if the sets do not fit each other, or if they were prepared without
+positions that are needed. All raise InputError if the result is not finite or the temperature is not
+positive. In all, `queries` are Q pictures, `candidates` are G pictures, and `head_weight` is (C,).
 """
 
 from __future__ import annotations
@@ -19,12 +21,10 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from kronreid.ops.blocks import PreparedMaps, check_head, check_lists, check_sets
+from kronreid.ops.blocks import PreparedMaps, check_head, check_lists, check_sets, tile_elements
 from kronreid.ops.matching import check_finite, check_temperature
 
-# Elements held at once beside the result, as in `blocks.py`.
-_TILE_ELEMENTS = {"cpu": 1 << 20, "cuda": 1 << 26}
-# Rows of queries and of candidates per product of places: enough that scaling them costs little beside it.
+# Queries and candidates per matrix product: enough to make the scaling of the rows cheap in comparison.
 _ROWS = 256
 
 Block = Callable[[PreparedMaps, PreparedMaps], Tensor]
@@ -36,16 +36,16 @@ def score_means(
 ) -> Tensor:
     """sum_c head_weight_c f(mean x_c - mean y_c) (Q, G) float32, f the square or the absolute value.
 
-    (p - q)^2 multiplied out is one matrix product. Absolute values are distances in the 1-norm, one of the
-    channels with a positive and one of those with a negative weight, since a |d| = |a d| for a > 0.
+    Expanding (p - q)^2 gives one matrix product. The absolute values are two distances in the 1-norm, one
+    over the channels with positive weights and one over those with negative weights, since a |d| = |a d| for
+    a > 0.
     """
     check_sets(queries, candidates, positions=False)
     a = check_head(head_weight, queries)
-    # What all means have in common cancels anyway; without it less is rounded away.
+    # The common mean cancels in the difference. Subtracting it first loses fewer digits to rounding.
     common = queries.weighted_mean.mean(0)
     p = queries.weighted_mean - common
-    elements = _TILE_ELEMENTS.get(p.device.type, _TILE_ELEMENTS["cuda"])
-    size = max(1, elements // len(a))
+    size = max(1, tile_elements(p.device) // len(a))
     result = p.new_empty(len(p), len(candidates))
     for start in range(0, len(candidates), size):
         q = candidates.weighted_mean[start : start + size] - common
@@ -70,14 +70,14 @@ def _absolute(p: Tensor, q: Tensor, a: Tensor) -> Tensor:
 def score_places(queries: PreparedMaps, candidates: PreparedMaps, head_weight: Tensor) -> Tensor:
     """sum_c head_weight_c mean_i (x_ic - y_ic)^2 (Q, G) float32.
 
-    Multiplied out it is one matrix product of vectors of M C numbers, taken piece by piece of the positions.
-    Always in float32, whatever the maps are kept in: small differences of large sums must survive.
+    Expanding the square gives one matrix product of vectors of M C numbers, which is computed over a few
+    positions at a time. It is always in float32, whatever dtype the maps have, because small differences of
+    large sums must not be rounded away.
     """
     check_sets(queries, candidates)
     a = check_head(head_weight, queries)
     _, m, c = queries.unit.shape
-    elements = _TILE_ELEMENTS.get(queries.unit.device.type, _TILE_ELEMENTS["cuda"])
-    piece = max(1, elements // (c * _ROWS))
+    piece = max(1, tile_elements(queries.unit.device) // (c * _ROWS))
     result = torch.zeros(len(queries), len(candidates), device=queries.unit.device)
     for i in range(0, len(queries), _ROWS):
         for j in range(0, len(candidates), _ROWS):
@@ -100,15 +100,17 @@ def score_confidences(
     temperature: float,
     classify: Callable[[Tensor], Tensor],
 ) -> Tensor:
-    """What `classify` makes of the matching confidences of every pair, (Q, G) float32.
+    """Classify the matching confidences of every pair; returns (Q, G) float32.
 
     Args:
+        queries: Q pictures.
+        candidates: G pictures.
         temperature: tau_KPM > 0.
-        classify: beta of some pairs (P, M, M) float32 to (P,).
+        classify: Maps beta (P, M, M) float32 of P pairs to scores (P,).
     """
     m = queries.unit.shape[1]
     result = torch.empty(len(queries), len(candidates), device=queries.unit.device)
-    # A network keeps some 64 channels per position.
+    # The network holds about 64 channels per position.
     for i, j, beta in _matched(queries, candidates, temperature, numbers=64):
         scores = classify(beta.transpose(1, 2).reshape(-1, m, m))
         result[i, j] = scores.view(beta.shape[0], beta.shape[2])
@@ -120,15 +122,15 @@ def score_confidences(
 def score_warped(
     queries: PreparedMaps, candidates: PreparedMaps, head_weight: Tensor, temperature: float
 ) -> Tensor:
-    """sum_c head_weight_c mean_i w_i (x_ic - sum_j beta_ij y_jc)^2 (Q, G) float32, candidates warped.
+    """sum_c head_weight_c mean_i w_i (x_ic - sum_j beta_ij y_jc)^2 (Q, G) float32; candidates are warped.
 
-    Always squared in float32, whatever the maps are kept in, as in `score_places`.
+    The squares are always in float32, as in `score_places`.
     """
     a = check_head(head_weight, queries)
     result = torch.empty(len(queries), len(candidates), device=queries.unit.device)
     for i, j, beta in _matched(queries, candidates, temperature, numbers=len(a)):
         x, y = _raw(queries, i), _raw(candidates, j)
-        # The rows of all queries look at one candidate in one product.
+        # One product per candidate warps it onto all queries.
         warped = beta.permute(2, 0, 1, 3).flatten(1, 2) @ y
         squares = warped.view(len(y), *x.shape).sub_(x).square_()
         result[i, j] = (squares @ a).mul_(queries.weight[i]).mean(2).t()
@@ -137,23 +139,22 @@ def score_warped(
 
 
 def _raw(maps: PreparedMaps, rows: slice, places: slice = slice(None)) -> Tensor:
-    """The maps as they were, (rows, places, C) float32."""
+    """The raw maps (rows, places, C), float32."""
     return maps.unit[rows, places].float() * maps.norms[rows, places, None]
 
 
 def _matched(
     queries: PreparedMaps, candidates: PreparedMaps, temperature: float, numbers: int
 ) -> Iterator[tuple[slice, slice, Tensor]]:
-    """Tiles of queries and of candidates, and beta (q, M, g, M) float32 of their pairs.
+    """Yield (slice of queries, slice of candidates, beta (q, M, g, M) float32 of their pairs).
 
     Args:
-        numbers: How many the caller makes of each position of a pair, which a tile has room for.
+        numbers: How many numbers the caller computes per position of a pair; the tiles leave room for them.
     """
     check_temperature(temperature)
     check_sets(queries, candidates)
     count, m, c = queries.unit.shape
-    elements = _TILE_ELEMENTS.get(queries.unit.device.type, _TILE_ELEMENTS["cuda"])
-    pairs = max(1, elements // (m * max(m, numbers)))
+    pairs = max(1, tile_elements(queries.unit.device) // (m * max(m, numbers)))
     q_size = min(count, pairs, max(1, _ROWS // m))
     g_size = max(1, pairs // q_size)
     for j in range(0, len(candidates), g_size):
@@ -166,14 +167,27 @@ def _matched(
 
 
 def by_lists(score: Block, queries: PreparedMaps, candidates: PreparedMaps, lists: Tensor | None) -> Tensor:
-    """(Q, K) float32: `score` of query q with the candidates lists[q], int64 (Q, K); None: with all."""
+    """Apply a `score` function to each query q and the candidates `lists[q]`.
+
+    Args:
+        score: Returns (Q, G) float32 of queries and candidates.
+        queries: Q pictures.
+        candidates: G pictures.
+        lists: (Q, K) int64 indices into `candidates`; None compares with all.
+
+    Returns:
+        (Q, K) float32, or (Q, G) without lists.
+
+    Raises:
+        InputError: `lists` has the wrong dtype or shape, or an index outside the candidates.
+    """
     if lists is None:
         return score(queries, candidates)
     check_sets(queries, candidates, positions=False)
     check_lists(lists, len(queries), len(candidates))
     lists = lists.to(candidates.unit.device)
-    elements = _TILE_ELEMENTS.get(queries.unit.device.type, _TILE_ELEMENTS["cuda"])
-    size = max(1, elements // max(candidates.unit[0].numel(), candidates.weighted_mean.shape[1]))
+    per_candidate = max(candidates.unit[0].numel(), candidates.weighted_mean.shape[1])
+    size = max(1, tile_elements(queries.unit.device) // per_candidate)
     result = torch.empty(lists.shape, device=queries.unit.device)
     for q, row in enumerate(lists):
         for start in range(0, len(row), size):

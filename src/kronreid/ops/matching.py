@@ -1,18 +1,18 @@
 """Kronecker-product matching (KPM, Shen et al., CVPR 2018) of pairs of feature maps.
 
-Notation of the paper: X and Y are maps of M positions with C channels, beta_ij says how strongly position i
-of X looks at position j of Y (Eq. 5), w_i = 1 + attention_i weighs the positions of X (Eq. 9), and delta is
-the weighted difference between X and Y softly warped onto X (Eq. 10). Two points where the paper is silent
-or slips, settled by its authors' code: the inner products are cosines (both maps are L2-normalised over
-channels for them), while the raw map is warped; and the temperature divides the inner product (Eq. 5), not
-the softmax (Eq. 7 as printed). delta is divided by M so that scales of different sizes compare.
+The notation is the paper's. X and Y are maps of M positions with C channels. beta_ij says how strongly
+position i of X looks at position j of Y (Eq. 5). w_i = 1 + attention_i weights the positions of X (Eq. 9).
+delta is the weighted difference between X and Y softly warped onto X (Eq. 10). The authors' code settles two
+points that the paper leaves open or misprints. The inner products are cosines (both maps are L2-normalised
+over channels), but the raw map is warped. The temperature divides the inner product (Eq. 5), not the softmax
+(Eq. 7 as printed). delta is divided by M so that scales of different sizes are comparable.
 
-`match_reference` is the paper's form. `match_pairs` is the same function without the warped map, because the
-warp collapses:
+`match_reference` computes it as the paper writes it. `match_pairs` computes the same without the warped map,
+because the warp collapses:
 
     sum_i w_i (x_i - sum_j beta_ij y_j)  =  X w - Y v    with  v = beta^T w.
 
-Many pictures against many, without gradients, are in `blocks.py`.
+`blocks.py` compares many pictures with many, without gradients.
 """
 
 from __future__ import annotations
@@ -28,25 +28,29 @@ from torch.utils.checkpoint import checkpoint
 
 from kronreid.errors import InputError
 
-EPSILON = 1e-12  # the floor of a vector's norm: an all-zero position has cosine 0 with every other
+EPSILON = 1e-12  # lower bound of a vector's norm: the cosine of a zero vector with any other is 0
 
-# Elements of the gathered maps held at once: a CPU wants them in its cache, a GPU wants few launches.
+# Elements of the gathered maps held at a time. A CPU needs them in its cache, a GPU needs few launches.
 _CHUNK_ELEMENTS = {"cpu": 1 << 22, "cuda": 1 << 28}
 
 
 class MatchResult(NamedTuple):
-    """What `match_reference` returns, float32 (float64 for float64 maps)."""
+    """The result of `match_reference`, float32 (float64 for float64 maps)."""
 
     delta: Tensor
-    """(N, C), Eq. 10 divided by M."""
+    """(N, C), the difference of Eq. 10, divided by M."""
     beta: Tensor
-    """(N, M, M), Eq. 5: row i sums to 1 over the positions of y."""
+    """(N, M, M), the correspondences of Eq. 5. Row i sums to 1 over the positions of y."""
     warped: Tensor
-    """(N, C, M): at position i of x, what was found in y (the expectation in Eq. 3)."""
+    """(N, C, M), y warped onto x: position i holds the expectation in Eq. 3."""
 
 
 def as_positions(maps: Tensor, name: str) -> Tensor:
-    """(N, C, H, W) or (N, C, M) -> (N, C, M) in float32 (float64 stays); ValueError for other shapes."""
+    """Flatten maps (N, C, H, W) or (N, C, M) to (N, C, M) in float32; float64 stays.
+
+    Raises:
+        ValueError: The shape or dtype is another.
+    """
     if maps.dim() not in (3, 4) or not maps.is_floating_point() or 0 in maps.shape[1:]:
         raise ValueError(
             f"{name}: expected floating maps (N, C, H, W) or (N, C, M), got {tuple(maps.shape)} {maps.dtype}"
@@ -56,7 +60,11 @@ def as_positions(maps: Tensor, name: str) -> Tensor:
 
 
 def as_weight(weight: Tensor | None, positions: Tensor, name: str) -> Tensor:
-    """Weights (N, M) of maps (N, C, M), from (N, M) or (N, 1, H, W) or None (ones)."""
+    """The weights (N, M) of maps (N, C, M), given as (N, M), as (N, 1, H, W), or as None for ones.
+
+    Raises:
+        ValueError: The weights do not fit the maps.
+    """
     count, _, m = positions.shape
     if weight is None:
         return positions.new_ones(count, m)
@@ -66,7 +74,11 @@ def as_weight(weight: Tensor | None, positions: Tensor, name: str) -> Tensor:
 
 
 def check_temperature(temperature: float, name: str = "temperature") -> None:
-    """InputError for a temperature that is not a positive number, or whose inverse overflows float32."""
+    """Check a temperature.
+
+    Raises:
+        InputError: It is not a positive number, or its inverse overflows float32.
+    """
     if not (temperature > 0 and math.isfinite(temperature) and 1 / temperature < 1e38):
         raise InputError(name, f"{temperature} is not a positive number; the paper uses 0.05")
 
@@ -87,7 +99,11 @@ def _check_indices(pairs_x: Tensor, pairs_y: Tensor) -> None:
 
 
 def check_finite(result: Tensor) -> None:
-    """InputError where what was computed from maps holds NaN or infinity: then so do maps or weights."""
+    """Check the result of a comparison.
+
+    Raises:
+        InputError: It holds NaN or infinity, so the maps or weights do, too.
+    """
     # Tracing cannot branch on values.
     if not torch.compiler.is_compiling() and not torch.jit.is_tracing() and not bool(result.isfinite().all()):
         raise InputError("maps", "the comparison is not finite; the maps or weights hold NaN or infinity")
@@ -98,9 +114,20 @@ def _unit(positions: Tensor) -> Tensor:
 
 
 def correspondence(x: Tensor, y: Tensor, temperature: float = 0.05) -> Tensor:
-    """beta (N, M_x, M_y) of Eq. 5 on cosines; row i, summing to 1, is where position i of x looks in y.
+    """The correspondences beta of Eq. 5, computed on cosines.
 
-    x, y: (N, C, H, W) or (N, C, M), any floating dtype. Always computed in float32 or float64.
+    Args:
+        x: (N, C, H, W) or (N, C, M), any floating dtype.
+        y: The same for the second pictures; its M may differ.
+        temperature: tau_KPM > 0.
+
+    Returns:
+        (N, M_x, M_y) float32 (float64 for float64 maps). Row i says where position i of x looks in y, and
+        sums to 1.
+
+    Raises:
+        ValueError: The maps do not fit each other.
+        InputError: The maps hold NaN or infinity, or the temperature is not positive.
     """
     x, y = _check_pair(x, y, temperature)
     with torch.autocast(x.device.type, enabled=False):
@@ -110,8 +137,8 @@ def correspondence(x: Tensor, y: Tensor, temperature: float = 0.05) -> Tensor:
 
 
 def correspondence_of_all(x: Tensor, y: Tensor, temperature: float) -> Tensor:
-    """beta (Q, M, G, M) of every map (Q, M, C) with every map (G, M, C), as a graph that can be exported."""
-    (queries, m, channels), candidates = x.shape, y.shape[0]  # len() would be a fixed number in the graph
+    """beta (Q, M, G, M) of every map (Q, M, C) with every map (G, M, C), with exportable operators only."""
+    (queries, m, channels), candidates = x.shape, y.shape[0]  # len() would become a constant in the graph
     x_unit = F.normalize(x, dim=2, eps=EPSILON).reshape(queries * m, channels)
     y_unit = F.normalize(y, dim=2, eps=EPSILON).reshape(candidates * m, channels)
     return ((x_unit @ y_unit.t()).view(queries, m, candidates, m) / temperature).softmax(dim=3)
@@ -120,16 +147,17 @@ def correspondence_of_all(x: Tensor, y: Tensor, temperature: float) -> Tensor:
 def match_reference(
     x: Tensor, y: Tensor, weight_x: Tensor | None = None, temperature: float = 0.05
 ) -> MatchResult:
-    """Eq. 5-10 as they are written: y warped onto x, subtracted, weighted and averaged over positions.
+    """Eq. 5-10 as written: y is warped onto x, subtracted, weighted and averaged over positions.
 
     Args:
-        x, y: (N, C, H, W) or (N, C, M), pair by pair.
-        weight_x: (N, M) or (N, 1, H, W), w = 1 + attention; None: ones.
+        x: (N, C, H, W) or (N, C, M), the first picture of each pair.
+        y: (N, C, H, W) or (N, C, M), the second picture of each pair.
+        weight_x: (N, M) or (N, 1, H, W), w = 1 + attention; None for ones.
         temperature: tau_KPM > 0.
 
     Raises:
-        ValueError: the maps or weights do not fit each other.
-        InputError: they hold NaN or infinity, or the temperature is not positive.
+        ValueError: The maps or weights do not fit each other.
+        InputError: They hold NaN or infinity, or the temperature is not positive.
     """
     beta = correspondence(x, y, temperature)
     x, y = _check_pair(x, y, temperature)
@@ -151,19 +179,21 @@ def match_pairs(
 ) -> Tensor:
     """delta (P, C) of the pairs (maps_x[pairs_x[p]], maps_y[pairs_y[p]]), for training.
 
-    Equal to the delta of `match_reference(maps_x[pairs_x], maps_y[pairs_y], weight_x[pairs_x])`, as
-    (X w - Y beta^T w) / M. Each picture is normalised once, and gathered maps live only as long as the chunk
-    of pairs that needs them. Under autocast the inner products are in its dtype, the rest in float32.
+    It equals the delta of `match_reference(maps_x[pairs_x], maps_y[pairs_y], weight_x[pairs_x])`, but is
+    computed as (X w - Y beta^T w) / M. Each picture is normalised once. Maps are gathered for one chunk of
+    pairs at a time. Under autocast the inner products are in its dtype, the rest is in float32.
 
     Args:
-        maps_x, maps_y: (B_x, C, H, W) and (B_y, C, H, W), or flattened; may be the same tensor.
-        pairs_x, pairs_y: (P,) int64.
-        weight_x: (B_x, M) or (B_x, 1, H, W), w = 1 + attention; None: ones.
+        maps_x: (B_x, C, H, W) or (B_x, C, M).
+        maps_y: (B_y, C, H, W) or (B_y, C, M); may be the same tensor.
+        pairs_x: (P,) int64 indices into `maps_x`.
+        pairs_y: (P,) int64 indices into `maps_y`.
+        weight_x: (B_x, M) or (B_x, 1, H, W), w = 1 + attention; None for ones.
         temperature: tau_KPM > 0.
 
     Raises:
-        ValueError: maps, weights or indices do not fit each other.
-        InputError: maps or weights hold NaN or infinity, or the temperature is not positive.
+        ValueError: Maps, weights or indices do not fit each other.
+        InputError: Maps or weights hold NaN or infinity, or the temperature is not positive.
     """
     x, y = _check_pair(maps_x, maps_y, temperature)
     weight = as_weight(weight_x, x, "weight_x")
@@ -183,10 +213,10 @@ def match_pairs(
 class _WarpedSum(torch.autograd.Function):
     """sum_i w_i sum_j beta_ij y_j = Y (beta^T w), (P, C), for pairs given by index.
 
-    beta is kept for the backward pass, in the products' dtype: to compute it again would take four products
-    per step where three do. What costs memory beside it, the gathered maps of the pairs, is not kept. With g
-    the gradient of the result, g_v = Y^T g and t_i = sum_k beta_ik g_v,k, the softmax's backward pass is
-    g_S,ij = w_i beta_ij (g_v,j - t_i), and t is the gradient of w.
+    The backward pass keeps beta, in the dtype of the products: recomputing it would take four products per
+    step instead of three. It does not keep the gathered maps of the pairs, which take more memory. Let g be
+    the gradient of the result, g_v = Y^T g and t_i = sum_k beta_ik g_v,k. Then the gradient through the
+    softmax is g_S,ij = w_i beta_ij (g_v,j - t_i), and t is the gradient of w.
     """
 
     @staticmethod
@@ -250,10 +280,10 @@ def match_squares(
 ) -> Tensor:
     """mean_i w_i (x_i - sum_j beta_ij y_j)^2, (P, C): squared place by place after the warp, for training.
 
-    Not in the paper, which squares delta after pooling: differences of opposite sign at two places do not
-    cancel here. Under a square the warp does not collapse. The warped maps of a chunk of pairs are made, and
-    made again for the backward pass instead of being kept; all in float32, autocast or not, since they are
-    small differences.
+    This is not in the paper, which squares delta after pooling. Here differences of opposite sign at two
+    places do not cancel. Under a square the warp does not collapse, so the warped maps are computed for one
+    chunk of pairs at a time, and again in the backward pass instead of being kept. Everything is in float32,
+    even under autocast, because the differences are small.
 
     The arguments and the errors are those of `match_pairs`.
     """
@@ -262,7 +292,7 @@ def match_squares(
     _check_indices(pairs_x, pairs_y)
 
     def squares(i: Tensor, j: Tensor) -> Tensor:
-        x_i, y_j = x.index_select(0, i), y.index_select(0, j)  # their backward passes add up quickly
+        x_i, y_j = x.index_select(0, i), y.index_select(0, j)  # faster in the backward pass than indexing
         warped = torch.bmm(y_j, correspondence(x_i, y_j, temperature).transpose(1, 2))
         return (weight.index_select(0, i)[:, None] * (x_i - warped).square()).mean(dim=2)
 
@@ -277,7 +307,7 @@ def match_squares(
 
 
 def _chunks(count: int, x: Tensor, y: Tensor) -> list[slice]:
-    """Slices of pairs whose gathered maps and inner products stay small."""
+    """Slices of `count` pairs, small enough for their gathered maps and inner products."""
     _, c, m_x = x.shape
     per_pair = max(m_x, y.shape[2]) * max(c, y.shape[2])
     size = max(1, _CHUNK_ELEMENTS.get(x.device.type, _CHUNK_ELEMENTS["cuda"]) // per_pair)

@@ -1,15 +1,17 @@
 """Fused Kronecker-product matching for GPUs: v = beta^T w (see `matching.py`) without an M x M map in memory.
 
-One program owns tiles of the inner products of one pair, in registers. Two kernels:
+One program holds tiles of the inner products of one pair in registers. There are two variants:
 
-- `_whole_rows`, for up to 512 positions: a program has some rows i of the pair with all their columns, so it
-  takes the softmax, weighs the rows and adds them up, in one pass over the products.
-- `_row_statistics` and `_column_sums`, for larger maps: the first pass keeps a running maximum and sum of
-  exponentials per row (online softmax), the second computes the products again and sums weighted columns.
+- `_whole_rows` is for up to 512 positions. A program has some rows i of the pair with all their columns, so
+it
+  computes the softmax, weights the rows and sums them in one pass over the products.
+- `_row_statistics` and `_column_sums` are for larger maps. The first pass keeps a running maximum and sum of
+  exponentials per row (online softmax). The second pass computes the products again and sums the weighted
+  columns.
 
-Inputs float32, float16 or bfloat16; accumulation, softmax and sums in float32. Every edge is masked, so any
-channel count and map size goes. Triton is optional: import this module only where it is installed. Under
-TRITON_INTERPRET=1 it runs on the CPU (in float32 and float16; the interpreter's bfloat16 product is wrong).
+Inputs are float32, float16 or bfloat16; accumulation, softmax and sums are float32. Every edge is masked, so
+any channel count and map size works. Triton is optional: import this module only if it is installed. Under
+TRITON_INTERPRET=1 it runs on the CPU, in float32 and float16; the interpreter's bfloat16 product is wrong.
 """
 
 from __future__ import annotations
@@ -21,8 +23,8 @@ from torch import Tensor
 
 from kronreid.ops.matching import check_temperature
 
-_WHOLE_ROWS_LIMIT = 512  # columns whose products with 64 rows still fit in a program's registers
-_PAIRS_PER_LAUNCH = 1 << 15  # their row blocks' shares of v: 16 KiB a pair at 512 positions
+_WHOLE_ROWS_LIMIT = 512  # most columns whose products with 64 rows fit in a program's registers
+_PAIRS_PER_LAUNCH = 1 << 15  # bounds the row blocks' shares of v, which take 16 KiB per pair at 512 positions
 
 
 @triton.jit
@@ -39,7 +41,7 @@ def _products(
         y = tl.load(
             y_rows + j[None, :] * C + c[:, None], mask=j_inside[None, :] & (c < C)[:, None], other=0.0
         )
-        # float32 inputs are multiplied as float32, not rounded to TF32
+        # Multiply float32 inputs as float32, without rounding to TF32.
         total = tl.dot(x, y, total, input_precision="ieee" if EXACT else "tf32")
     return total
 
@@ -50,7 +52,7 @@ def _whole_rows(
     M_X: tl.constexpr, M_Y: tl.constexpr, C: tl.constexpr,
     BLOCK_I: tl.constexpr, BLOCK_J: tl.constexpr, BLOCK_C: tl.constexpr, EXACT: tl.constexpr,
 ):  # fmt: skip
-    """out (P, ceil(M_X / BLOCK_I), M_Y): each program's share of v; BLOCK_J >= M_Y. Grid (P, row blocks)."""
+    """out (P, ceil(M_X / BLOCK_I), M_Y): each program's share of v. BLOCK_J >= M_Y. Grid (P, row blocks)."""
     pair = tl.program_id(0).to(tl.int64)
     block = tl.program_id(1)
     x_pair, y_pair = tl.load(pairs_x + pair), tl.load(pairs_y + pair)
@@ -96,7 +98,7 @@ def _column_sums(
     M_X: tl.constexpr, M_Y: tl.constexpr, C: tl.constexpr,
     BLOCK_I: tl.constexpr, BLOCK_J: tl.constexpr, BLOCK_C: tl.constexpr, EXACT: tl.constexpr,
 ):  # fmt: skip
-    """out (P, M_Y): v, from the rows' statistics. Grid (P, column blocks)."""
+    """out (P, M_Y): v, computed with the rows' statistics. Grid (P, column blocks)."""
     pair = tl.program_id(0).to(tl.int64)
     x_pair, y_pair = tl.load(pairs_x + pair), tl.load(pairs_y + pair)
     j = tl.program_id(1) * BLOCK_J + tl.arange(0, BLOCK_J)
@@ -121,15 +123,16 @@ def column_sums(
         x_unit: (N_x, M_x, C) unit vectors, float32, float16 or bfloat16.
         y_unit: (N_y, M_y, C), the same dtype.
         weight: (N_x, M_x) float32.
-        pairs_x, pairs_y: (P,) int64.
+        pairs_x: (P,) int64 indices into `x_unit`.
+        pairs_y: (P,) int64 indices into `y_unit`.
         temperature: tau_KPM > 0.
 
     Returns:
         (P, M_y) float32.
 
     Raises:
-        ValueError: channels or dtypes differ.
-        InputError: the temperature is not positive.
+        ValueError: Channels or dtypes differ.
+        InputError: The temperature is not positive.
     """
     check_temperature(temperature)
     c, m_y = x_unit.shape[2], y_unit.shape[1]

@@ -1,18 +1,18 @@
-"""Count sketch and high-order product (HOReID, Wang et al., Eq. 8-10): the Kronecker product of n vectors,
-compressed to D numbers without ever being formed.
+"""Count sketches and high-order products (HOReID, Wang et al., Eq. 8-10).
 
-A count sketch Psi adds every channel, with a random sign, to a random one of D bins. The sketch of a
-Kronecker product is the circular convolution of the factors' sketches, so by the convolution theorem
+They compress the Kronecker product of n vectors to D numbers without forming it. A count sketch Psi adds
+every channel, with a random sign, to one of D bins, chosen at random. The sketch of a Kronecker product is
+the circular convolution of the factors' sketches, so by the convolution theorem
 
-    Psi(g_1 x ... x g_n)  =  irfft( rfft(Psi_1 g_1) * ... * rfft(Psi_n g_n) ),
+    Psi(g_1 x ... x g_n)  =  irfft( rfft(Psi_1 g_1) * ... * rfft(Psi_n g_n) ).
 
-and its inner products estimate, without bias, the product of the factors' inner products (Theorem 1).
+Its inner products are unbiased estimates of the product of the factors' inner products (Theorem 1).
 
-`high_order_product` is this equation. `high_order_pooling` is its mean over positions as training wants it.
-For inference, `fold_convolution` makes a 1x1 convolution, its sketch and its FFT one 1x1 convolution, and
-`pool_spectra` does the rest by plain products, with no FFT operator left.
+`high_order_product` is this equation. `high_order_pooling` is its mean over positions, for training. For
+inference, `fold_convolution` folds a 1x1 convolution, its sketch and its FFT into one 1x1 convolution, and
+`pool_spectra` needs only plain products, so that no FFT operator is left.
 
-A half spectrum of D real numbers has F = D // 2 + 1 complex ones. As a real tensor it is kept as 2F numbers,
+The half spectrum of D real numbers has F = D // 2 + 1 complex numbers. As a real tensor it has 2F numbers:
 the F real parts, then the F imaginary parts.
 """
 
@@ -27,14 +27,20 @@ from torch.autograd.function import once_differentiable
 
 
 class CountSketch(nn.Module):
-    """Psi: R^C -> R^D with fixed random bins h and signs s, (Psi x)_d = sum of s_c x_c over h_c = d.
+    """Psi: R^C -> R^D with fixed random bins h and signs s; (Psi x)_d is the sum of s_c x_c over h_c = d.
 
     Args:
-        channels: C.
-        dimension: D.
-        seed: of a generator of its own, so that a model's sketches do not depend on what was drawn before.
+        channels: C, at least 1.
+        dimension: D, at least 2.
+        seed: Seed of the sketch's own random generator. It makes a model's sketches independent of all other
+            random numbers.
 
-    The buffers h (C,) int64 and s (C,) float32 are saved with the model's weights.
+    Attributes:
+        h: (C,) int64, a buffer that is saved with the model's weights.
+        s: (C,) float32, a buffer that is saved with the model's weights.
+
+    Raises:
+        ValueError: C or D is too small.
     """
 
     h: Tensor
@@ -51,7 +57,7 @@ class CountSketch(nn.Module):
         self.register_buffer("s", torch.randint(2, (channels,), generator=generator).float() * 2 - 1)
 
     def forward(self, x: Tensor, dim: int = -1) -> Tensor:
-        """(..., C, ...) -> (..., D, ...) along `dim`; float32, or float64 for float64."""
+        """Sketch (..., C, ...) along `dim` to (..., D, ...); float32, or float64 for float64 inputs."""
         if x.shape[dim] != self.channels:
             raise ValueError(f"count sketch of {self.channels} channels cannot take {x.shape[dim]}")
         x = _full_precision(x)
@@ -65,18 +71,24 @@ class CountSketch(nn.Module):
 
 
 def _full_precision(x: Tensor) -> Tensor:
-    # There is no bfloat16 FFT, and the float16 one overflows and knows powers of two only.
+    # There is no bfloat16 FFT. The float16 FFT overflows and supports only powers of two.
     return x if x.dtype == torch.float64 else x.float()
 
 
 def high_order_product(sketches: Sequence[Tensor]) -> Tensor:
-    """Eq. 10: the circular convolution of sketches (..., D) each -> (..., D), in float32 or float64.
+    """Eq. 10: the circular convolution of sketches.
+
+    Args:
+        sketches: Tensors (..., D) of one shape, any floating dtype.
+
+    Returns:
+        (..., D) float32, or float64 for float64 inputs.
 
     Raises:
-        ValueError: no sketches, or of several dimensions.
+        ValueError: There are no sketches, or their dimensions differ.
     """
     if len({sketch.shape[-1] for sketch in sketches}) != 1:
-        raise ValueError("high-order product: needs one or more sketches, all of one dimension")
+        raise ValueError("high-order product: needs one or more sketches of the same dimension")
     with torch.autocast(sketches[0].device.type, enabled=False):
         spectrum = torch.fft.rfft(_full_precision(sketches[0]))
         for sketch in sketches[1:]:
@@ -85,26 +97,26 @@ def high_order_product(sketches: Sequence[Tensor]) -> Tensor:
 
 
 def high_order_pooling(maps: Sequence[Tensor], sketches: Sequence[CountSketch]) -> Tensor:
-    """The mean over L positions of the high-order product of n levels: `high_order_product`'s, as fast as the
-    processor's cache allows.
+    """The mean over L positions of the high-order product of n levels.
 
-    Averaging commutes with the inverse FFT, so there is one inverse transform per picture. A few pictures at
-    a time are sketched, transformed and multiplied, channel by channel and over contiguous rows, and the
-    backward pass does so again instead of keeping the spectra: 2n·D numbers for each position, more than the
-    maps.
+    Averaging commutes with the inverse FFT, so one inverse transform per picture is enough. A few pictures at
+    a time are sketched, transformed and multiplied over contiguous rows, so that they stay in the processor's
+    cache. The backward pass recomputes the spectra instead of keeping them: they have 2n·D numbers per
+    position, more than the maps.
 
     Args:
-        maps: n tensors (N, C, L), any floating dtype; safe under autocast, computed in float32.
-        sketches: n count sketches of one dimension D.
+        maps: n tensors (N, C, L), any floating dtype. Under autocast, too, the computation is in float32.
+        sketches: n count sketches of the same dimension D.
 
     Returns:
-        (N, D) float32 (float64 for float64), not normalised. It can be differentiated once.
+        (N, D) float32 (float64 for float64 maps), not normalised. It can be differentiated once.
 
     Raises:
-        ValueError: no maps, another number of them than of sketches, or other channels or dimensions.
+        ValueError: There are no maps, the numbers of maps and sketches differ, or channels or dimensions do
+            not fit.
     """
     if len(maps) != len(sketches) or len({sketch.dimension for sketch in sketches}) != 1:
-        raise ValueError(f"high-order pooling: {len(maps)} maps need as many sketches, all of one dimension")
+        raise ValueError(f"high-order pooling: {len(maps)} maps need as many sketches of the same dimension")
     with torch.autocast(maps[0].device.type, enabled=False):
         return cast(Tensor, _Pooling.apply(list(sketches), *maps))
 
@@ -113,8 +125,8 @@ class _Pooling(torch.autograd.Function):
     """irfft of the mean over positions of S_1 · … · S_n, with S_l = rfft(Psi_l x_l).
 
     With R the real FFT of the result's gradient, the gradient of Psi_l x_l at every position is
-    irfft(R · conj(the other levels' product)) / L: where the adjoint of one transform takes the frequencies
-    between the first and the last one double, that of the other takes them half.
+    irfft(R · conj(product of the other levels)) / L. The adjoint of one transform counts all frequencies but
+    the first and the last twice, and the adjoint of the other counts them half, so the factors cancel.
     """
 
     @staticmethod
@@ -148,31 +160,31 @@ class _Pooling(torch.autograd.Function):
         return None, *gradients
 
 
-#: Numbers of one level's sketches held at once: a CPU wants them in its cache, a GPU wants few launches.
+#: Elements of one level's sketches held at a time. A CPU needs them in its cache, a GPU needs few launches.
 _CHUNK_NUMBERS = {"cpu": 1 << 19, "cuda": 1 << 28}
 
 
 def _chunks(maps: Tensor, dimension: int) -> list[slice]:
-    """Pictures that are pooled together."""
+    """Slices of pictures that are pooled together."""
     count, _, positions = maps.shape
     size = max(1, _CHUNK_NUMBERS.get(maps.device.type, _CHUNK_NUMBERS["cuda"]) // (positions * dimension))
     return [slice(start, start + size) for start in range(0, count, size)]
 
 
 def _spectrum(sketch: CountSketch, maps: Tensor) -> Tensor:
-    """(N, C, L) to the half spectra of the positions' sketches (N, L, F)."""
+    """The half spectra (N, L, F) of the sketches of all positions of maps (N, C, L)."""
     return torch.fft.rfft(sketch(maps.contiguous(), dim=1).transpose(1, 2).contiguous())
 
 
 def spectral_matrix(sketch: CountSketch) -> Tensor:
-    """(C, 2F) float64: x @ matrix is rfft(Psi x), real parts, then imaginary parts."""
+    """The matrix (C, 2F), float64, with x @ matrix = rfft(Psi x): real parts, then imaginary parts."""
     unit_vectors = torch.eye(sketch.channels, dtype=torch.float64, device=sketch.h.device)
     spectrum = torch.fft.rfft(sketch(unit_vectors))
     return torch.cat([spectrum.real, spectrum.imag], dim=1)
 
 
 def inverse_matrix(dimension: int) -> Tensor:
-    """(2F, D) float64: [real parts, imaginary parts] @ matrix is the inverse real FFT."""
+    """The matrix (2F, D), float64, of the inverse real FFT: [real parts, imaginary parts] @ matrix."""
     frequencies = dimension // 2 + 1
     eye = torch.eye(frequencies, dtype=torch.float64)
     spectra = torch.cat(
@@ -185,21 +197,22 @@ def inverse_matrix(dimension: int) -> Tensor:
 def fold_convolution(
     weight: Tensor, bias: Tensor | None, sketch: CountSketch
 ) -> tuple[Tensor, Tensor | None]:
-    """A 1x1 convolution, the count sketch of its output and the FFT of that, as one 1x1 convolution.
+    """Fold a 1x1 convolution, the count sketch of its output and the sketch's FFT into one 1x1 convolution.
 
     Args:
-        weight: (C, C_in) or (C, C_in, 1, 1) with C the sketch's channels.
+        weight: (C, C_in) or (C, C_in, 1, 1), with C the sketch's channels.
         bias: (C,) or None.
+        sketch: The count sketch.
 
     Returns:
-        weight (2F, C_in) and bias (2F,) or None, in the given weight's dtype, computed in float64.
+        The weight (2F, C_in) and the bias (2F,) or None, computed in float64, in the dtype of `weight`.
 
     Raises:
-        ValueError: the kernel is larger than 1x1, or it has other outputs than the sketch has channels.
+        ValueError: The kernel is larger than 1x1, or its outputs do not fit the sketch's channels.
     """
     if len(weight) != sketch.channels or weight[0].numel() != weight.shape[1]:
         raise ValueError(
-            f"a convolution {tuple(weight.shape)} does not fold with a sketch of {sketch.channels}"
+            f"a convolution {tuple(weight.shape)} does not fit a sketch of {sketch.channels} channels"
         )
     matrix = spectral_matrix(sketch).t()
     folded = (matrix @ weight.flatten(1).double()).to(weight.dtype)
@@ -207,7 +220,7 @@ def fold_convolution(
 
 
 def spectral_product(spectra: Sequence[Tensor], dim: int = -1) -> Tensor:
-    """The complex product of n spectra with 2F real numbers each along `dim`."""
+    """The complex product of n spectra, each with 2F real numbers along `dim`."""
     real, imaginary = spectra[0].chunk(2, dim)
     for spectrum in spectra[1:]:
         a, b = spectrum.chunk(2, dim)
@@ -219,14 +232,14 @@ def spectral_product(spectra: Sequence[Tensor], dim: int = -1) -> Tensor:
 
 
 def pool_spectra(spectra: Sequence[Tensor], inverse: Tensor) -> Tensor:
-    """What `high_order_pooling` returns, from the outputs of folded convolutions.
+    """The result of `high_order_pooling`, computed from the outputs of folded convolutions.
 
     Args:
         spectra: n tensors (N, 2F, L) or (N, 2F, H, W).
-        inverse: `inverse_matrix(D)`, (2F, D), in the dtype wanted.
+        inverse: `inverse_matrix(D)`, (2F, D), in the dtype of the computation.
 
     Returns:
-        (N, D).
+        (N, D) in the dtype of `inverse`, not normalised.
     """
     with torch.autocast(inverse.device.type, enabled=False):
         product = spectral_product([spectrum.to(inverse.dtype) for spectrum in spectra], dim=1)

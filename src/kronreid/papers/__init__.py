@@ -1,4 +1,4 @@
-"""The two papers' tables and rows, and what has been measured here beside them."""
+"""The tables and rows of both papers, and their comparison with measured runs."""
 
 from kronreid.papers.compare import Cell, Comparison, Elsewhere, Measured, compare, without_row
 from kronreid.papers.render import to_text, to_values

@@ -1,8 +1,8 @@
-"""What has been measured here beside what the papers say: which run belongs to which row and column.
+"""Comparing measured runs with the papers: which run belongs to which row and column of a table.
 
-A run stands in a paper's column only if it is that row's config unchanged, trained to its end, on the whole
-published data set (by count), and evaluated by the column's protocol. Every other run of a row of that name
-is listed apart, with its data, its protocol and its changes named.
+A run belongs to a column of a paper only if it used the row's unchanged config, was trained to its end on the
+whole published data set (by count), and was evaluated by the column's protocol. All other runs of the row are
+listed separately, with their data, protocol and changes.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ class Measured:
     """A finished or unfinished run, as its folder describes it.
 
     Attributes:
-        folder: Where it lies.
-        config: The row's config, like ``horeid/market1501/gap``; None for a run of no row.
-        layout: Of its data; None if that was not recorded.
-        data: Its data in words.
-        official: Whether the data are, by count, all of the published data set.
-        changed: Options that differ from the row's: the row's value and the run's.
-        remaining: Iterations that it has not come to.
-        results: By protocol: metrics as fractions.
+        folder: Its folder.
+        config: The row's config, like ``horeid/market1501/gap``; None for a run that belongs to no row.
+        layout: Layout of its data; None if it was not recorded.
+        data: Description of its data.
+        official: Whether its data are the complete published data set, by count.
+        changed: Options that differ from the row's, each with the row's value and the run's.
+        remaining: Number of iterations left.
+        results: Metrics as fractions, by protocol.
     """
 
     folder: str
@@ -51,13 +51,13 @@ class Measured:
 
     @property
     def unlike_its_row(self) -> list[str]:
-        """What keeps it from being its row: changed options, missing iterations."""
+        """The reasons why the run does not reproduce its row: changed options or missing iterations."""
         reasons = []
         if self.changed:
             options = ", ".join(f"{key} {old} → {new}" for key, (old, new) in self.changed.items())
             reasons.append(f"modified: {options}")
         if self.remaining:
-            reasons.append(f"unfinished: {self.remaining:,} iterations to go")
+            reasons.append(f"unfinished: {self.remaining:,} iterations left")
         return reasons
 
 
@@ -67,10 +67,11 @@ class Cell:
 
     Attributes:
         config: The row's config.
-        paper: Per cent, by metric; empty where the paper has no number.
-        here: The same, the mean of the runs; empty without any.
-        spread: Sample standard deviation over the runs, by metric; empty with fewer than two.
-        runs: Their folders.
+        paper: The paper's numbers in per cent, by metric; empty if it has none.
+        here: The mean of the runs in per cent, by metric; empty without runs.
+        spread: Sample standard deviation over the runs in per cent, by metric; empty with fewer than two
+            runs.
+        runs: The folders of the runs.
     """
 
     config: str
@@ -82,15 +83,16 @@ class Cell:
 
 @dataclass(frozen=True)
 class Elsewhere:
-    """A run of a row's name that is no measurement of a paper's column.
+    """A run of a row that does not measure a column of the paper.
 
     Attributes:
         row: The row.
         run: The run.
-        protocol: By which it was evaluated; empty if it was not.
-        here: Per cent, by metric.
-        gain: mAP above the table's baseline on the same data by the same protocol, if both are unmodified.
-        paper_gain: The same in the paper, in the table's first column that has both.
+        protocol: The protocol of its evaluation; empty if it was not evaluated.
+        here: Metrics in per cent.
+        gain: mAP gain over the table's baseline on the same data by the same protocol, if both are
+            unmodified.
+        paper_gain: The same gain in the paper, in the table's first column that has both numbers.
     """
 
     row: TableRow
@@ -103,12 +105,12 @@ class Elsewhere:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A table beside what was measured.
+    """A table of a paper with the measured results.
 
     Attributes:
-        table: The paper's.
-        cells: By row (in order) and column key.
-        elsewhere: Runs of its rows' names that stand in no column, in the rows' order.
+        table: The paper's table.
+        cells: For each row, in order, the cells by column key.
+        elsewhere: Runs of its rows that belong to no column, in the rows' order.
     """
 
     table: Table
@@ -117,13 +119,13 @@ class Comparison:
 
 
 def compare(paper: Paper, runs: Sequence[Measured]) -> list[Comparison]:
-    """A paper's tables beside the runs."""
+    """Compare all tables of a paper with the runs."""
     own = [run for run in runs if run.paper == paper.key]
     return [_compare_table(paper, table, own) for table in paper.tables]
 
 
 def without_row(papers: Sequence[Paper], runs: Sequence[Measured]) -> list[Measured]:
-    """Runs of which none of the papers has a row of that name."""
+    """The runs that belong to no row of the papers."""
     names = {(paper.key, row.name) for paper in papers for table in paper.tables for row in table.rows}
     return [run for run in runs if (run.paper, run.row) not in names]
 
@@ -140,7 +142,7 @@ def fits(run: Measured, paper: Paper, row: TableRow, column: Column) -> bool:
 
 
 def _in_column(run: Measured, column: Column) -> dict[str, float]:
-    """A run's metrics, each by the rules that the column has for it."""
+    """A run's metrics, each by the protocol that the column uses for it."""
     found = {metric: run.results.get(column.protocol_of(metric), {}).get(metric) for metric in column.metrics}
     return {metric: value for metric, value in found.items() if value is not None}
 
@@ -189,7 +191,7 @@ def _elsewhere(table: Table, row: TableRow, run: Measured, protocol: str, runs: 
 
 
 def _gain(baseline: str, run: Measured, protocol: str, runs: list[Measured]) -> float | None:
-    """mAP of a run above that of the baseline runs of the same folder of configs, data and protocol."""
+    """The mAP gain of a run over the baseline's runs with the same paper, data set and protocol."""
     if run.unlike_its_row or "mAP" not in run.results.get(protocol, {}):
         return None
     config = f"{str(run.config).rpartition('/')[0]}/{baseline}"

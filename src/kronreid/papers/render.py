@@ -1,4 +1,4 @@
-"""The comparison with the papers as text, Markdown and plain values for JSON."""
+"""The comparison with the papers as text, as Markdown, and as plain values for JSON."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ NONE = "–"
 
 
 def to_text(papers: Sequence[Paper], runs: Sequence[Measured], markdown: bool = False) -> str:
-    """Every table of the papers beside the runs, for people.
+    """The tables of the papers with the measured runs, as text.
 
     Args:
-        papers: Which.
-        runs: What was measured.
-        markdown: Markdown instead of aligned columns.
+        papers: The papers to show.
+        runs: The measured runs.
+        markdown: Write Markdown instead of aligned columns.
     """
     parts = []
     for paper in papers:
@@ -32,18 +32,18 @@ def to_text(papers: Sequence[Paper], runs: Sequence[Measured], markdown: bool = 
             if notes := _notes(comparison):
                 parts.append("\n".join(f"{'-' if markdown else '*'} {note}" for note in notes))
             others = comparison.elsewhere
-            # The same lonely row below every table that has it would say nothing new.
+            # A single row that was already shown below another table is not repeated.
             if len({each.row.name for each in others}) > 1 or any(
                 each.run.folder not in shown for each in others
             ):
                 shown |= {each.run.folder for each in others}
                 parts.append(
-                    "Measured here otherwise than in the paper's columns: other pictures, another protocol, "
-                    "or a changed config. Configs for other data have a recipe of their own."
+                    "These runs differ from the paper's columns: other pictures, another protocol, or a "
+                    "changed config. Configs for other data have their own recipe."
                 )
                 parts.append(_grid(*_others(paper, comparison), markdown))
     if rest := without_row(papers, _of(papers, runs)):
-        parts.append(_heading("Runs of no row of the papers", 2, markdown))
+        parts.append(_heading("Runs that belong to no row of the papers", 2, markdown))
         parts.append(
             _grid(["run", "config", "data", "protocol", "rank-1", "mAP", "remarks"], _rest(rest), markdown)
         )
@@ -51,7 +51,12 @@ def to_text(papers: Sequence[Paper], runs: Sequence[Measured], markdown: bool = 
 
 
 def to_values(papers: Sequence[Paper], runs: Sequence[Measured]) -> dict[str, Any]:
-    """The same for programs: plain values, ready for JSON; per cent as the papers have it."""
+    """The same as plain values for JSON, in per cent like the papers.
+
+    Args:
+        papers: The papers to include.
+        runs: The measured runs.
+    """
     return {
         "papers": {
             paper.key: {
@@ -65,7 +70,7 @@ def to_values(papers: Sequence[Paper], runs: Sequence[Measured]) -> dict[str, An
 
 
 def _of(papers: Sequence[Paper], runs: Sequence[Measured]) -> list[Measured]:
-    """Without the runs of a paper that was not asked for."""
+    """The runs without those of papers that are not shown."""
     keys = {paper.key for paper in papers}
     return [run for run in runs if run.paper is None or run.paper in keys or len(keys) > 1]
 
@@ -136,7 +141,7 @@ def _rest(runs: Sequence[Measured]) -> list[list[str]]:
 
 
 def number(value: float | None, digits: int, signed: bool = False) -> str:
-    """A figure as tables show it, with a real minus sign; None is a dash."""
+    """A number as text for tables, with a real minus sign; None becomes a dash."""
     return NONE if value is None else f"{value:{'+' if signed else ''}.{digits}f}".replace("-", "−")
 
 
@@ -189,7 +194,7 @@ def _heading(text: str, level: int, markdown: bool) -> str:
 
 
 def _grid(header: list[str], rows: list[list[str]], markdown: bool) -> str:
-    """A table; empty columns are left out. Columns of numbers are aligned to the right."""
+    """Format a table. Empty columns are left out, and columns of numbers are right-aligned."""
     kept = [i for i, name in enumerate(header) if name or any(row[i] for row in rows)]
     kept = [i for i in kept if header[i] != "remarks" or any(row[i] for row in rows)]
     header, rows = [header[i] for i in kept], [[row[i] for i in kept] for row in rows]

@@ -1,6 +1,6 @@
 """The rows that can be trained by name, like ``horeid/market1501/ghp-n2``, and their options.
 
-Rows are data: `horeid.yaml` and `kpm.yaml` hold those of the papers' tables, `market1501-split.yaml` those of
+Rows are data. `horeid.yaml` and `kpm.yaml` hold the rows of the papers' tables, `market1501-split.yaml` holds
 kronreid's own. A name is ``<paper>/<data set>/<row>``.
 """
 
@@ -15,7 +15,7 @@ from typing import Any
 from kronreid.errors import InputError
 from kronreid.papers.tables import PAPERS, Paper, content, papers
 
-#: Rows of kronreid's own for both papers' models.
+#: kronreid's own rows for both papers' models.
 OWN = "market1501-split"
 #: Keys of a row's entry that are not options.
 _NOT_OPTIONS = ("base", "data_sets")
@@ -28,15 +28,18 @@ def row_names() -> tuple[str, ...]:
 
 
 def row_options(name: str) -> dict[str, Any]:
-    """What a row's training changes of the default options, by section.
+    """The options of a row that differ from the defaults, by section.
+
+    Args:
+        name: The name of the row.
 
     Raises:
-        InputError: There is no such row; the message says which names are near.
+        InputError: There is no such row; the message suggests similar names.
     """
     if name not in row_names():
         near = difflib.get_close_matches(name, row_names(), n=3)
         hint = f"; did you mean {' or '.join(near)}?" if near else ""
-        raise InputError(name, f"neither a config file nor a row that kronreid papers --rows lists{hint}")
+        raise InputError(name, f"is neither a config file nor a row listed by kronreid papers --rows{hint}")
     paper, data, row = name.split("/")
     if data == OWN:
         own = content(OWN)
@@ -51,7 +54,7 @@ def row_options(name: str) -> dict[str, Any]:
 
 
 def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """`below` with the values of `above` in place of its own, section by section."""
+    """Override the values of `below` by those of `above`, section by section."""
     merged = dict(below)
     for key, value in above.items():
         both = isinstance(value, dict) and isinstance(below.get(key), dict)
@@ -74,13 +77,13 @@ def _columns(paper: Paper) -> Iterator[Any]:
 
 
 def _data_of(paper: Paper, row: str) -> set[str]:
-    """The data sets of the tables in which a row stands."""
+    """The data sets of the tables that contain a row."""
     tables = [table for table in paper.tables if any(each.name == row for each in table.rows)]
     return {column.data for table in tables for column in table.columns}
 
 
 def _chain(rows: Mapping[str, dict[str, Any]], row: str) -> dict[str, Any]:
-    """A row's options above those of its base, and so on."""
+    """A row's options, which override those of its base, and so on."""
     entry = rows[row]
     options = {key: value for key, value in entry.items() if key not in _NOT_OPTIONS}
     return merge(_chain(rows, entry["base"]), options) if "base" in entry else options

@@ -1,4 +1,4 @@
-"""The papers' tables, from `horeid.yaml` and `kpm.yaml` beside this file: the one place of their numbers."""
+"""The papers' tables, read from `horeid.yaml` and `kpm.yaml`, the only place for the papers' numbers."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ import yaml
 
 PAPERS = ("horeid", "kpm")
 
-#: Metrics in per cent, and costs with their units.
+#: The metrics, in per cent, and the costs with their units.
 METRICS = {"rank1": "rank-1", "rank5": "rank-5", "rank10": "rank-10", "mAP": "mAP"}
 COSTS = {"parameters": "M params", "multiply_adds": "G mult-adds", "fps": "pictures/s", "milliseconds": "ms"}
 
 
 @dataclass(frozen=True)
 class Column:
-    """A data set with the rules by which a paper measured on it.
+    """A column of a table: a data set and the protocol that the paper used on it.
 
     Attributes:
         key: Its name in the data file.
-        title: As people call it.
-        data: The data set's name in the names of its rows.
+        title: Its title.
+        data: The data set's name in the names of rows.
         layout: The layout of its pictures.
-        protocol: The rules (docs/protocols.md).
-        rank_protocol: The rules of rank-k where they are others.
-        metrics: What is given, in order.
+        protocol: The evaluation protocol (docs/protocols.md).
+        rank_protocol: The protocol of rank-k, if it differs.
+        metrics: The reported metrics, in order.
     """
 
     key: str
@@ -39,7 +39,7 @@ class Column:
     metrics: tuple[str, ...] = ("rank1", "mAP")
 
     def protocol_of(self, metric: str) -> str:
-        """The rules by which a metric was measured."""
+        """The protocol by which a metric was measured."""
         return self.rank_protocol or self.protocol if metric.startswith("rank") else self.protocol
 
 
@@ -48,11 +48,11 @@ class TableRow:
     """A row of a table, or a point of a figure.
 
     Attributes:
-        name: Its name on every data set.
-        title: As the paper calls it, or nearly.
-        results: Per cent, by column and metric; empty where the paper has no number.
-        cost: By kind, see `COSTS`.
-        derived: How the results were computed where the paper gives differences only.
+        name: Its name, the same on every data set.
+        title: Its title in the paper, or close to it.
+        results: Metrics in per cent, by column and metric; empty if the paper has no numbers.
+        cost: Costs by kind, see `COSTS`.
+        derived: How the results were computed, if the paper only gives differences.
     """
 
     name: str
@@ -67,12 +67,12 @@ class Table:
     """A table or a figure of a paper.
 
     Attributes:
-        name: Its number.
+        name: Its number, like "Table I".
         title: What it compares.
-        columns: Where it measures.
-        rows: In the paper's order.
-        baseline: The row that gains are counted from, if any.
-        notes: What one must know to read it, slips of the paper among it.
+        columns: Its columns.
+        rows: Its rows, in the paper's order.
+        baseline: The row to which gains are relative, if any.
+        notes: Notes that are needed to read it, including errors of the paper.
     """
 
     name: str
@@ -88,11 +88,11 @@ class Paper:
     """A paper.
 
     Attributes:
-        key: Its name in the names of its rows.
+        key: Its name in the names of rows.
         title: Its title.
-        authors: Who wrote it.
-        digits: Digits after the point of its numbers.
-        tables: In the paper's order.
+        authors: Its authors.
+        digits: Number of decimals of its numbers.
+        tables: Its tables, in the paper's order.
     """
 
     key: str
@@ -110,7 +110,7 @@ def papers() -> dict[str, Paper]:
 
 @functools.cache
 def content(name: str) -> dict[str, Any]:
-    """What the data file ``<name>.yaml`` of this folder holds."""
+    """The content of the data file ``<name>.yaml`` in this folder."""
     return yaml.safe_load(Path(__file__).with_name(f"{name}.yaml").read_text(encoding="utf-8"))
 
 

@@ -59,7 +59,7 @@ def test_what_the_flag_and_class_leave_out_is_counted(tmp_path: Path) -> None:
     assert [row.visibility for row in content.rows] == [0.25]
     path.write_text("1,6,1,1,9,9,1,3,1\n1,7,1,1,9,9,0,1,1\n")
     with pytest.raises(
-        InputError, match=r"gt\.txt: no boxes left to use; left out are 1 of class 3 \(car\), 1 with"
+        InputError, match=r"gt\.txt: has no usable boxes; left out: 1 of class 3 \(car\), 1 with"
     ):
         read_rows(path)
 
@@ -103,8 +103,8 @@ BAD = [
     ("1_0,5,10,20,30,60,1,1,1", "frame,track,left"),
     ("garbage", "frame,track,left"),
     ("frame,id,x,y,w,h,flag,class,visibility", "frame,track,left"),
-    ("9,5,10,20,30,60,1,1,1", "no picture of it"),
-    ("-1,5,10,20,30,60,1,1,1", "no picture of it"),
+    ("9,5,10,20,30,60,1,1,1", "has no picture in"),
+    ("-1,5,10,20,30,60,1,1,1", "has no picture in"),
     ("1,5,10,20,30,60,nan,1,1", "flag nan"),
     ("1,5,10,20,30,60,1,nan,1", "class nan"),
     ("1,5,10,20,30,60,1,1.5,1", "class 1.5"),
@@ -127,7 +127,7 @@ def test_a_bad_line_is_skipped_and_named(tmp_path: Path, line: str, reason: str)
 def test_a_line_without_a_class_among_others_is_skipped(tmp_path: Path) -> None:
     path = mot(tmp_path, "1,5,10,20,30,60,1,1,1\n2,5,11,21,30,60,1\n")
     assert found(path) == TWO[:1]
-    assert str(read_rows(path).skipped[0]) == "line 2: class missing: a whole number expected"
+    assert str(read_rows(path).skipped[0]) == "line 2: class missing: must be a whole number"
 
 
 @pytest.mark.parametrize(
@@ -178,7 +178,7 @@ def test_frames_count_from_0_or_1(
 def test_a_shift_between_frames_and_files_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     read_rows(mot(tmp_path, "1,5,1,1,9,9,1,1,1\n", "img1/frame_{:06d}.png", range(3)))
-    assert caplog.messages == [f"{tmp_path}/S/gt/gt.txt: frame 1 is taken to be img1/frame_000000.png"]
+    assert caplog.messages == [f"{tmp_path}/S/gt/gt.txt: frame 1 is assumed to be img1/frame_000000.png"]
 
 
 def test_a_number_that_two_pictures_have_is_not_guessed(tmp_path: Path) -> None:
@@ -217,13 +217,13 @@ def test_a_damaged_seqinfo_does_no_harm(tmp_path: Path, info: str) -> None:
 
 def test_no_frames_are_said(tmp_path: Path) -> None:
     path = mot(tmp_path, "1,5,1,1,9,9,1,1,1\n", numbers=range(0))
-    with pytest.raises(InputError, match="no folder img1 with its frames"):
+    with pytest.raises(InputError, match="no folder img1 with the frames"):
         read_rows(path)
     tree(tmp_path / "S", "img1/cover.jpg")
-    with pytest.raises(InputError, match="no pictures with a number in their names"):
+    with pytest.raises(InputError, match="has no pictures with numbers in their names"):
         read_rows(path)
     tree(tmp_path / "S", "img1/000100.jpg")
-    with pytest.raises(InputError, match="line 1: frame 1: no picture of it in"):
+    with pytest.raises(InputError, match="line 1: frame 1: has no picture in"):
         read_rows(path)
 
 
@@ -243,17 +243,13 @@ def test_cvats_labels_name_the_classes(tmp_path: Path) -> None:
     ):
         read_rows(path, ["cat"])
     (path.parent / "labels.txt").write_text("car\ndog\nhorse\n")
-    with pytest.raises(
-        InputError, match=r"labels\.txt: none .* people: 1 car, 2 dog, 3 horse; --category says"
-    ):
+    with pytest.raises(InputError, match=r"labels\.txt: none .* people: 1 car, 2 dog, 3 horse; choose some"):
         read_rows(path)
 
 
 def test_classes_that_are_not_numbered_as_mots_are_asked_for(tmp_path: Path) -> None:
     path = mot(tmp_path, "1,1,1,1,9,9,1,0,1\n1,2,1,1,9,9,1,1,1\n1,3,1,1,9,9,1,17,1\n")
-    with pytest.raises(
-        InputError, match=r"gt\.txt: its classes 0, 1, 17 are not numbered as MOT's .*--category"
-    ):
+    with pytest.raises(InputError, match=r"gt\.txt: its classes 0, 1, 17 are not MOT's .*--category"):
         read_rows(path)
     assert [row[2] for row in found(path, "0")] == ["S/1"]
     assert [row[2] for row in found(path, "17", "pedestrian")] == ["S/2", "S/3"]
@@ -274,7 +270,7 @@ def test_other_ground_truth_beside_gt(tmp_path: Path) -> None:
     assert found(path.parent / "gt_half.txt") == TWO[:1]
     path.write_text("1,5,10,20,30,60,1,1,1\n2,5,11,21,30,60,1,1,1\n3,5,12,22,30,60,1,1,1\n")
     (path.parent / "gt_val_half.txt").write_text("1,5,11,21,30,60,1,1,1\n2,5,12,22,30,60,1,1,1\n")
-    with pytest.raises(InputError, match=r"gt_val_half\.txt: counts frames otherwise than gt\.txt"):
+    with pytest.raises(InputError, match=r"gt_val_half\.txt: numbers its frames differently from gt\.txt"):
         read_rows(path.parent / "gt_val_half.txt")
 
 

@@ -191,7 +191,7 @@ def test_a_damaged_file(tmp_path):
         damaged = content.copy()
         damaged[start : start + length] = bytes(length)
         path.write_bytes(damaged)
-        with pytest.raises(InputError, match=r"list\.parquet: not a Parquet file that can be read") as caught:
+        with pytest.raises(InputError, match=r"list\.parquet: is not a readable Parquet file") as caught:
             read_rows(path)
         assert "\n" not in str(caught.value)
 

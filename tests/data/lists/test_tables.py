@@ -103,4 +103,4 @@ def test_parquet_has_the_same_headers(tmp_path: Path) -> None:
     assert values(tmp_path / "l.Parquet") == [("a.jpg", "1", None, None, {"Colour": "red"})]
     (skipped,) = content.skipped
     assert isinstance(skipped, Skipped)
-    assert str(skipped).startswith("row 2: no path")
+    assert str(skipped).startswith("row 2: has no path")

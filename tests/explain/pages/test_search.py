@@ -71,7 +71,7 @@ def test_groups_have_headings(hits: list[Hit], people: list[Image.Image], read: 
     result = SearchResult(hits, {}, [Group("<b>7", hits[:2]), Group(None, hits[2:])])
     page = search_page(result, people[0])
     read(page)
-    assert re.findall("<h2>(.*?)</h2>", page) == ["&lt;b&gt;7", "not known"]
+    assert re.findall("<h2>(.*?)</h2>", page) == ["&lt;b&gt;7", "unknown"]
     assert page.count('<ol class="cards">') == 2
 
 

@@ -1,4 +1,4 @@
-"""Lists of pictures: CSV and Parquet, and boxes in full frames as MOT and COCO have them."""
+"""Lists of pictures: CSV and Parquet tables, and the boxes of MOT and COCO in full frames."""
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -29,30 +29,28 @@ _TABLES: dict[str, Callable[[Path], Iterable[Record]]] = {
     ".parquet": read_parquet,
 }
 _BOXES: dict[str, Callable[[Path, Sequence[str]], Iterable[Record]]] = {".json": read_coco, ".txt": read_mot}
-#: Endings of lists that are tables, in lower case.
+#: Suffixes of lists that are tables, in lower case.
 TABLE_SUFFIXES = tuple(_TABLES)
-#: Endings of all the lists that `read_rows` reads, in lower case.
+#: Suffixes of all lists that `read_rows` reads, in lower case.
 LIST_SUFFIXES = (*_TABLES, *_BOXES)
 
 
 def read_rows(path: Path, categories: Sequence[str] = ()) -> ListContent:
-    """Read a list of pictures. The ending of its name, in any case, tells what kind of list it is.
+    """Read a list of pictures. Its suffix, in upper or lower case, determines its format.
 
     * ``*.csv``, ``*.tsv`` and ``*.parquet``: a column ``path`` (relative to the list), and any of ``camera``,
       ``time``, ``identity``, ``source``, ``box`` (``x,y,width,height``, or the four columns ``x``, ``y``,
       ``w``, ``h`` or ``x``, ``y``, ``width``, ``height``) and ``attributes`` (JSON); other columns become
       attributes.
-    * ``*.json``: COCO; each annotation with a box of a person.
+    * ``*.json``: COCO; each annotation is a box of a person.
     * ``gt.txt`` or ``det.txt`` of a MOT sequence.
 
     Args:
         path: The list.
-        categories: Names or numbers of the categories of COCO and the classes of MOT to take; empty for those
-            that are people.
+        categories: Names or numbers of the categories of COCO or classes of MOT to take; empty for people.
 
     Raises:
-        InputError: The file is missing, is none of these or knows none of the categories, or none of its
-            records is usable.
+        InputError: The file is missing, has another format or none of the categories, or no usable record.
     """
     if not path.is_file():
         raise InputError(path, "no such list")
@@ -60,7 +58,7 @@ def read_rows(path: Path, categories: Sequence[str] = ()) -> ListContent:
     if suffix in _BOXES:
         return collect(path, _BOXES[suffix](path, categories))
     if suffix not in _TABLES:
-        raise InputError(path, f"a list is {', '.join(_TABLES)}, COCO's .json or MOT's gt.txt")
+        raise InputError(path, f"a list must be {', '.join(_TABLES)}, COCO's .json or MOT's gt.txt")
     if categories:
-        raise InputError("--category", f"{path} has no categories; they are COCO's and MOT's")
+        raise InputError("--category", f"{path} has no categories; only COCO and MOT have them")
     return collect(path, _TABLES[suffix](path))

@@ -1,4 +1,4 @@
-"""Which categories of boxes are people."""
+"""Selecting the categories of boxes that are people."""
 
 import logging
 import re
@@ -10,11 +10,12 @@ from kronreid.errors import InputError
 
 log = logging.getLogger(__name__)
 
-#: Names of people's categories in the known data sets, as `_plain` writes them. COCO, CrowdHuman, VOC,
-#: Objects365: person; Caltech, CityPersons, EuroCity, KITTI, MOT: pedestrian; BDD100K, EuroCity, Cityscapes:
-#: rider, whose box is that of the human; WiderPerson: pedestrians, riders; KAIST, VisDrone: people; KITTI and
-#: CityPersons: people who sit; OpenImages: man, woman, boy, girl; sets labelled in Chinese and Korean. Not:
-#: cyclist (KITTI's box holds the bicycle, too) and groups of people.
+#: Names of the categories of people in known data sets, as `_plain` writes them. COCO, CrowdHuman, VOC and
+#: Objects365 have person; Caltech, CityPersons, EuroCity, KITTI and MOT have pedestrian; BDD100K, EuroCity
+#: and Cityscapes have rider, with a box around the human only; WiderPerson has pedestrians and riders;
+#: KAIST and VisDrone have people; KITTI and CityPersons have sitting people; OpenImages has man, woman, boy
+#: and girl. The last names are Chinese and Korean. Not included are cyclist (KITTI's box contains the
+#: bicycle) and groups.
 PEOPLE = frozenset(
     (
         *("person", "persons", "people", "pedestrian", "pedestrians", "human", "humans"),
@@ -30,19 +31,19 @@ def choose(path: Path, names: Mapping[str, str], wanted: Sequence[str]) -> set[s
 
     Args:
         path: The file, for messages.
-        names: Name of each category by its number as text.
-        wanted: What ``--category`` was given; empty for people.
+        names: Name of each category, by its number as text.
+        wanted: The values of ``--category``; empty for people.
 
     Raises:
-        InputError: No category fits, or a wanted name is empty.
+        InputError: No category matches, or a wanted name is empty.
     """
     if not wanted:
         chosen = {number for number, name in names.items() if _plain(name) in PEOPLE}
         if not chosen:
             raise InputError(
                 path,
-                f"none of its categories is known to be people: {_listed(names)}; --category says "
-                "which ones are",
+                f"none of its categories is known to be people: {_listed(names)}; choose some with "
+                "--category",
             )
         return chosen
     found = {text: _named(names, text) for text in wanted}
@@ -52,20 +53,20 @@ def choose(path: Path, names: Mapping[str, str], wanted: Sequence[str]) -> set[s
             f"--category {' '.join(unknown)}", f"{path} has only the categories {_listed(names)}"
         )
     if unknown:
-        log.warning("%s: no category %s in it", path, ", ".join(unknown))
+        log.warning("%s has no category %s", path, ", ".join(unknown))
     return set().union(*found.values())
 
 
 def _named(names: Mapping[str, str], text: str) -> set[str]:
     if not text.strip():
-        raise InputError("--category", "an empty name; a category's name or number is expected")
+        raise InputError("--category", "is empty; give the name or number of a category")
     return {number for number, name in names.items() if _plain(name) == _plain(text)} or (
         {text.strip()} & set(names)
     )
 
 
 def _plain(name: str) -> str:
-    """A name without case, and with one space where it has spaces, underscores, dots or dashes."""
+    """A name in lower case, with runs of spaces, underscores, dots and dashes replaced by one space."""
     return re.sub(r"[\s_.-]+", " ", unicodedata.normalize("NFKC", name)).strip().casefold()
 
 

@@ -1,4 +1,4 @@
-"""Boxes in the pictures of COCO's annotations."""
+"""Reading the boxes of COCO annotations."""
 
 import json
 import logging
@@ -19,22 +19,26 @@ from kronreid.errors import InputError
 
 log = logging.getLogger(__name__)
 
-#: Names of a folder of pictures, beside the annotations or beside their folder.
+#: Usual names of a folder of pictures, beside the annotations or beside their folder.
 FOLDERS = ("images", "Images", "img", "imgs", "JPEGImages", "data")
-#: So many folders of other names are looked into.
+#: The largest number of other folders that are searched.
 MOST_OTHERS = 100
 
 
 def read_coco(path: Path, categories: Sequence[str] = ()) -> Iterator[Record]:
-    """The annotations of people, or of the given categories, one record each.
+    """Yield a record for each annotation of a person, or of the given categories.
 
-    An annotation's ``track_id`` or ``instance_id``, which COCO itself does not have, is its identity: the
-    file's name and the number. Groups (``iscrowd``) and what is marked with ``ignore`` are left out. Boxes
-    are in pixels of the upright picture; where the list's width and height are those of the stored pixels
-    instead, boxes are turned with the picture.
+    ``track_id`` or ``instance_id``, which are extensions of COCO, give the identity: the file's name and the
+    number. Groups (``iscrowd``) and annotations marked with ``ignore`` are left out. Boxes are in pixels of
+    the upright picture. If the list's width and height are those of the stored pixels instead, the boxes are
+    rotated with the picture.
+
+    Args:
+        path: The annotations.
+        categories: Names or numbers of categories; empty for people.
 
     Raises:
-        InputError: Not COCO's layout, or it cannot be told which categories are people.
+        InputError: The file is not COCO's format, or it is unclear which categories are people.
     """
     content = _content(path)
     annotations = content["annotations"]
@@ -63,25 +67,25 @@ def _content(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise InputError(path, f"cannot be read ({error.strerror or error})") from None
     except (ValueError, RecursionError) as error:
-        raise InputError(path, f"not JSON that can be read ({error})") from None
+        raise InputError(path, f"is not readable JSON ({error})") from None
     if not isinstance(content, dict):
-        raise InputError(path, "not COCO's annotations: an object with images and annotations expected")
+        raise InputError(path, "is not COCO: it must be an object with images and annotations")
     for name in ("images", "annotations"):
         if not isinstance(content.get(name), list):
-            raise InputError(path, f"not COCO's annotations: it has no list of {name}")
+            raise InputError(path, f"is not COCO: it has no list of {name}")
     return content
 
 
 @dataclass
 class _Numbered:
-    """An image or a category: the names that its number has in the file, and its first entry."""
+    """An image or a category: its first entry, and all names that its number has in the file."""
 
     entry: Mapping[str, Any]
     names: set[str] = field(default_factory=set)
 
 
 def _by_number(content: Mapping[str, Any], what: str, name: str) -> dict[str, _Numbered]:
-    """The entries of a list of the file by their ``id``; those without one cannot be referred to."""
+    """The entries of a list of the file by ``id``. Entries without an id cannot be referred to."""
     found: dict[str, _Numbered] = {}
     entries = content.get(what)
     for entry in entries if isinstance(entries, list) else []:
@@ -94,7 +98,7 @@ def _by_number(content: Mapping[str, Any], what: str, name: str) -> dict[str, _N
 
 
 def _number(value: Any) -> str | None:
-    """An ``id`` as text; None where it is no number and no text."""
+    """An ``id`` as text; None if it is neither a number nor text."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
@@ -104,15 +108,15 @@ def _number(value: Any) -> str | None:
 
 
 def _the_name(numbered: Mapping[str, _Numbered], number: str | None, what: str, name: str) -> str:
-    """The one name of a numbered entry.
+    """The name of a numbered entry.
 
     Raises:
-        InputError: There is no such entry, or not one name.
+        InputError: There is no such entry, or it has no name or several names.
     """
     if number is None:
-        raise InputError("", f"no number of its {what}")
+        raise InputError("", f"has no number of its {what}")
     if number not in numbered:
-        raise InputError(f"{what} {shown(number)}", "not in the file's list")
+        raise InputError(f"{what} {shown(number)}", "is not in the file's list")
     names = sorted(numbered[number].names)
     if not names:
         raise InputError(f"{what} {shown(number)}", f"has no {name}")
@@ -124,7 +128,7 @@ def _the_name(numbered: Mapping[str, _Numbered], number: str | None, what: str, 
 def _wanted(
     path: Path, names: Mapping[str, _Numbered], annotations: Sequence[Any], categories: Sequence[str]
 ) -> set[str] | None:
-    """The categories to take; None where the file knows no categories, so that each box is a person's."""
+    """The categories to take; None if the file has no categories, so that every box is a person."""
     clear = {number: sorted(one.names)[0] for number, one in names.items() if len(one.names) == 1}
     if clear:
         return choose(path, clear, categories)
@@ -135,10 +139,10 @@ def _wanted(
     if numbers:
         raise InputError(
             path,
-            f"it names no categories; which of the numbers {', '.join(numbers[:20])} are people? "
-            "--category takes them",
+            f"does not name its categories; choose those that are people with --category, from the "
+            f"numbers {', '.join(numbers[:20])}",
         )
-    log.info("%s: no categories in it, so every box is taken as a person's", path)
+    log.info("%s has no categories, so every box is treated as a person", path)
     return None
 
 
@@ -184,7 +188,7 @@ def _row(
 
 def _box(value: Any) -> Box:
     if not isinstance(value, list) or len(value) != 4 or not all(map(_is_number, value)):
-        raise InputError(f"bbox {shown(value)}", "four numbers expected, x, y, width and height")
+        raise InputError(f"bbox {shown(value)}", "must be four numbers: x, y, width and height")
     return box_of(*value)
 
 
@@ -198,7 +202,7 @@ def _where(number: int, annotation: Any) -> str:
 
 
 class _Pictures:
-    """The pictures of a file of annotations: where they lie, and how they are turned."""
+    """The pictures of a file of annotations: where they are, and how they are rotated."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -210,10 +214,10 @@ class _Pictures:
         self._other: set[Path] = set()
 
     def find(self, name: str) -> Path:
-        """The file of a picture: the first that there is.
+        """The first file found for a picture.
 
         Raises:
-            InputError: There is none; the message says where it was looked for.
+            InputError: There is none; the message lists the searched folders.
         """
         if name not in self._found:
             spellings = [name] if "\\" not in name else [name, name.replace("\\", "/")]
@@ -227,16 +231,16 @@ class _Pictures:
             places = [os.path.relpath(folder, home) for folder in self.folders if folder != home]
             raise InputError(
                 "",
-                f"no picture {shown(name)}; it may lie in {home} or, from there, in {', '.join(places)} or a "
+                f"no picture {shown(name)}; put it in {home} or, relative to it, in {', '.join(places)} or a "
                 "folder beside these",
             )
         return found
 
     def _beside(self, name: str, spellings: list[str]) -> Path | None:
-        """The file in a folder of any other name beside the list or its folder, if only one has it.
+        """The file in another folder beside the list or its folder, if exactly one folder has it.
 
         Raises:
-            InputError: Several folders have it: which one is meant cannot be told.
+            InputError: Several folders have it.
         """
         files = (folder / one for folder in self.others for one in spellings)
         found = [file for file in files if is_file(file)]
@@ -248,7 +252,7 @@ class _Pictures:
         return found[0] if found else None
 
     def upright(self, box: Box, picture: Path, image: Mapping[str, Any]) -> Box:
-        """A box in pixels of the upright picture, whichever way the picture lay where it was drawn."""
+        """A box in pixels of the upright picture, also if it was drawn in the stored one."""
         size: tuple[Any, Any] = (image.get("width"), image.get("height"))
         if not all(_is_number(side) and side > 0 for side in size):
             return box
@@ -264,28 +268,31 @@ class _Pictures:
         return box
 
     def tell(self) -> None:
-        """Say what was decided about boxes."""
+        """Log the decisions about rotated boxes."""
         if self._turned:
             log.info(
-                "%s: boxes are in stored pixels and are turned (pictures: %d)", self.path, len(self._turned)
+                "%s: boxes are in stored pixels and were rotated (pictures: %d)", self.path, len(self._turned)
             )
         if self._other:
             log.warning(
-                "%s: pictures of another size than the list says, boxes taken as they are (pictures: %d)",
+                "%s: pictures differ in size from the list; their boxes are unchanged (pictures: %d)",
                 self.path,
                 len(self._other),
             )
 
 
 def _others(path: Path, known: Sequence[Path]) -> list[Path]:
-    """Other folders in the file's folder and in the one above, hundreds at the most."""
+    """Other folders in the file's folder and in its parent, at most `MOST_OTHERS`."""
     found = [folder for home in (path.parent, path.parent.parent) for folder in folders_in(home)]
     return [folder for folder in dict.fromkeys(found) if folder not in known][:MOST_OTHERS]
 
 
 def _folders(path: Path) -> list[Path]:
-    """Where pictures may lie: ``images``, the folder itself and those named as the file or as a part of its
-    name are (``val2017``), in the file's folder and in the one above; those that there are, each once."""
+    """The existing folders that may contain the pictures, without duplicates.
+
+    In the file's folder and in its parent these are ``images`` and the like, the folder itself, and folders
+    named like the file or a part of its name (``val2017``).
+    """
     parts = [path.stem, *reversed(re.split(r"[_.-]", path.stem))]
     places = []
     for home in (path.parent, path.parent.parent):

@@ -1,4 +1,4 @@
-"""Files of lists and those that lists name: no name of a file may end in an exception."""
+"""Reading the files of lists, and looking for the files they name without exceptions for odd names."""
 
 import codecs
 import io
@@ -7,14 +7,14 @@ from pathlib import Path
 
 from kronreid.errors import InputError
 
-#: Bytes that are looked at for the encoding.
+#: Number of bytes that are inspected to detect the encoding.
 SEEN = 200
 
 
 def read_text(path: Path) -> str:
     """The text of a file in UTF-8 or UTF-16, with or without a byte order mark.
 
-    Bytes that are not valid UTF-8 are kept as Python keeps those of file names (``surrogateescape``), so a
+    Bytes that are not valid UTF-8 are kept as Python keeps them in file names (``surrogateescape``), so a
     path in any encoding still names its file.
 
     Raises:
@@ -42,21 +42,21 @@ def read_lines(path: Path) -> list[str]:
     Raises:
         InputError: The file cannot be read.
     """
-    return list(io.StringIO(read_text(path), newline=""))  # str.splitlines knows rarer ends of lines, too
+    return list(io.StringIO(read_text(path), newline=""))  # str.splitlines would split at rarer characters
 
 
 def is_file(path: Path) -> bool:
-    """Whether there is such a file; unlike `Path.is_file`, without an error where a name is too long."""
+    """Whether there is such a file. Unlike `Path.is_file` it raises no error for a name that is too long."""
     return os.path.isfile(path)  # noqa: PTH113
 
 
 def is_folder(path: Path) -> bool:
-    """Whether there is such a folder; without an error, as above."""
+    """Whether there is such a folder, without errors as in `is_file`."""
     return os.path.isdir(path)  # noqa: PTH112
 
 
 def folders_in(folder: Path) -> list[Path]:
-    """The folders directly in one, sorted, hidden ones left out; none where it cannot be read."""
+    """The sorted folders in a folder, without hidden ones; none if it cannot be read."""
     try:
         names = sorted(name for name in os.listdir(folder) if not name.startswith("."))  # noqa: PTH208
     except OSError:

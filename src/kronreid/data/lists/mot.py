@@ -1,4 +1,4 @@
-"""Boxes in the frames of MOT sequences."""
+"""Reading the boxes of MOT sequences."""
 
 import logging
 import math
@@ -41,7 +41,7 @@ CLASSES = dict(
         start=1,
     )
 )
-#: A file is not numbered as MOT's classes are if more than one of so many boxes has another number.
+#: If more than one in this many boxes has an unknown class, the file does not use MOT's class numbers.
 RARE = 20
 #: Larger whole numbers are not exact as floats.
 LARGEST_NUMBER = 2**53
@@ -49,14 +49,15 @@ LARGEST_NUMBER = 2**53
 
 @dataclass(frozen=True)
 class _Line:
-    """A sound line.
+    """A valid line.
 
     Attributes:
-        number: Which line, from 1.
-        frame, track: As the file numbers them.
-        box: In pixels from 0.
-        flag: Column 7: 0 says that the box does not count; in detections it is a score.
-        rest: The columns from the eighth: class and visibility, or a place in the world.
+        number: Number of the line, from 1.
+        frame: Number of the frame.
+        track: Number of the track.
+        box: The box in pixels, from 0.
+        flag: Column 7. In ground truth, 0 means that the box does not count; in detections it is a score.
+        rest: The columns from the eighth: class and visibility, or a position in the world.
     """
 
     number: int
@@ -74,20 +75,24 @@ class _Line:
 
     @property
     def visibility(self) -> float | None:
-        """How much is visible, if column 9 can say that."""
+        """The visible share, 0 to 1, if column 9 can be one."""
         return self.rest[1] if len(self.rest) > 1 and 0 <= self.rest[1] <= 1 else None
 
 
 def read_mot(path: Path, categories: Sequence[str] = ()) -> Iterator[Record]:
-    """The boxes of people in a MOT sequence, one record for each line that is not blank.
+    """Yield a record for each line of a MOT sequence that is not blank.
 
-    The file is ``<sequence>/gt/gt.txt`` or ``det/det.txt``, and the frames lie in ``<sequence>/img1``. Boxes
-    of other classes than pedestrians (or the given ones) and, in ground truth, those with flag 0 are left
-    out. Frame and track become attributes, the track's name also the identity: the sequence's name and the
-    number. `_has_classes` and `_Frames` say how the editions of MOT are told apart.
+    The file is ``<sequence>/gt/gt.txt`` or ``det/det.txt``, and the frames are in ``<sequence>/img1``. Boxes
+    of other classes than pedestrians (or the given ones) are left out, and in ground truth also those with
+    flag 0. Frame and track become attributes. The track, as the sequence's name and the number, is also the
+    identity. `_has_classes` and `_Frames` handle the differences between the editions of MOT.
+
+    Args:
+        path: The file.
+        categories: Names or numbers of classes; empty for people.
 
     Raises:
-        InputError: There are no frames, or it cannot be told which classes are people.
+        InputError: There are no frames, or it is unclear which classes are people.
     """
     lines, skipped = _read(path)
     yield from skipped
@@ -105,7 +110,7 @@ def read_mot(path: Path, categories: Sequence[str] = ()) -> Iterator[Record]:
 
 
 def _read(path: Path) -> tuple[list[_Line], list[Skipped]]:
-    """The sound lines and the others; blank lines and comments are neither."""
+    """The valid lines and the skipped ones. Blank lines and comments belong to neither."""
     lines: list[_Line] = []
     skipped: list[Skipped] = []
     for number, text in enumerate(read_lines(path), start=1):
@@ -119,10 +124,12 @@ def _read(path: Path) -> tuple[list[_Line], list[Skipped]]:
 
 
 def _must_count_as_gt(path: Path, lines: Sequence[_Line]) -> None:
-    """A part of ``gt.txt`` may count its frames anew (``gt_val_half.txt``), and then has no pictures.
+    """Check that a part of ``gt.txt`` (``gt_val_half.txt``) does not renumber its frames.
+
+    A part that does has no pictures of its own.
 
     Raises:
-        InputError: Most boxes that are in ``gt.txt``, too, are in other frames there.
+        InputError: Most of its boxes that are also in ``gt.txt`` have another frame there.
     """
     whole = path.with_name("gt.txt")
     if path.name == whole.name or not path.stem.startswith("gt") or not whole.is_file():
@@ -132,7 +139,7 @@ def _must_count_as_gt(path: Path, lines: Sequence[_Line]) -> None:
         frames[line.track, line.box].add(line.frame)
     there = [line.frame in frames[line.track, line.box] for line in lines if (line.track, line.box) in frames]
     if 2 * sum(there) < len(there):
-        raise InputError(path, f"counts frames otherwise than {whole.name} beside it; give that one")
+        raise InputError(path, f"numbers its frames differently from {whole.name} beside it; use that one")
 
 
 def _line(number: int, text: str) -> _Line:
@@ -146,9 +153,9 @@ def _line(number: int, text: str) -> _Line:
         frame, track = map(_whole, parts[:2])
         left, top, width, height, flag, *rest = map(float, [*parts[2:6], *(parts[6:] or ["1"])])
     except ValueError:
-        raise InputError(shown(text), "frame,track,left,top,width,height,flag,… expected") from None
+        raise InputError(shown(text), "must be frame,track,left,top,width,height,flag,…") from None
     if not math.isfinite(flag):
-        raise InputError(f"flag {parts[6]}", "a finite number expected")
+        raise InputError(f"flag {parts[6]}", "must be a finite number")
     return _Line(number, frame, track, box_of(left - 1, top - 1, width, height), flag, tuple(rest))
 
 
@@ -180,10 +187,9 @@ def _row(line: _Line, frames: "_Frames", visibility: float | None) -> Row:
 
 
 class _Classes:
-    """Which boxes of a file are of people.
+    """Decides which boxes of a file are people.
 
-    MOT gives flag 1 to pedestrians only. In a class that was asked for by name and has no flag 1, flags
-    therefore do not count.
+    MOT sets flag 1 only for pedestrians. If a requested class has no flag 1, its flags are therefore ignored.
     """
 
     def __init__(self, path: Path, lines: Sequence[_Line], categories: Sequence[str]) -> None:
@@ -193,7 +199,7 @@ class _Classes:
         if not _has_classes(lines):
             if categories:
                 raise InputError(
-                    "--category", f"{path} has no classes, all its boxes are people; leave it out"
+                    "--category", f"{path} has no classes; all its boxes are people; leave the option out"
                 )
             return
         kinds = Counter(line.kind for line in lines if line.kind is not None)
@@ -212,15 +218,15 @@ class _Classes:
             self.unflagged = kinds.keys() - {line.kind for line in lines if line.flag != 0}
 
     def left_out(self, line: _Line, truth: bool) -> LeftOut | None:
-        """Why a line is not asked for; None where it is.
+        """The reason for leaving a line out, or None.
 
         Raises:
-            InputError: The line has no class, and others have.
+            InputError: The line has no class, but other lines have.
         """
         if self.wanted is not None and line.kind not in self.wanted:
             if line.kind is None:
                 raise InputError(
-                    f"class {line.rest[0] if line.rest else 'missing'}", "a whole number expected"
+                    f"class {line.rest[0] if line.rest else 'missing'}", "must be a whole number"
                 )
             name = self.names.get(line.kind)
             return LeftOut(f"of class {line.kind}" + (f" ({name})" if name else ""))
@@ -228,12 +234,12 @@ class _Classes:
         return None if counts else LeftOut("with flag 0")
 
     def visibility(self, line: _Line, truth: bool) -> float | None:
-        """How much of the person is visible, where the file says so."""
+        """The visible share of the person, 0 to 1, if the file states it."""
         return line.visibility if truth and self.wanted is not None else None
 
 
 def _must_be_mots(path: Path, kinds: Counter[int]) -> None:
-    """Check that a file numbers its classes as MOT does.
+    """Check that a file uses MOT's class numbers.
 
     Raises:
         InputError: Too many boxes are of other classes.
@@ -241,17 +247,18 @@ def _must_be_mots(path: Path, kinds: Counter[int]) -> None:
     if RARE * sum(count for kind, count in kinds.items() if kind not in CLASSES) > kinds.total():
         raise InputError(
             path,
-            f"its classes {', '.join(map(str, sorted(kinds)[:20]))} are not numbered as MOT's are "
-            "(1 is a pedestrian); --category takes those that are people, or a file labels.txt "
-            "beside it names them, one per line",
+            f"its classes {', '.join(map(str, sorted(kinds)[:20]))} are not MOT's (1 is a pedestrian); "
+            "choose those that are people with --category, or name the classes in a file labels.txt "
+            "beside it, one per line",
         )
 
 
 def _has_classes(lines: Sequence[_Line]) -> bool:
-    """Whether column 8 holds a class and column 9 a visibility; most lines decide.
+    """Whether column 8 is a class and column 9 a visibility in most lines.
 
-    MOT15 and detections have ten columns, with −1 there or a place in the world: in such a line a whole
-    number with a share behind it is rare. Files with fewer than eight columns have no classes.
+    MOT15 and detections have ten columns, with −1 or a position in the world in columns 8 to 10. Such a
+    position is rarely a whole number followed by a number from 0 to 1. Files with fewer than eight columns
+    have no classes.
     """
     without = [
         not line.rest
@@ -263,12 +270,12 @@ def _has_classes(lines: Sequence[_Line]) -> bool:
 
 
 class _Frames:
-    """The pictures of a sequence by the frames' numbers in its list.
+    """The pictures of a sequence, by the frame numbers of its list.
 
-    The number of a picture is the one in its name that tells it from the others (``frame_000012.png`` is 12);
-    of several such numbers the one that is a frame of the list. A list counts frames from 1, or from 0 if it
-    has a frame 0; the pictures likewise. Where one counts from 0 and the other from 1, frame and picture
-    differ by one.
+    A picture's number is the one in its name that distinguishes it from the others (``frame_000012.png`` is
+    12). Among several such numbers it is the one that is a frame of the list. A list numbers its frames from
+    0 if it has a frame 0, otherwise from 1, and so do the pictures. If one starts at 0 and the other at 1,
+    the numbers of frame and picture differ by one.
     """
 
     def __init__(self, path: Path, frames: set[int]) -> None:
@@ -283,29 +290,29 @@ class _Frames:
             if found > best:
                 self.pictures, self.shift, best = numbered, shift, found
         if not self.pictures:
-            raise InputError(path, f"no pictures with a number in their names in {self.folder}")
+            raise InputError(path, f"has no pictures with numbers in their names in {self.folder}")
         if self.shift:
             first = min(self.pictures)
             name = self.pictures[first][0].name
-            log.info("%s: frame %d is taken to be %s/%s", path, first - self.shift, self.folder.name, name)
+            log.info("%s: frame %d is assumed to be %s/%s", path, first - self.shift, self.folder.name, name)
 
     def picture(self, frame: int) -> Path:
         """The picture of a frame.
 
         Raises:
-            InputError: There is none, or more than one.
+            InputError: There is none, or there are several.
         """
         found = self.pictures.get(frame + self.shift, [])
         if len(found) > 1:
             names = some_of([file.name for file in found])
             raise InputError(f"frame {frame}", f"several pictures have this number: {names}")
         if not found:
-            raise InputError(f"frame {shown(frame)}", f"no picture of it in {self.folder}")
+            raise InputError(f"frame {shown(frame)}", f"has no picture in {self.folder}")
         return found[0]
 
 
 def _sequence(path: Path) -> tuple[Path, Path, str]:
-    """A sequence's folder, the folder of its frames, and their ending by ``seqinfo.ini``."""
+    """A sequence's folder, the folder of its frames, and their suffix from ``seqinfo.ini``."""
     path = path.absolute()
     for sequence in (path.parent.parent, path.parent):
         info = sequence / "seqinfo.ini"
@@ -316,7 +323,7 @@ def _sequence(path: Path) -> tuple[Path, Path, str]:
         for name in (settings.get("imdir") or FRAMES, FRAMES):
             if is_folder(sequence / name):
                 return sequence, sequence / name, "." + settings.get("imext", "").lower().lstrip(".")
-    raise InputError(path, f"the sequence has no folder {FRAMES} with its frames; it lies beside gt or det")
+    raise InputError(path, f"its sequence has no folder {FRAMES} with the frames beside gt or det")
 
 
 def _pictures(folder: Path) -> list[Path]:
@@ -342,14 +349,14 @@ def _numberings(pictures: Sequence[Path]) -> Iterator[dict[int, list[Path]]]:
 
 
 def _shift(frames: set[int], pictures: set[int]) -> int:
-    """What to add to a frame's number to have its picture's."""
-    from_zero = 0 if 0 in pictures else 1  # the list counts from 0
+    """The difference between the numbers of a picture and of its frame."""
+    from_zero = 0 if 0 in pictures else 1  # if the list counts from 0
     from_one = from_zero - 1
     if 0 not in frames:
         return from_one
     others = frames - {0}
     if _all_there(others, pictures, from_one) and not _all_there(others, pictures, from_zero):
-        return from_one  # there is a picture of every other frame: the one line with frame 0 is a mistake
+        return from_one  # every other frame has a picture, so the line with frame 0 is a mistake
     return from_zero
 
 

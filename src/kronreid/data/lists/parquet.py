@@ -1,4 +1,4 @@
-"""The rows of a Parquet file in Python's types."""
+"""Reading the rows of a Parquet file as Python values."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -10,7 +10,7 @@ from pyarrow import parquet
 from kronreid.data.lists.tables import column_names
 from kronreid.errors import InputError, one_line
 
-#: What pyarrow raises on a value that Python does not have, such as a date in the year 10000.
+#: The errors of pyarrow for a value that Python cannot represent, such as a date in the year 10000.
 _NO_VALUE = (pa.ArrowException, ValueError, OverflowError, KeyError)
 
 
@@ -18,8 +18,8 @@ def parquet_values(path: Path) -> Iterator[Mapping[str, Any] | InputError]:
     """The rows of the file.
 
     Yields:
-        The values of each row by the names of the columns. A row with a value that Python does not have gives
-        an error in its place, which names the column.
+        The values of each row by column name. For a row with a value that Python cannot represent, an error
+        that names the column.
 
     Raises:
         InputError: The file is not Parquet or is damaged, or no column can be the path.
@@ -32,7 +32,7 @@ def parquet_values(path: Path) -> Iterator[Mapping[str, Any] | InputError]:
                 yield from _rows(list(named), list(named.values()))
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         what = one_line(error)
-        raise InputError(path, f"not a Parquet file that can be read ({what})") from error
+        raise InputError(path, f"is not a readable Parquet file ({what})") from error
 
 
 def _rows(names: list[str], columns: list[pa.Array]) -> Sequence[Mapping[str, Any] | InputError]:
@@ -54,20 +54,20 @@ def _row(names: list[str], columns: list[pa.Array], number: int) -> dict[str, An
 
 
 def _simple(column: pa.Array) -> pa.Array:
-    """The column in types that give the values that a CSV file of the same things has.
+    """The column in types whose Python values equal those from a CSV file.
 
-    A 32-bit 0.1 is 0.1, not 0.10000000149011612. Nanoseconds are cut to microseconds, because Python has no
-    type for them without pandas.
+    A 32-bit 0.1 becomes 0.1, not 0.10000000149011612. Nanoseconds are truncated to microseconds, because
+    Python has no type for them without pandas.
     """
     try:
         written = column.cast(_type(column.type, pa.string()), safe=False)
         return written.cast(_type(column.type, pa.float64()))
-    except _NO_VALUE:  # then row by row
+    except _NO_VALUE:  # `_rows` then converts row by row
         return column
 
 
 def _type(kind: pa.DataType, number: pa.DataType) -> pa.DataType:
-    """The type without nanoseconds, with `number` in place of numbers of 32 bits."""
+    """The type with microseconds instead of nanoseconds, and `number` instead of 32-bit floats."""
     if pa.types.is_float32(kind):
         return number
     if pa.types.is_timestamp(kind) and kind.unit == "ns":

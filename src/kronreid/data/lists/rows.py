@@ -1,4 +1,4 @@
-"""What every list gives: rows, and the records that were skipped or left out."""
+"""The records of lists: rows, skipped records and records that are left out."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -10,7 +10,7 @@ from kronreid.data.records import Box
 from kronreid.data.values import shown
 from kronreid.errors import InputError
 
-#: No picture has so many pixels in a row.
+#: Larger than any width or height of a picture in pixels.
 LARGEST = 10**9
 
 
@@ -19,17 +19,17 @@ class Row:
     """One picture of a list.
 
     Attributes:
-        number: Which record of the list, from 1: a row, a line of a MOT file, an annotation of COCO.
-        path: The file; those of a list are relative to it.
-        box: The part of the file that shows the person; None for all of it.
-        camera: Name or number of the camera; None where unknown, like all below.
-        identity: Who it shows.
-        time: When it was taken, as the list has it: `kronreid.data.values.moment` reads it.
-        source: Where it comes from: a recording, a delivery.
-        visibility: How much of the person is not hidden, 0 to 1, where MOT says so.
-        scope: Where the identity is valid: the folder of a MOT sequence or the COCO file that numbers its
-            tracks. None where the same identity means the same person in every list.
-        attributes: All other columns, as the list has them: `kronreid.data.values.attributes` reads them.
+        number: Number of the record, from 1: a row, a line of a MOT file, an annotation of COCO.
+        path: The file. Relative paths in a list are relative to the list.
+        box: The part of the file that shows the person; None for the whole file.
+        camera: Name or number of the camera; None if unknown, as all below.
+        identity: The person.
+        time: When it was taken, as the list has it; `kronreid.data.values.moment` converts it.
+        source: Where it comes from, like a recording or a delivery.
+        visibility: The visible share of the person, 0 to 1, if MOT states it.
+        scope: Where the identity is valid: the folder of a MOT sequence, or the COCO file that numbers its
+            tracks. None if the identity means the same person in every list.
+        attributes: All other columns, as the list has them; `kronreid.data.values.attributes` converts them.
     """
 
     number: int
@@ -49,8 +49,8 @@ class Skipped:
     """A record that cannot be used.
 
     Attributes:
-        where: Which record, as ``row 3``, ``line 12`` or ``annotation 17``.
-        reason: What is wrong with it, in one line.
+        where: The record, like ``row 3``, ``line 12`` or ``annotation 17``.
+        reason: The problem, in one line.
     """
 
     where: str
@@ -62,10 +62,10 @@ class Skipped:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A sound record that is not asked for: a box of a car, or one that its data set says to ignore.
+    """A valid record that is not wanted: a box of a car, or one that its data set marks to be ignored.
 
     Attributes:
-        reason: Which kind it is, as words that follow a count: ``of category car``.
+        reason: Its kind, in words that follow a count: ``of category car``.
     """
 
     reason: str
@@ -76,12 +76,12 @@ Record: TypeAlias = Row | Skipped | LeftOut
 
 @dataclass(frozen=True)
 class ListContent:
-    """What a list holds. Each of its records is in one of the three.
+    """The content of a list. Each record is in exactly one of the three.
 
     Attributes:
-        rows: Its usable records.
-        skipped: The records that cannot be used. One bad record never refuses the whole list.
-        left_out: How many sound records are not asked for, by reason.
+        rows: The usable records.
+        skipped: The unusable records. A bad record does not make the whole list unusable.
+        left_out: Number of valid records that are not wanted, by reason.
     """
 
     rows: list[Row]
@@ -93,7 +93,8 @@ def collect(path: Path, records: Iterable[Record]) -> ListContent:
     """Divide the records of a list into usable ones, skipped ones and those that are left out.
 
     Raises:
-        InputError: No record is usable. The message has the first one's reason, or says what was left out.
+        InputError: No record is usable. The message has the reason of the first one, or counts what was left
+            out.
     """
     rows: list[Row] = []
     skipped: list[Skipped] = []
@@ -104,7 +105,9 @@ def collect(path: Path, records: Iterable[Record]) -> ListContent:
         elif isinstance(record, Skipped):
             skipped.append(record)
         elif "\0" in str(record.path):
-            skipped.append(Skipped(f"record {record.number}", f"path {shown(str(record.path))}: holds a NUL"))
+            skipped.append(
+                Skipped(f"record {record.number}", f"path {shown(str(record.path))}: has a NUL character")
+            )
         else:
             rows.append(record)
     if not rows:
@@ -113,10 +116,10 @@ def collect(path: Path, records: Iterable[Record]) -> ListContent:
 
 
 def _nothing(skipped: Sequence[Skipped], left_out: Counter[str]) -> str:
-    """Why a list has no usable record."""
+    """The reason why a list has no usable record."""
     if left_out:
         first = f"; {len(skipped):,} records are skipped, first {skipped[0]}" if skipped else ""
-        return f"no boxes left to use; left out are {counted(left_out)}{first}"
+        return f"has no usable boxes; left out: {counted(left_out)}{first}"
     if not skipped:
         return "the list is empty"
     more = f" ({len(skipped) - 1:,} more records are skipped; none is usable)" if len(skipped) > 1 else ""
@@ -124,25 +127,25 @@ def _nothing(skipped: Sequence[Skipped], left_out: Counter[str]) -> str:
 
 
 def counted(left_out: Counter[str]) -> str:
-    """Counts by reason, as ``12 of category car, 3 groups of people (iscrowd)``."""
+    """Counts by reason, like ``12 of category car, 3 groups of people (iscrowd)``."""
     return ", ".join(f"{count:,} {reason}" for reason, count in left_out.most_common())
 
 
 def some_of(problems: Sequence[object], count: int = 3) -> str:
-    """The first of many problems in one line."""
+    """The first `count` of many problems, in one line."""
     more = f"; and {len(problems) - count:,} more" if len(problems) > count else ""
     return "; ".join(map(str, problems[:count])) + more
 
 
 def box_of(left: float, top: float, width: float, height: float) -> Box:
-    """A box in whole pixels from its numbers.
+    """Round a box to whole pixels.
 
     Raises:
         InputError: A number is not finite or too large, or the box is less than half a pixel wide or high.
     """
     numbers = (left, top, width, height)
     if not all(-LARGEST < number < LARGEST for number in numbers):  # false for NaN, too
-        raise InputError(f"box {shown(list(numbers))}", "four finite numbers expected")
+        raise InputError(f"box {shown(list(numbers))}", "must be four finite numbers")
     box = (round(left), round(top), round(width), round(height))
     if box[2] <= 0 or box[3] <= 0:
         raise InputError(f"box {shown(list(numbers))}", "covers no pixel")

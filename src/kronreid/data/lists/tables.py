@@ -34,34 +34,34 @@ _PATHS = {
     "imgpath",
     "picture",
 }
-#: What may stand between the values of a row; the comma where the header does not tell.
+#: The possible delimiters of a row. The comma is used if the header does not decide.
 _DELIMITERS = ",;\t|"
 
-#: A row by its columns' names, or what is wrong with it.
+#: The values of a row by column name, or the row's error.
 _Values: TypeAlias = Mapping[str, Any] | InputError
 
 
 def read_csv(path: Path) -> Iterator[Row | Skipped]:
-    """The rows of a CSV file. Values are separated by commas, semicolons, tabs or bars, as the header is."""
+    """The rows of a CSV file. The header decides the delimiter: comma, semicolon, tab or bar."""
     return _records(path, csv_values(path))
 
 
 def read_parquet(path: Path) -> Iterator[Row | Skipped]:
     """The rows of a Parquet file."""
     with explained(str(path)):
-        from kronreid.data.lists.parquet import parquet_values  # which takes half a second to load pyarrow
+        from kronreid.data.lists.parquet import parquet_values  # loading pyarrow takes half a second
 
     return _records(path, parquet_values(path))
 
 
 def csv_values(path: Path) -> Iterator[_Values]:
-    """The rows of a CSV file by the names of its columns; None names the values of a row that are too many.
+    """The rows of a CSV file, as values by column name. Surplus values of a row have the name None.
 
     Raises:
         InputError: The file cannot be read, or its header has no column for the path.
     """
     lines = read_lines(path)
-    lines = lines[1:] if lines and lines[0].lower().startswith("sep=") else lines  # Excel's own first line
+    lines = lines[1:] if lines and lines[0].lower().startswith("sep=") else lines  # written by Excel
     header = next((line for line in lines if line.strip()), "")
     delimiter = max(_DELIMITERS, key=lambda sign: len((_KNOWN | _PATHS) & {*map(_plain, header.split(sign))}))
     names: list[str | None] | None = None
@@ -78,8 +78,8 @@ def csv_values(path: Path) -> Iterator[_Values]:
 
 
 def _csv_rows(lines: Sequence[str], delimiter: str) -> Iterator[list[str] | InputError]:
-    """The rows that are not blank. A quote that is opened and not closed spoils its own line only."""
-    lines = [*lines, "\n"]  # a quote that is opened in the last line goes on, too
+    """The rows that are not blank. An unclosed quote spoils only its own line."""
+    lines = [*lines, "\n"]  # so that an unclosed quote in the last line is noticed
     start = 0
     while start < len(lines):
         first = end = start
@@ -87,19 +87,19 @@ def _csv_rows(lines: Sequence[str], delimiter: str) -> Iterator[list[str] | Inpu
         try:
             while (values := next(reader, None)) is not None:
                 first, end = end, start + reader.line_num
-                if end - first > 1:  # a value of several lines; an error if its quote does not end well
+                if end - first > 1:  # a value of several lines; strict parsing raises if its quote is faulty
                     next(csv.reader(lines[first:end], delimiter=delimiter, strict=True))
                 if any(value.strip() for value in values):
                     yield values
                 first = end
             return
         except csv.Error as error:
-            yield InputError("not a row of CSV", str(error))
+            yield InputError("is not a row of CSV", str(error))
             start = first + 1
 
 
 def column_names(path: Path, header: Sequence[str]) -> list[str | None]:
-    """The names of the columns: those of `_KNOWN` without capitals and spaces, None for a column without one.
+    """The names of the columns. Known names are normalised; a column without a name is None.
 
     Raises:
         InputError: No column, or more than one, can be the path, or two columns have one of these names.
@@ -116,7 +116,7 @@ def column_names(path: Path, header: Sequence[str]) -> list[str | None]:
             raise InputError(
                 path, f"the list needs a column named path; its columns are {found or 'unnamed'}"
             )
-        log.info("%s: no column named path; the column %s is taken", path, names[others[0]])
+        log.info("%s has no column named path; using the column %s", path, names[others[0]])
         names[others[0]] = "path"
     if twice := [name for name in _KNOWN if names.count(name) > 1]:
         raise InputError(path, f"two columns are named {twice[0]}")
@@ -140,9 +140,9 @@ def _records(path: Path, rows: Iterator[_Values]) -> Iterator[Row | Skipped]:
 
 def _row(number: int, folder: Path, row: Mapping[str, Any]) -> Row:
     if is_absent(row.get("path")):
-        raise InputError("", "no path; the list needs a column named path")
+        raise InputError("", "has no path; the list needs a column named path")
     if None in row:
-        raise InputError("", "more values than columns")
+        raise InputError("", "has more values than columns")
     more = {name: value for name, value in row.items() if name not in _FIELDS}
     time = row.get("time")
     return Row(
@@ -170,7 +170,7 @@ def _attributes(value: Any) -> dict[str, Any]:
         with suppress(ValueError, RecursionError):
             decoded = json.loads(value)
     if not isinstance(decoded, dict):
-        raise InputError(f"attributes {shown(value)}", "a JSON object expected, or a column for each")
+        raise InputError(f"attributes {shown(value)}", "must be a JSON object; or use a column for each")
     return decoded
 
 

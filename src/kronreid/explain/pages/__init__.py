@@ -1,6 +1,6 @@
-"""Pages: one HTML file each that needs nothing beside it, in the palette of the figures, light and dark.
+"""Self-contained HTML pages in the palette of the figures, light and dark.
 
-Every text is escaped, pictures are inlined, and the page forbids itself to load anything.
+All text is escaped, pictures are inlined, and a content security policy forbids a page to load anything.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from kronreid.errors import InputError
 from kronreid.explain.heat import Picture, as_image
 from kronreid.explain.style import PALETTE
 
-#: Key, name and meaning of what an evaluation measures.
+#: Key, name and meaning of the metrics of an evaluation.
 MEASURES = (
     ("rank1", "rank-1", "the first hit is right"),
-    ("rank5", "rank-5", "one of the first five is"),
-    ("rank10", "rank-10", "one of the first ten is"),
+    ("rank5", "rank-5", "one of the first five hits is right"),
+    ("rank10", "rank-10", "one of the first ten hits is right"),
     ("mAP", "mAP", "mean average precision"),
     ("mAP_trapezoid", "mAP, trapezoid", "Market-1501’s own rule, never higher"),
-    ("mINP", "mINP", "how early the last right one comes"),
+    ("mINP", "mINP", "how early the last right hit comes"),
 )
 
 
@@ -37,13 +37,16 @@ class RankedPictures:
     """A query and its hits, best first.
 
     Attributes:
-        query: The picture searched for.
-        hits: The pictures found.
-        correct: Per hit, the same person or not; None where nobody knows.
-        labels: Per hit, what stands below it (a score, a camera).
-        title: Whose list it is.
-        caption: One sentence that says what one sees.
-        names: Per hit, what a pointer on it shows (a file's name); none for no such texts.
+        query: The query picture.
+        hits: The pictures that were found.
+        correct: For each hit, whether it shows the query's person; None if this is not known.
+        labels: For each hit, the text below it (a score, a camera).
+        title: Title of the list.
+        caption: One sentence that explains the list.
+        names: For each hit, the tooltip (a file's name); empty for no tooltips.
+
+    Raises:
+        InputError: The numbers of hits, marks and labels differ.
     """
 
     query: Picture
@@ -64,11 +67,11 @@ class RankedPictures:
 
 
 def render(template: str, **values: Any) -> str:
-    """The page of a template in this folder.
+    """Render a template of this folder to an HTML page.
 
     Args:
-        template: Its file's name.
-        values: What it shows: texts are escaped, pictures go through the filters below.
+        template: The template's file name.
+        values: The template's values. Text is escaped; pictures go through the filters below.
     """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
@@ -84,19 +87,19 @@ def render(template: str, **values: Any) -> str:
 
 
 def printable(value: Any) -> Any:
-    """Anything as valid Unicode; bytes of a file's name that are no UTF-8 are shown by number."""
+    """Any value as valid Unicode text. Bytes of a file name that are not UTF-8 become escapes."""
     return value if isinstance(value, Markup) else str(value).encode("utf-8", "backslashreplace").decode()
 
 
 def percent(fraction: object) -> str:
-    """A fraction in per cent with one decimal, an en dash where there is none."""
+    """A fraction in per cent with one decimal; an en dash if it is missing or not finite."""
     if not isinstance(fraction, (int, float)) or not math.isfinite(fraction):
         return "–"
     return f"{100 * fraction:.1f}"
 
 
 def duration(seconds: float) -> str:
-    """Seconds in words: 0.4 s, 12 s, 3 min 20 s, 1 h 5 min."""
+    """Format seconds as 0.4 s, 12 s, 3 min 20 s or 1 h 5 min."""
     if seconds < 9.95:
         return f"{seconds:.1f} s"
     whole = round(seconds)
@@ -108,14 +111,14 @@ def duration(seconds: float) -> str:
 
 
 def thumbnail(picture: Picture) -> str:
-    """A small picture as a ``data:`` address, with twice the pixels that are shown: sharp on fine screens."""
+    """A small picture as a ``data:`` URL, at twice the shown resolution, to be sharp on any screen."""
     image = as_image(picture)
     image.thumbnail((680, 340))
     return inlined(image)
 
 
 def inlined(picture: Picture) -> str:
-    """A picture as a ``data:`` address, at most 2000 pixels wide."""
+    """A picture as a ``data:`` URL, at most 2000 pixels wide."""
     image = as_image(picture)
     if image.width > 2000:
         image = image.resize((2000, round(image.height * 2000 / image.width)), Image.Resampling.LANCZOS)

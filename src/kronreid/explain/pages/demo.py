@@ -1,4 +1,4 @@
-"""The demonstration's report: one HTML file that shows what was trained and needs nothing beside it."""
+"""The report of the demonstration: one self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from kronreid.explain.style import bitmap
 
 Metrics = Mapping[str, object]
 
-_NAMES = {"horeid": "HOReID", "kpm": "KPM", "reranked": "HOReID, then KPM"}
+_NAMES = {"horeid": "HOReID", "kpm": "KPM", "places": "HOReID with places", "reranked": "HOReID, then KPM"}
 _FACTS = (("protocol", "protocol {}"), ("queries", "{} queries"), ("gallery", "{} gallery pictures"))
 
 
 @dataclass(frozen=True)
 class Plate:
-    """A figure with its title and one sentence that says what one sees."""
+    """A figure with a title and one sentence that explains it."""
 
     figure: Figure
     title: str
@@ -31,7 +31,7 @@ class Plate:
 
 @dataclass(frozen=True)
 class Command:
-    """A command to go on with and what it does."""
+    """A command to try next, and its purpose."""
 
     purpose: str
     line: str
@@ -39,19 +39,19 @@ class Command:
 
 @dataclass(frozen=True)
 class DemoReport:
-    """All that the report shows.
+    """The content of the report.
 
     Attributes:
-        metrics: as in metrics.json: per model `untrained` and `trained`, each with the keys of
-            `evaluate --json` (fractions), and under `reranked` one such set.
-        data: one sentence about the generated data: how many pictures, people, cameras.
-        charts: training curves (loss, mAP).
-        contact_sheet: a choice of the generated pictures.
-        ranked_lists: queries of the test set with their hits.
-        gallery_search: the search of the gallery with a picture that is not in it.
-        plates: correspondences, attention and part maps.
-        commands: how to go on.
-        timings: seconds per step, in the order they were taken.
+        metrics: The content of metrics.json: for each model `untrained` and `trained`, each with the keys of
+            `evaluate --json` (fractions), and `places` and `reranked` with the same keys.
+        data: One sentence about the generated data: the numbers of pictures, people and cameras.
+        charts: Training curves (loss, mAP).
+        contact_sheet: A selection of the generated pictures.
+        ranked_lists: Queries of the test set with their hits.
+        gallery_search: A search of the gallery with a picture that is not in it.
+        plates: Correspondences, attention and part maps.
+        commands: Commands to try next.
+        timings: Duration of each step in seconds, in order.
     """
 
     metrics: Mapping[str, Mapping[str, object]]
@@ -66,10 +66,10 @@ class DemoReport:
 
 
 def write_demo_report(folder: Path, report: DemoReport) -> Path:
-    """Write `folder`/index.html and return its path; the folder is made where it is missing.
+    """Write `folder`/index.html and return its path. The folder is created if it is missing.
 
-    Pictures are inlined and nothing is loaded from anywhere: the page forbids it to itself. Every text of the
-    report is escaped.
+    Pictures are inlined, all text is escaped, and the page's content security policy forbids loading
+    anything.
     """
     html = render(
         "demo.html",
@@ -94,24 +94,24 @@ def write_demo_report(folder: Path, report: DemoReport) -> Path:
 
 
 def headline(metrics: Mapping[str, Mapping[str, object]]) -> str:
-    """What the training changed, in one sentence of the figures themselves."""
+    """The headline: one sentence with the rank-1 rates before and after training."""
     sentences = []
     for key, states in metrics.items():
         before, after = _value(states.get("untrained"), "rank1"), _value(states.get("trained"), "rank1")
         if before is not None and after is not None:
-            # No-break spaces keep each number with its sign.
+            # No-break spaces keep each number with its per cent sign.
             sentences.append(
                 f"from {percent(before)} to {percent(after)}\u00a0% with\u00a0{_NAMES.get(key, key)}"
             )
     if not sentences:
         return "Trained, evaluated and searched on generated pedestrians."
     joined = sentences[0] if len(sentences) == 1 else f"{', '.join(sentences[:-1])} and {sentences[-1]}"
-    return f"Training took right first hits on unseen people {joined}."
+    return f"Training took rank-1 on unseen people {joined}."
 
 
 @dataclass(frozen=True)
 class _Model:
-    """One group of the table: a model and its states, each a name and its metrics."""
+    """One column group of the table: a model, and the name and metrics of each of its states."""
 
     name: str
     states: tuple[tuple[str, Metrics], ...]
@@ -122,7 +122,7 @@ def _columns(metrics: Mapping[str, Mapping[str, object]]) -> list[_Model]:
     for key, entry in metrics.items():
         states = [(state, entry[state]) for state in ("untrained", "trained") if state in entry]
         chosen = tuple((state, found) for state, found in states if isinstance(found, Mapping))
-        # The re-ranked result has no states: it is of the trained models.
+        # The re-ranked result has no states. It belongs to the trained models.
         groups.append(_Model(_NAMES.get(key, key), chosen or (("trained", entry),)))
     return groups
 
@@ -133,7 +133,7 @@ def _best(metrics: Mapping[str, Mapping[str, object]], key: str) -> str:
 
 
 def _shared(metrics: Mapping[str, Mapping[str, object]], key: str, words: str) -> str:
-    """What all results have in common, in words; empty where they differ or do not say."""
+    """The value of `key` in words if all results share it; otherwise empty."""
     values = {str(found.get(key, "")) for group in _columns(metrics) for _, found in group.states}
     value = values.pop() if len(values) == 1 else ""
     return words.format(value) if value else ""

@@ -1,4 +1,4 @@
-"""What an evaluation found, to look at: a page, or the same as one picture."""
+"""The report of an evaluation, as an HTML page or as a picture."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from kronreid.explain.style import INK, RULE, TEXT, WIDTH, save_png
 
 
 def write_report(result: Result, title: str, path: str | Path) -> None:
-    """Write the rates, the CMC curve, the AP histogram, the pairs' distances and the hardest queries.
+    """Write the rates, the CMC curve, the AP histogram, the pairs' scores and the hardest queries to a file.
 
     Args:
-        result: Of `evaluate_dataset`, whose ranked lists name the pictures.
-        title: The data set's name.
-        path: Ends in .html (a page that needs nothing beside it) or .png.
+        result: A result of `evaluate_dataset`, whose ranked lists name the pictures.
+        title: The name of the data set.
+        path: A file that ends in .html (a self-contained page) or .png.
 
     Raises:
-        InputError: Another ending, or the file cannot be written.
+        InputError: The file has another suffix, it cannot be written, or a picture cannot be read.
     """
     path = Path(path)
     try:
@@ -37,13 +37,13 @@ def write_report(result: Result, title: str, path: str | Path) -> None:
         elif path.suffix == ".png":
             save_png(evaluation_figure(result, title), path)
         else:
-            raise InputError(path, "a report is a page or a picture; let its name end in .html or .png")
+            raise InputError(path, "a report is a page or a picture; its name must end in .html or .png")
     except OSError as error:
-        raise InputError(path, f"cannot be written ({error.strerror}); choose another place") from None
+        raise InputError(path, f"cannot be written ({error.strerror}); choose another path") from None
 
 
 def evaluation_page(result: Result, title: str) -> str:
-    """The report as HTML without scripts or outside references."""
+    """The report as an HTML page without scripts or external references."""
     lists = [
         RankedPictures(
             query=_picture(one.query),
@@ -103,7 +103,7 @@ def _name(picture: Any) -> str:
 
 
 def _picture(picture: Any) -> Image.Image:
-    """A row's number (vectors were evaluated, not pictures) becomes a grey card."""
+    """Open a picture. A row number, from an evaluation of vectors, becomes a grey card."""
     return Image.new("RGB", (64, 128), RULE) if isinstance(picture, int) else open_rgb(picture)
 
 

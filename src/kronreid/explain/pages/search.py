@@ -1,4 +1,4 @@
-"""A search as a page: the query, the ranked pictures with their scores, and why the best match."""
+"""The page of a search: the query, the ranked pictures with their scores, and why the best ones match."""
 
 from __future__ import annotations
 
@@ -11,36 +11,44 @@ from kronreid.data.images import ImageLike, as_list, open_rgb
 from kronreid.errors import InputError
 from kronreid.explain.matches import correspondence_figure
 from kronreid.explain.pages import render
+from kronreid.explain.places import shares_figure
 from kronreid.explain.style import bitmap
 from kronreid.gallery.filters import format_time
 from kronreid.gallery.indexing import picture_of
 from kronreid.gallery.search import Hit, SearchResult
+from kronreid.models.inference import Explanation
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from kronreid.models.inference import Matcher
+    from kronreid.models.place_matcher import PairExplanation, PlaceMatcher
 
 
 def search_page(
     result: SearchResult,
     query: ImageLike | Sequence[ImageLike],
-    matcher: Matcher | None = None,
+    matcher: Matcher | PlaceMatcher | None = None,
     maps: int = 20,
 ) -> str:
-    """The query, the ranked pictures with the scores of both stages, and why each of the best matches.
+    """A page with the query, the ranked pictures with both stages' scores, and explanations of the best hits.
 
     Args:
-        result: What the search found.
-        query: What it was asked; the explanations are of the first picture.
-        matcher: Explains the pairs; None leaves the explanations out.
-        maps: How many of the best hits are explained.
+        result: The result of the search.
+        query: The query pictures; the explanations compare with the first one.
+        matcher: Explains the pairs, a pair model or an embedder's places; None leaves the explanations out.
+        maps: Number of best hits to explain.
 
     Returns:
-        HTML without scripts or outside references, for a light or a dark screen.
+        HTML without scripts or external references, for light and dark screens.
+
+    Raises:
+        InputError: A query picture cannot be read.
     """
     queries = [open_rgb(image) for image in as_list(query)]
     pictures = {hit.rank: _picture(hit) for hit in result.hits}
     figures = {
-        rank: bitmap(correspondence_figure(matcher.explain(queries[0], picture)))
+        rank: bitmap(_figure(matcher.explain(queries[0], picture)))
         for rank, picture in pictures.items()
         if picture and matcher and rank <= maps
     }
@@ -53,6 +61,10 @@ def search_page(
         scored=any(hit.probability is not None for hit in result.hits),
         time=format_time,
     )
+
+
+def _figure(why: Explanation | PairExplanation) -> Figure:
+    return correspondence_figure(why) if isinstance(why, Explanation) else shares_figure(why)
 
 
 def _picture(hit: Hit) -> Image.Image | None:
