@@ -22,8 +22,8 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from kronreid.gallery import Entry, Gallery
-from kronreid.gallery.store import Store
+from kronreid.gallery import Entry, Gallery, Selection
+from kronreid.gallery.milvus import MilvusStore
 
 #: Their search parameters: larger values find more and take longer.
 INDEXES: dict[str, tuple[dict[str, int], dict[str, int]]] = {
@@ -119,7 +119,7 @@ def measure(uri: str, size: int, dimension: int, queries: int, indexes: list[str
     figures["numpy_ms"] = statistics.median(times)
     gc.collect()
 
-    store = Store(uri, "benchmark")
+    store = MilvusStore(uri, "benchmark")
     store.create(dimension, {})
     resident = resident_mb()
     seconds = 0.0
@@ -129,29 +129,29 @@ def measure(uri: str, size: int, dimension: int, queries: int, indexes: list[str
         seconds += time.perf_counter() - started
     figures["insert_per_second"] = size / seconds
     started = time.perf_counter()
-    store.flush()
+    store.settle()
     figures["flush_s"] = time.perf_counter() - started
     store.close()
     gc.collect()
 
     started = time.perf_counter()
-    store = Store(uri, "benchmark")
+    store = MilvusStore(uri, "benchmark")
     assert store.count() == size
     figures["open_s"] = time.perf_counter() - started
     try:
         figures |= query_figures(store, asked, exact, "")
         figures["memory_mb"] = resident_mb() - resident
         figures["query_over_numpy"] = figures["query_ms"] / figures["numpy_ms"]
-        times, _ = timed(lambda query: store.search(query, TOP, 'camera == "3"'), asked)
+        times, _ = timed(lambda query: store.search(query, TOP, Selection(camera=3)), asked)
         figures["filtered_query_ms"] = statistics.median(times)
-        if store.embedded:
-            figures["disk_mb"] = disk_mb(Path(uri))
+        if (disk := store.bytes_on_disk()) is not None:
+            figures["disk_mb"] = disk / 1e6
         for kind in indexes:
             name = kind.lower() + "_"
             figures[f"{name}build_s"] = build(store, kind)
             figures |= query_figures(store, asked, exact, name, INDEXES[kind][1])
-            if store.embedded:
-                figures[f"{name}disk_mb"] = disk_mb(Path(uri))
+            if (disk := store.bytes_on_disk()) is not None:
+                figures[f"{name}disk_mb"] = disk / 1e6
     finally:
         store.client.drop_collection("benchmark")
         store.close()
@@ -170,7 +170,7 @@ def by_numpy(people: People, asked: np.ndarray) -> tuple[list[float], list[list[
     return timed(search, asked)
 
 
-def build(store: Store, kind: str) -> float:
+def build(store: MilvusStore, kind: str) -> float:
     """The seconds it takes to replace the collection's index by this one."""
     client, name = store.client, store.collection
     index = client.prepare_index_params()
@@ -185,7 +185,7 @@ def build(store: Store, kind: str) -> float:
 
 
 def query_figures(
-    store: Store, asked: np.ndarray, exact: list, prefix: str, asks: dict[str, int] | None = None
+    store: MilvusStore, asked: np.ndarray, exact: list, prefix: str, asks: dict[str, int] | None = None
 ) -> dict[str, float]:
     """The times of the first query and of later ones, and the share of the exact results that were found."""
 
@@ -241,10 +241,6 @@ def resident_mb() -> float:
     """The memory of this process, which includes the embedded database."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
-
-
-def disk_mb(folder: Path) -> float:
-    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e6
 
 
 def whole_search(embedder: str, matcher: str | None, pictures: str) -> dict[str, float]:

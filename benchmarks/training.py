@@ -24,7 +24,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from common import BATCH, make_parser, report, seconds
-from kronreid.losses import triplet_loss
+from kronreid.losses.triplet import triplet_loss
 from kronreid.models.backbone import BackboneOptions
 from kronreid.models.baselines import Pooled
 from kronreid.models.horeid import HOReID

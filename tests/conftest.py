@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import cache
@@ -14,7 +15,11 @@ import torch
 from hypothesis import HealthCheck, settings
 
 from kronreid.data.generated import write_market1501
+from kronreid.data.readers import LAYOUTS
 from kronreid.data.transforms import InputOptions
+from kronreid.evaluation import PROTOCOLS
+from kronreid.losses import LOSSES
+from kronreid.models import MODELS
 from kronreid.models.storage import build, save
 
 # A busy machine is slow, which says nothing about the code under test.
@@ -107,6 +112,19 @@ def save_tiny_models() -> Callable[[Path], None]:
             save(folder / name, name, arguments, size, model)
 
     return save_both
+
+
+@pytest.fixture
+def own_entries(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """Lets a test add to the registries and import modules below its folder; nothing of it is left behind."""
+    for registry in (LAYOUTS, LOSSES, MODELS, PROTOCOLS):
+        monkeypatch.setattr(registry, "things", dict(registry.things))
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    before = set(sys.modules)
+    yield
+    for name in set(sys.modules) - before:
+        if Path(getattr(sys.modules[name], "__file__", None) or "/").is_relative_to(tmp_path):
+            del sys.modules[name]
 
 
 @pytest.fixture(scope="session")

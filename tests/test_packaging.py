@@ -35,7 +35,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "kronreid.gallery.spread": ("gallery", "ray"),
     "kronreid.explain": ("figures",),
     "kronreid.explain.pages.search": ("figures", "gallery"),
-    "kronreid.serve": ("gallery", "serve"),
+    "kronreid.serve": ("figures", "gallery", "serve"),
     "kronreid.demo": ("figures", "gallery", "train"),
 }
 
@@ -304,10 +304,10 @@ json.dump(answers, sys.stdout)
 MISSING = {
     "kronreid train": ("train", "lightning"),
     "kronreid demo": ("train,gallery,figures", "lightning"),
-    "kronreid serve": ("serve,gallery", "fastapi"),
-    "kronreid index": ("gallery", "grpc"),
-    "kronreid search": ("gallery", "grpc"),
-    "kronreid gallery": ("gallery", "grpc"),
+    "kronreid serve": ("serve,gallery,figures", "fastapi"),
+    "kronreid index": ("gallery", "pymilvus"),
+    "kronreid search": ("gallery", "pymilvus"),
+    "kronreid gallery": ("gallery", "pymilvus"),
     "kronreid figures": ("figures", "matplotlib"),
     "kronreid export": ("export", "onnx"),
     "MODEL {home}/other.onnx": ("export", "onnx"),
@@ -315,7 +315,7 @@ MISSING = {
     "{home}/cuhk-03.mat": ("data", "h5py"),
     "--png": ("figures", "matplotlib"),
     "--html": ("figures", "matplotlib"),
-    "kronreid.Gallery": ("gallery", "grpc"),
+    "kronreid.Gallery": ("gallery", "pymilvus"),
     "kronreid.train": ("train", "lightning"),
 }
 

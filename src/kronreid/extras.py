@@ -16,7 +16,7 @@ EXTRAS = {
     "figures": ("matplotlib", "jinja2", "markupsafe"),
     "train": ("lightning", "tensorboard"),
     "gallery": ("pymilvus", "grpc", "milvus_lite"),
-    "serve": ("fastapi", "starlette", "uvicorn", "python_multipart", "prometheus_client"),
+    "serve": ("fastapi", "starlette", "uvicorn", "python_multipart", "prometheus_client", "cachetools"),
     "export": ("onnx", "onnxscript", "onnxruntime"),
     "ray": ("ray", "pyarrow"),
     "triton": ("triton",),

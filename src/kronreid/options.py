@@ -4,7 +4,6 @@ The annotation of a parameter gives its type and range: ``Annotated[float, Field
 """
 
 import dataclasses
-import difflib
 import functools
 import inspect
 import typing
@@ -14,6 +13,7 @@ from typing import Annotated, Any, TypeAlias, TypeVar
 import pydantic
 
 from kronreid.errors import InputError
+from kronreid.registry import nearest
 
 T = TypeVar("T")
 
@@ -80,9 +80,7 @@ def _on_top_of_defaults(
     for name, value in values.items():
         here = ".".join((*place, str(name)))
         if name not in parameters:
-            near = difflib.get_close_matches(str(name), parameters, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"one of {', '.join(parameters)}"
-            raise InputError(source, f"{here} is unknown; {hint}")
+            raise InputError(source, f"{here} is unknown; {nearest(str(name), parameters)}")
         default = parameters[name][1]
         if dataclasses.is_dataclass(default) and not isinstance(default, type):
             if isinstance(value, Mapping):

@@ -128,7 +128,7 @@ def test_the_report_gives_mean_and_spread_over_seeds(done: Path) -> None:
     assert "| 16 |" in ghp  # 2 iterations of 4 × 2 pictures
     assert "| 16 after 16 |" in table
     with Image.open(f"{done}.png") as png:
-        assert png.width == 1440  # two panels: embedding and pair models
+        assert png.width == 1920  # two panels, each with its legend beside it: embedding and pair models
 
 
 def test_the_report_compares_rows_query_by_query(done: Path, pedestrians: Path) -> None:

@@ -1,16 +1,25 @@
 """Counts beside published figures."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from kronreid.data import check as module
-from kronreid.data.check import PUBLISHED, Count, Published, check, must_be_usable
+from kronreid.data.check import check, must_be_usable
+from kronreid.data.readers import LAYOUTS
+from kronreid.data.readers.layout import Count, Published
 from kronreid.errors import InputError
 
 from . import miniatures
 from .miniatures import tree
+
+
+def counts(layout: str) -> dict[str, Count]:
+    """What is published of a layout."""
+    published = LAYOUTS[layout].published
+    assert published is not None
+    return published.parts
 
 
 def test_counts_of_a_part_and_what_is_missing(tmp_path: Path) -> None:
@@ -42,7 +51,8 @@ def test_verdicts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("less", {**exact, "query": Count(3, 2, None)}),
         ("differs", {**exact, "query": Count(3, 2, None), "train": Count(3, 2, 4)}),
     ):
-        monkeypatch.setitem(module.PUBLISHED, "msmt17", Published("MSMT17", parts))
+        published = replace(LAYOUTS["msmt17"], published=Published("MSMT17", parts))
+        monkeypatch.setitem(LAYOUTS.things, "msmt17", published)
         verdicts[name] = check(root)
     assert {name: found.verdict for name, found in verdicts.items()} == {name: name for name in verdicts}
     must_be_usable(verdicts["less"])
@@ -76,8 +86,9 @@ def test_own_pictures_in_the_folders_of_a_data_set(
 def test_more_pictures_than_published_are_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = miniatures.market(tmp_path)
     assert check(root).verdict == "less"
-    fewer = {**PUBLISHED["market1501"].parts, "train": Count(3, 2, 4)}
-    monkeypatch.setitem(module.PUBLISHED, "market1501", Published("Market-1501", fewer))
+    fewer = {**counts("market1501"), "train": Count(3, 2, 4)}
+    published = replace(LAYOUTS["market1501"], published=Published("Market-1501", fewer))
+    monkeypatch.setitem(LAYOUTS.things, "market1501", published)
     found = check(root)
     assert found.verdict == "own"
     must_be_usable(found)
@@ -134,9 +145,8 @@ def test_official_market1501_lists(shared: Path, tmp_path: Path, monkeypatch: py
 
 
 def test_every_published_division_adds_up() -> None:
-    assert set(PUBLISHED) <= set(module.read.__globals__["LAYOUTS"])
     sums = {
-        layout: sum(PUBLISHED[layout].parts[part].pictures or 0 for part in ("train", "query", "gallery"))
+        layout: sum(counts(layout)[part].pictures or 0 for part in ("train", "query", "gallery"))
         for layout in ("dukemtmc", "msmt17", "cuhk03-np-labeled", "cuhk03-np-detected")
     }
     # As the papers and the archives give them for the whole.

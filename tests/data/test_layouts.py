@@ -102,6 +102,8 @@ def test_evaluate_and_check(
     unmatched: int,
 ) -> None:
     root = make(tmp_path / "root")
+    data = read(root, layout)
+    assert (data.name, data.protocol) == (layout, LAYOUTS[layout].protocol)
     out = tmp_path / "a.json"
     assert run("evaluate", model, "--data", root, "--layout", layout, "--json", out) == 0
     figures = json.loads(out.read_text())
@@ -183,7 +185,7 @@ def test_check_refuses_parts_that_do_not_belong_together(
     ("arguments", "message"),
     [
         (("data", "check", "nowhere"), "nowhere: no such folder"),
-        (("data", "check", ".", "--layout", "zoo"), "--layout zoo"),
+        (("data", "check", ".", "--layout", "zoo"), "--layout (or data.layout): 'zoo' is unknown"),
         (("data", "extract", "."), "no cuhk-03.mat"),
         (("crop", "nowhere", "--out", "out"), "nowhere: no such file"),
         (("crop", "people.csv", "--out", "out", "--min-visibility", "2"), "--min-visibility 2.0"),

@@ -10,10 +10,10 @@ import pytest
 
 from kronreid.data.check import check, must_be_usable
 from kronreid.data.files import find_pictures
-from kronreid.data.readers import LAYOUTS, describe, detect, read
+from kronreid.data.readers import LAYOUTS, Layout, describe, detect, read
 from kronreid.data.readers.folders import read_folders
 from kronreid.data.readers.market1501 import read_market1501
-from kronreid.data.records import DISTRACTOR, JUNK, Picture, identities
+from kronreid.data.records import DISTRACTOR, JUNK, Picture, ReIDDataset, identities
 from kronreid.data.samplers import PKBatchSampler
 from kronreid.errors import InputError
 
@@ -362,7 +362,7 @@ def test_splits_are_for_layouts_that_have_them(tmp_path: Path) -> None:
 def test_read_refuses(tmp_path: Path) -> None:
     assert str(tmp_path / "none") in refusal(tmp_path / "none")
     assert "empty" in refusal(tree(tmp_path / "empty/").joinpath())
-    assert "--layout zoo" in refusal(market(tmp_path / "market"), "zoo")
+    assert "--layout (or data.layout): 'zoo' is unknown" in refusal(market(tmp_path / "market"), "zoo")
 
 
 def test_generated_pedestrians(pedestrians: Path) -> None:
@@ -392,3 +392,28 @@ def test_what_else_lies_there_is_said_once(name: str, tmp_path: Path, said: Call
     read(tmp_path)
     lines = [line for line in said() if "not a picture, by its suffix" in line]
     assert len(lines) == len(set(lines)) == 3
+
+
+def test_a_layout_of_ones_own(own_entries: None, tmp_path: Path) -> None:
+    """It may be read from a file; its name is the registry's, whatever its reader says."""
+    pictures = (Picture(tmp_path / "a.jpg", 1, 1),)
+
+    def read_own(root: Path, split: int = 0) -> ReIDDataset:
+        return ReIDDataset("another", "cross-camera", root, pictures * (split + 1), pictures, pictures)
+
+    def looks_like(root: Path) -> bool:
+        return root.name == "own.json" or (root / "own.json").is_file()
+
+    LAYOUTS.add("own", Layout(read_own, "cross-camera", looks_like, splits=True))
+    LAYOUTS.add("named", Layout(read_own, "cross-camera"))
+    root = tree(market(tmp_path / "market"), "own.json")
+    assert detect(root) == ["market1501", "own"]
+    assert "could be read as market1501, own; choose one with --layout" in refusal(root)
+    assert read(root, usual="own").name == "own"
+    assert (read(root / "own.json").name, detect(root / "own.json")) == ("own", ["own"])
+    assert len(read(root, "own", split=2).train) == 3
+    assert read(root, "named").name == read(root / "own.json", "named").name == "named"
+    with pytest.raises(InputError, match="layout named has one division"):
+        read(root, "named", split=1)
+    assert "no such folder or file" in refusal(tmp_path / "none", "named")
+    assert "the folder is empty" in refusal(tree(tmp_path, "empty/") / "empty", "named")

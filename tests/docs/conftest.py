@@ -61,6 +61,11 @@ def examples(
             person = folder / "people" / f"{picture.identity}"
             person.mkdir(parents=True, exist_ok=True)
             (person / f"{picture.camera}_{picture.path.name}").symlink_to(picture.path)
+    for picture in (*market.train, *market.query, *market.gallery):  # the first of each person and camera
+        viper = folder / "VIPeR" / f"cam_{'ab'[picture.camera - 1]}" / f"{picture.identity:03d}_45.jpg"
+        viper.parent.mkdir(parents=True, exist_ok=True)
+        if picture.identity > 0 and not viper.is_symlink():
+            viper.symlink_to(picture.path)
     save_tiny_models(folder / "runs")
     shutil.copytree(folder / "runs" / "horeid", folder / "runs" / "horeid-without-dsr")
     gap = ["train", "horeid/market1501/gap", "--data", str(pedestrians)]
@@ -83,6 +88,7 @@ def examples(
         "crops": crops,
         "market1501": pedestrians,
         "people": folder / "people",
+        "VIPeR": folder / "VIPeR",
         "people.db": people,
         "osnet.onnx": folder / "osnet.onnx",
         "demo": demo,

@@ -1,10 +1,12 @@
 """Every block of the documents runs as written, in order, in a folder that holds what the blocks name.
 
-Bash runs the shell blocks and this process the Python; `tests/docs/shell.py` says what stands for what.
+Bash runs the shell blocks and this process the Python; `tests/docs/shell.py` says what stands for what. A
+Python block that begins with the name of a file, as in ``# circle.py``, is written to that file.
 Blocks that show what may be given, by brackets, dots or words in capitals, are parsed instead, by
 `test_commands.py`.
 """
 
+import re
 import shutil
 from pathlib import Path
 
@@ -25,7 +27,7 @@ RUN = [
 
 @pytest.mark.parametrize("document", RUN, ids=lambda path: path.name)
 def test_blocks_run_as_they_are_written(
-    document: Path, examples: Examples, tmp_path: Path, milvus_lite: str
+    document: Path, examples: Examples, tmp_path: Path, milvus_lite: str, own_entries: None
 ) -> None:
     curl = shutil.which("curl")
     if not shutil.which("bash") or not curl:
@@ -36,7 +38,9 @@ def test_blocks_run_as_they_are_written(
         (folder / ".venv" / "bin").mkdir(parents=True)
         (folder / ".venv" / "bin" / "kronreid").symlink_to(shell.programs / "kronreid")
         for block in blocks(document):
-            if block.language == "python":
+            if file := re.match(r"# (\w+\.py)\n", block.text):
+                (folder / file[1]).write_text(block.text)
+            elif block.language == "python":
                 with working_in(folder):
                     exec(compile(padded(block).replace(MILVUS, milvus_lite), str(document), "exec"), names)
             elif block.language == "sh" and not is_synopsis(block.text):

@@ -11,7 +11,7 @@ from PIL import Image
 
 from kronreid.data.images import as_list, open_rgb
 from kronreid.gallery import Gallery
-from kronreid.gallery.store import Store
+from kronreid.gallery.milvus import MilvusStore
 
 from .milvus_server import TOKEN, MilvusServer, NoServer
 
@@ -85,8 +85,8 @@ class Place:
     def open(self, *models, **more) -> Gallery:
         return Gallery(self.uri, *models, **self.options, **more)
 
-    def store(self, collection: str = "people") -> Store:
-        return Store(self.uri, collection, self.options.get("token", ""))
+    def store(self, collection: str = "people") -> MilvusStore:
+        return MilvusStore(self.uri, collection, self.options.get("token", ""))
 
 
 @pytest.fixture(scope="session")
@@ -107,7 +107,7 @@ def server(milvus: MilvusServer) -> Iterator[Place]:
     yield place
     for collection in place.store().client.list_collections():
         store = place.store(collection)
-        store.delete([row["id"] for row in store.values(["id"])])
+        store.delete([row["id"] for row in store.rows(["id"])])
         store.close()
 
 

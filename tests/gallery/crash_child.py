@@ -9,7 +9,7 @@ import numpy as np
 
 from kronreid.errors import InputError
 from kronreid.gallery import Gallery
-from kronreid.gallery.store import Store
+from kronreid.gallery.milvus import MilvusStore
 
 BATCH = 8
 #: A log this small is sorted into files and merged all the time, so that kills hit that too.
@@ -30,14 +30,14 @@ class SlowEmbedder:
 
 def main(uri: str, token: str, folder: Path, say: Connection) -> None:
     """Says 0 before each batch, its size when it is safe, and in the end why it stopped if it had to."""
-    upsert = Store.upsert
+    upsert = MilvusStore.upsert
 
     def announced(self, entries, vectors):
         say.send(0)
         upsert(self, entries, vectors)
         say.send(len(entries))
 
-    Store.upsert = announced  # type: ignore[method-assign]
+    MilvusStore.upsert = announced  # type: ignore[method-assign]
     try:
         with Gallery(uri, SlowEmbedder(), token=token) as gallery:
             gallery.add(folder, batch_size=BATCH, progress=False)

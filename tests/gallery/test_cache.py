@@ -140,7 +140,7 @@ def test_a_disk_that_is_full_ends_the_keeping_and_not_the_search(tmp_path, kpm, 
         cache.write(kpm, "b", maps_of(1))
         cache.write(kpm, "c", maps_of(2))
     assert [record.message for record in caplog.records] == [
-        f"cache {tmp_path / 'maps'}: no longer written to (No space left on device)"
+        f"cache {tmp_path / 'maps'}: nothing more is written to it (No space left on device)"
     ]
     assert same(cache.read(kpm, "a"), maps_of(0))
 
@@ -151,7 +151,7 @@ def test_impossible_caches_are_refused(tmp_path, embedder):
         MapCache(tmp_path / "file" / "maps")
     with pytest.raises(InputError, match="positive"):
         MapCache(tmp_path / "maps", max_bytes=0)
-    with pytest.raises(InputError, match="cache: only maps"):
+    with pytest.raises(InputError, match="cache: only keeps maps"):
         Gallery(tmp_path / "people.db", embedder, ColourMatcher(), cache=MapCache(tmp_path / "maps"))
 
 

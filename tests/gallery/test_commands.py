@@ -105,7 +105,7 @@ def test_output_that_cannot_be_written_is_refused_before_the_work(run, crops, tm
         (["gallery", "list", "--since", ""], "since '': a time expected"),
         (["gallery", "info", "--collection", "2026_03_01"], "--collection '2026_03_01': a name has"),
         (["search", "x.png", "--collection", "../people"], "--collection '../people': a name has"),
-        (["search", "x.png", "--cache", "maps"], "--cache: keeps a matcher's work"),
+        (["search", "x.png", "--cache", "maps"], "--cache: keeps a matcher's maps"),
     ],
 )
 def test_what_makes_no_sense_is_said(run, crops, capsys, arguments, message):
@@ -122,10 +122,10 @@ def test_a_file_is_no_place_for_many_machines(tmp_path, crops, capsys):
 
 
 def test_wrong_credentials_are_named(server, crops, capsys, monkeypatch):
-    monkeypatch.setattr("kronreid.gallery.store.PATIENCE_SECONDS", 1.0)
+    monkeypatch.setattr("kronreid.gallery.milvus_connection.PATIENCE_SECONDS", 1.0)
     for token in ([], ["--token", "root:wrong"]):
         assert main(["gallery", "info", "--gallery", server.uri, *token]) == 2
-        assert "it wants other credentials" in capsys.readouterr().err
+        assert "the server refuses these credentials" in capsys.readouterr().err
     with server.open(ColourEmbedder()) as gallery:
         gallery.add(crops)
     monkeypatch.setenv("MILVUS_TOKEN", server.options["token"])

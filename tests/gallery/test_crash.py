@@ -86,7 +86,7 @@ def test_killed_at_any_moment_it_loses_at_most_the_batch_in_flight(place, many):
 
 def test_a_server_that_is_killed_keeps_what_it_confirmed(milvus, server, many, monkeypatch):
     """It goes twice: for longer than is waited for, then for a moment."""
-    monkeypatch.setattr("kronreid.gallery.store.PATIENCE_SECONDS", 1.0)
+    monkeypatch.setattr("kronreid.gallery.milvus_connection.PATIENCE_SECONDS", 1.0)
 
     class Accident(SlowEmbedder):
         def __init__(self, batch: int, happens) -> None:
@@ -103,7 +103,7 @@ def test_a_server_that_is_killed_keeps_what_it_confirmed(milvus, server, many, m
         gallery.add(many, batch_size=BATCH)
     gallery.close()
     milvus.start()
-    monkeypatch.setattr("kronreid.gallery.store.PATIENCE_SECONDS", 120.0)
+    monkeypatch.setattr("kronreid.gallery.milvus_connection.PATIENCE_SECONDS", 120.0)
 
     def restart():
         milvus.stop()

@@ -165,7 +165,7 @@ def test_a_new_gallery_is_found_at_once_by_a_search_after_each_addition(place, t
 
 
 def test_a_server_is_told_to_index_many_new_pictures(server, embedder, crops, monkeypatch):
-    monkeypatch.setattr("kronreid.gallery.gallery.SETTLED_FROM", 11)
+    monkeypatch.setattr("kronreid.gallery.milvus.SETTLED_FROM", 11)
 
     def sealed() -> int:
         return gallery._store.client.get_collection_stats("people")["row_count"]
@@ -192,7 +192,7 @@ def test_pages_together_are_everything_once(gallery, limit, most, monkeypatch):
     for selection in (Selection(), Selection(camera=2), Selection(camera=9)):
         monkeypatch.undo()
         expected = {entry.id: entry for entry in gallery.entries(selection)}
-        monkeypatch.setattr("kronreid.gallery.store.MOST", most)  # how far a server skips
+        monkeypatch.setattr("kronreid.gallery.milvus.MOST", most)  # how far a server skips
         pages = [list(gallery.entries(selection, offset, limit)) for offset in range(0, 24, limit)]
         assert all(len(page) == limit for page in pages[: len(expected) // limit])
         found = [entry for page in pages for entry in page]
@@ -411,7 +411,7 @@ def test_impossible_numbers_are_refused(gallery, crops, top):
 
 
 def test_a_server_that_is_not_there_is_named(embedder, monkeypatch):
-    monkeypatch.setattr("kronreid.gallery.store.PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr("kronreid.gallery.milvus_connection.PATIENCE_SECONDS", 0.5)
     with pytest.raises(InputError, match=r"http://127\.0\.0\.1:9: the Milvus server does not answer"):
         Gallery("http://127.0.0.1:9", embedder)
 

@@ -14,13 +14,14 @@ from kronreid.data.images import FORMATS
 from kronreid.data.transforms import InputOptions
 from kronreid.errors import InputError
 from kronreid.gallery import Entry
+from kronreid.models import MODELS
 from kronreid.models.loading import load
 from kronreid.models.storage import build, save
 
 from .conftest import paint
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'kronreid[ray]'")
-from kronreid.gallery.spread import add_spread, entries_of_table, table_of
+from kronreid.gallery.spread import Worker, add_spread, entries_of_table, table_of
 
 PICTURES = 60
 
@@ -115,7 +116,7 @@ def test_two_workers_fill_a_gallery_once_though_one_is_killed(server, cluster, m
 def test_no_cluster_is_said_at_once(server, model, many):
     with server.open(load(model), collection="spread") as gallery:
         for address in ("127.0.0.1:9", "ray://127.0.0.1:9"):
-            with pytest.raises(InputError, match=f"--ray {address}: no Ray cluster is reached"):
+            with pytest.raises(InputError, match=f"--ray {address}: no Ray cluster can be reached"):
                 add_spread(gallery, model, many, address)
 
 
@@ -126,3 +127,14 @@ def test_entries_travel_as_tables():
         Entry(Path("/c")),
     ]
     assert entries_of_table(table_of(entries)) == entries
+
+
+def test_a_worker_imports_the_plug_ins_before_it_opens_the_model(own_entries: None, tmp_path: Path) -> None:
+    plugin = tmp_path / "worker_plugin.py"
+    plugin.write_text("from kronreid.models import MODELS\nMODELS.add('own', MODELS['pooled'])\n")
+    worker = Worker(
+        {"uri": "http://nowhere:1", "token": "", "collection": "people"}, "nowhere", 8, [str(plugin)]
+    )
+    assert "own" in MODELS
+    assert "nowhere: no such model folder" in str(worker.problem)
+    assert "no such file" in str(Worker({}, "nowhere", 8, [str(tmp_path / "gone.py")]).problem)

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kronreid.errors import InputError
-from kronreid.losses import sampler_regulariser, triplet_loss
+from kronreid.losses.regulariser import sampler_regulariser
+from kronreid.losses.triplet import triplet_loss
 from kronreid.models.backbone import BackboneOptions
 from kronreid.models.horeid import GlobalHierarchicalPooling, HOReID, LocalHierarchicalPooling
 from kronreid.ops.sketch import CountSketch

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from kronreid.errors import InputError
-from kronreid.losses import verification_loss
+from kronreid.losses.verification import verification_loss
 from kronreid.models.backbone import BackboneOptions
 from kronreid.models.kpm import KPM, Hourglass, ResidualSelfAttention
 

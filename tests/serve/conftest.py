@@ -13,7 +13,6 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from kronreid.data.generated import write_market1501
 from kronreid.gallery import Entry, Gallery
 from kronreid.models.loading import load
 from kronreid.serve.app import Application
@@ -39,26 +38,21 @@ class Home:
 
 
 @pytest.fixture(scope="session")
-def home(tmp_path_factory: pytest.TempPathFactory, save_tiny_models: Callable[[Path], None]) -> Home:
+def home(
+    tmp_path_factory: pytest.TempPathFactory,
+    make_pedestrians: Callable[..., Path],
+    save_tiny_models: Callable[[Path], None],
+) -> Home:
     """Tiny models that have learned nothing, and generated pedestrians."""
     folder = tmp_path_factory.mktemp("home")
-    write_market1501(
-        folder / "data",
-        train_identities=4,
-        test_identities=4,
-        cameras=2,
-        pictures_per_camera=2,
-        distractors=4,
-        junk=0,
-        progress=False,
-    )
+    data = make_pedestrians(test_identities=4, distractors=4, junk=0)
     save_tiny_models(folder)
     return Home(
         folder,
         load(folder / "horeid"),
         load(folder / "kpm"),
-        sorted((folder / "data" / "bounding_box_test").iterdir()),
-        sorted((folder / "data" / "query").iterdir()),
+        sorted((data / "bounding_box_test").iterdir()),
+        sorted((data / "query").iterdir()),
     )
 
 
@@ -78,7 +72,7 @@ class Server:
 
     def ids(self) -> list[str]:
         """Of the gallery's pictures."""
-        return [entry.id for entry in self.service.gallery.entries()]
+        return [entry.id for entry in self.service.gallery.plain.entries()]
 
 
 def fill(home: Home, uri: Path) -> None:

@@ -3,12 +3,14 @@
 import base64
 import csv
 import io
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from kronreid.explain.style import PALETTE
 from kronreid.gallery.indexing import picture_of
 
 from .conftest import Home, Server, Start, encoded, noise, upload
@@ -18,7 +20,7 @@ def test_a_search_ranks_as_the_gallery_does(server: Server, home: Home) -> None:
     answer = server.client.post(
         "/api/search", files=[upload(home.queries[0])], data={"top": 7, "rerank_top": 4}
     ).json()
-    expected = server.service.reranked.search(home.queries[0], 7, 4)
+    expected = server.service.gallery.reranked.search(home.queries[0], 7, 4)
     assert [hit["id"] for hit in answer["hits"]] == [hit.id for hit in expected.hits]
     assert [hit["rank"] for hit in answer["hits"]] == [1, 2, 3, 4, 5, 6, 7]
     for shown, hit in zip(answer["hits"], expected.hits):
@@ -36,8 +38,8 @@ def test_several_uploads_and_items_are_one_person(server: Server, home: Home) ->
     client, item = server.client, server.ids()[0]
     files = [upload(path) for path in home.queries[:2]]
     answer = client.post("/api/search", files=files, data={"item": [item], "rerank_top": 0}).json()
-    pictures = [*home.queries[:2], server.service.entry(item).path]
-    expected = server.service.gallery.search(pictures, 100)
+    pictures = [*home.queries[:2], server.service.gallery.entry(item).path]
+    expected = server.service.gallery.plain.search(pictures, 100)
     assert [hit["id"] for hit in answer["hits"]] == [hit.id for hit in expected.hits]
     assert [query["id"] for query in answer["query"]][2] == item
     items = [query["id"] for query in answer["query"]]  # uploads are remembered for a while
@@ -104,7 +106,7 @@ def test_pages_and_groups(server: Server, home: Home) -> None:
 def test_match_says_what_it_means(server: Server, home: Home) -> None:
     a, b = server.ids()[:2]
     answer = server.client.post("/api/match", data={"a_item": a, "b_item": b}).json()
-    pictures = [picture_of(server.service.entry(id)) for id in (a, b)]
+    pictures = [picture_of(server.service.gallery.entry(id)) for id in (a, b)]
     assert answer["probability"] == pytest.approx(
         float(home.matcher.score(pictures[:1], pictures[1:])[0, 0]), abs=1e-5
     )
@@ -219,7 +221,7 @@ def test_adding_and_deleting(start: Start, home: Home) -> None:
     assert not kept[0].exists()
     assert client.delete(f"/api/gallery/{item['id']}", headers=token).status_code == 404
     indexed = server.ids()[0]
-    file = server.service.entry(indexed).path
+    file = server.service.gallery.entry(indexed).path
     assert client.delete(f"/api/gallery/{indexed}", headers=token).status_code == 204
     assert file.exists()  # the server deletes only what came through it
 
@@ -271,9 +273,22 @@ def test_the_page_and_its_files(server: Server) -> None:
     assert page.headers["content-type"] == "text/html; charset=utf-8"
     assert "<title>" in page.text
     assert "script-src 'self'" in page.headers["content-security-policy"]
+    assert server.client.get("/static/palette.css").headers["content-type"] == "text/css; charset=utf-8"
     mark = server.client.get("/static/mark.svg")
     assert mark.headers["content-type"] == "image/svg+xml"
     assert server.client.get("/favicon.ico").status_code == 204
+
+
+def test_the_page_has_the_palette_of_the_reports(server: Server) -> None:
+    page = server.client.get("/").text
+    styles = [server.client.get(name).text for name in re.findall(r'href="(/static/\w+\.css)"', page)]
+    palette = styles[0]
+    for name, (light, dark) in PALETTE.items():
+        assert f"--{name}: light-dark({light}, {dark});" in palette
+    used = {name for style in styles for name in re.findall(r"var\(--([\w-]+)\)", style)}
+    assert not used - {name for style in styles for name in re.findall(r"--([\w-]+):", style)}
+    mixed = re.findall(r"--([\w-]+):", "".join(styles[1:]))
+    assert not set(mixed) & set(PALETTE), "a colour of the palette is defined once"
 
 
 def test_metrics_count_what_happens(start: Start, home: Home) -> None:

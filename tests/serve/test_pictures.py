@@ -47,7 +47,7 @@ def test_a_file_that_was_exchanged_or_is_gone_is_not_served(start: Start, home: 
     server = start(allow_add=True, full=False)
     sent = [("pictures", ("a.png", encoded(noise(1), "PNG"), "image/png"))]
     (id,) = server.client.post("/api/gallery", files=sent, headers=server.signed_in()).json()["ids"]
-    path = server.service.entry(id).path
+    path = server.service.gallery.entry(id).path
     assert server.client.get(f"/api/pictures/{id}").status_code == 200
     path.write_bytes(encoded(noise(2), "PNG"))
     changed = server.client.get(f"/api/pictures/{id}")
@@ -120,7 +120,7 @@ def test_small_pictures_are_kept_up_to_a_limit(
 def test_the_oldest_small_picture_goes_first(
     home: Home, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    a, b, c = [server.service.entry(id) for id in server.ids()[:3]]
+    a, b, c = [server.service.gallery.entry(id) for id in server.ids()[:3]]
     sizes = [len(Pictures().jpeg(entry, small=True)) for entry in (a, b, c)]
     monkeypatch.setattr("kronreid.serve.pictures.CACHE_BYTES", sum(sizes) - 1)
     pictures = Pictures()

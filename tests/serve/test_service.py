@@ -8,9 +8,8 @@ from pymilvus import MilvusException
 
 from kronreid.errors import InputError
 from kronreid.gallery import Selection
-from kronreid.serve.conditions import selection_of
+from kronreid.serve.answers import item, moment, natural, without_folders
 from kronreid.serve.schemas import Filters
-from kronreid.serve.service import moment, natural, without_folders
 
 from .conftest import Home, Start, upload
 
@@ -24,7 +23,7 @@ def test_after_a_full_disk_the_gallery_is_opened_anew(
     def full(*_: object, **__: object) -> None:
         raise MilvusException(message="write failed: No space left on device")
 
-    broken = server.service.gallery
+    broken = server.service.gallery.plain
     monkeypatch.setattr(broken._store.client, "upsert", full)
     answer = client.post("/api/gallery", files=[upload(home.queries[0])], headers=token)
     assert answer.status_code == 503
@@ -43,7 +42,7 @@ def test_a_gallery_that_closes_under_a_search_is_said_in_words(
     def closed(*_: object, **__: object) -> None:
         raise MilvusException(message="MilvusLite is closed")
 
-    monkeypatch.setattr(server.service.reranked._store.client, "search", closed)
+    monkeypatch.setattr(server.service.gallery.reranked._store.client, "search", closed)
     answer = server.client.post("/api/search", files=[upload(home.queries[0])])
     assert answer.status_code == 503
     assert "does not answer" in answer.json()["message"]
@@ -71,8 +70,8 @@ def test_times_that_no_calendar_has_harm_nobody(start: Start, home: Home) -> Non
         )
         assert answer.status_code == 422
         assert "time" in answer.json()["message"]
-    odd = replace(next(server.service.gallery.entries()), time=1_714_557_600_000.0)
-    assert server.service._item(odd)["time"] is None
+    odd = replace(next(server.service.gallery.plain.entries()), time=1_714_557_600_000.0)
+    assert item(odd, None)["time"] is None
     assert moment(odd.time) is None
 
 
@@ -89,7 +88,6 @@ def test_an_upload_that_the_gallery_already_has_leaves_no_file(start: Start, hom
 def test_a_gallery_that_does_not_answer_makes_the_server_not_ready(start: Start, home: Home) -> None:
     server = start()
     server.service.gallery.close()
-    server.service.reranked.close()
     ready = server.client.get("/api/ready")
     assert ready.status_code == 503
     assert ready.json()["status"] == "unavailable"
@@ -110,15 +108,14 @@ def test_a_cache_keeps_what_the_matcher_made(start: Start, home: Home, tmp_path:
 
 
 def test_conditions_of_a_request() -> None:
-    assert selection_of(Filters()) == Selection()
-    assert Selection().expression() == ""
+    assert Filters().selection() == Selection()
     filters = Filters(camera=["1", ""], identity=["a"], since="2024-05-01", where=["track=3", "seen=", ""])
-    assert selection_of(filters) == Selection(
+    assert filters.selection() == Selection(
         camera=["1", ""], identity=["a"], since="2024-05-01", where={"track": "3", "seen": ""}
     )
     for where in (["=3"], ["a"], ["a=1", "a=2"]):
         with pytest.raises(InputError, match=r"key=value|given twice"):
-            selection_of(Filters(where=where))
+            Filters(where=where).selection()
 
 
 def test_values_mean_the_same_in_every_request(start: Start, home: Home) -> None:

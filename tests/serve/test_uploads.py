@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from kronreid.data.images import read_rgb
 from kronreid.errors import InputError
-from kronreid.serve.service import keep
-from kronreid.serve.uploads import Recent, printable_name, read_upload
+from kronreid.gallery.indexing import ENOUGH_PIXELS
+from kronreid.serve.uploads import RECENT_BYTES, Recent, keep, printable_name, read_upload
 
 from .conftest import Home, Server, Start, encoded, noise
 
@@ -156,25 +157,41 @@ def test_what_is_added_keeps_its_format_but_not_its_name(start: Start) -> None:
 
 def test_recent_uploads_are_forgotten_in_time() -> None:
     uploads = [read_upload("a", encoded(noise(seed), "PNG"), "", MOST) for seed in range(4)]
-    size = len(_kept(Recent(), uploads[0]))
-    recent = Recent(most_bytes=3 * size)
-    for upload in uploads[:2] * 3:
+    recent = Recent(most_bytes=3 * len(uploads[0].image.tobytes()))
+    for upload in uploads[:3] * 2:
         recent.put(upload)
-    assert recent.get(uploads[0].entry.id) is not None  # and is now the newest
-    for upload in uploads[2:]:
-        recent.put(upload)
-    assert recent.get(uploads[1].entry.id) is None
-    shown = recent.get(uploads[0].entry.id)
-    if shown is not None:
-        assert Image.open(io.BytesIO(shown[0])).size == (32, 64)
-    assert sum(recent.get(upload.entry.id) is not None for upload in uploads) in (2, 3)
+    assert recent.get(uploads[0].entry.id) is uploads[0].image  # and is now the newest
+    recent.put(uploads[3])
+    remembered = [recent.get(upload.entry.id) is not None for upload in uploads]
+    assert remembered == [True, False, True, True]
 
 
-def _kept(recent: Recent, upload) -> bytes:
-    recent.put(upload)
-    kept = recent.get(upload.entry.id)
-    assert kept is not None
-    return kept[0]
+def test_any_upload_fits_in_memory() -> None:
+    assert 3 * ENOUGH_PIXELS <= RECENT_BYTES
+    image = Image.new("RGB", (4000, 3999))
+    Recent().put(read_upload("a", encoded(image, "PNG"), "", 16_000_000))
+
+
+def test_an_upload_is_decoded_once(start: Start, home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded: list[object] = []
+
+    def counting(file: bytes, name: str, *limits: object) -> Image.Image:
+        decoded.append(name)
+        return read_rgb(file, name, *limits)
+
+    monkeypatch.setattr("kronreid.serve.uploads.read_rgb", counting)
+    server = start()
+    sent = [("pictures", ("who.jpg", home.queries[0].read_bytes(), "image/jpeg"))]
+    first = server.client.post("/api/search", files=sent, data={"box": "5,5,50,100"}).json()
+    query, hit = first["query"][0]["id"], first["hits"][0]["id"]
+    again = server.client.post("/api/search", data={"item": query}).json()
+    assert again["query"] == first["query"]
+    assert again["hits"] == first["hits"]
+    for address in ("/api/match", "/api/explain"):
+        assert server.client.post(address, data={"a_item": query, "b_item": hit}).status_code == 200
+    mark = {"query": query, "item": hit, "same": True}
+    assert server.client.post("/api/feedback", json=mark, headers=server.signed_in()).status_code == 204
+    assert decoded == ["who.jpg"]
 
 
 def test_a_picture_is_stored_once(tmp_path: Path) -> None:

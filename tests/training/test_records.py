@@ -62,7 +62,7 @@ def test_changes_are_those_that_matter() -> None:
         (
             "kpm/market1501/kpm",
             {"layout": "list"},
-            {"data.layout": ("market1501", "list"), "data.protocol": ("openreid", None)},
+            {"data.layout": ("market1501", "list"), "data.protocol": ("openreid", "cross-camera")},
         ),
         (
             "horeid/cuhk03/gap",

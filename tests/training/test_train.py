@@ -173,8 +173,9 @@ def test_a_table_follows_the_pictures_of_all_processes(root: Path, monkeypatch: 
     )
     vectors = {"global": torch.eye(16)[2:5], "local": torch.eye(16)[2:5]}
     module.vector_losses(vectors, torch.tensor([0, 1, 3]))
-    for table in module.tables.values():
-        assert table.table.any(dim=1).tolist() == [True, True, False, True, True, True]
+    assert set(module.heads) == {"global-oim", "local-oim"}
+    for head in module.heads.values():
+        assert head.table.any(dim=1).tolist() == [True, True, False, True, True, True]
 
 
 def test_oim_learns(tmp_path: Path, root: Path) -> None:
@@ -192,7 +193,7 @@ def test_oim_learns(tmp_path: Path, root: Path) -> None:
 
 
 def test_nothing_to_learn_from(tmp_path: Path, root: Path) -> None:
-    with pytest.raises(InputError, match="triplet, identity and oim"):
+    with pytest.raises(InputError, match="give triplet or identity or oim a weight"):
         train(small(root, sections={"loss": {"triplet": 0.0}}), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

@@ -1,5 +1,7 @@
-"""The command line: parses, calls the rooms, prints. One module per command; rooms are imported by the
-command that needs them, so that ``--help`` is quick."""
+"""The command line, one module per command: it parses the options, calls the other packages and prints.
+
+A command imports what it needs when it runs, so that ``--help`` is quick.
+"""
 
 import argparse
 import io
@@ -27,6 +29,7 @@ from kronreid.cli import (
 )
 from kronreid.errors import InputError
 from kronreid.extras import explained
+from kronreid.plugins import load_plugins
 
 COMMANDS = (
     demo,
@@ -47,10 +50,10 @@ COMMANDS = (
 
 
 class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line, as every other error is said, and names the help of its own command."""
+    """Reports errors in one line, like all other errors, and names the help of its own command."""
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Complains of unknown arguments itself; argparse leaves that to the outermost parser."""
+        """Report unknown arguments here; argparse leaves that to the outermost parser."""
         known, unknown = super().parse_known_args(args, namespace)
         if unknown:
             self.error(f"unrecognized arguments: {' '.join(unknown)}")
@@ -68,11 +71,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("kronreid").setLevel(logging.INFO)
-    for stream in (sys.stdout, sys.stderr):  # names of files may be no UTF-8: they are printed as they are
+    for stream in (sys.stdout, sys.stderr):  # file names that are not UTF-8 are printed as they are
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="surrogateescape")
     try:
         options = make_parser().parse_args(arguments)
+        load_plugins(options.plugin)
         with explained(options.prog):
             options.run(options)
     except InputError as error:
@@ -88,7 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """The whole command line; README and docs show its use."""
+    """The parser of the whole command line."""
     parser = Parser(prog="kronreid", description="Find a person again in pictures of people.")
     parser.add_argument("--version", action="version", version=f"kronreid {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=Parser)

@@ -1,4 +1,4 @@
-"""``kronreid crop``: people out of full frames."""
+"""``kronreid crop``: cut people out of full frames."""
 
 import argparse
 from collections import Counter
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def add(commands: "Commands") -> None:
-    """Its options."""
+    """Add the command."""
     sub = add_command(
         commands,
         "crop",
@@ -34,7 +34,7 @@ def add(commands: "Commands") -> None:
         required=True,
         type=Path,
         metavar="DIR",
-        help="gets <person>/<camera>_<frame>_<hash>.jpg, and crops.csv, which says what each file is",
+        help="gets <person>/<camera>_<frame>_<hash>.jpg, and crops.csv, which describes each file",
     )
     add_categories(sub)
     sub.add_argument(
@@ -45,7 +45,7 @@ def add(commands: "Commands") -> None:
         type=float,
         default=0.0,
         metavar="SHARE",
-        help="leave out people of whom MOT says that less is visible, 0 to 1 (0)",
+        help="leave out people of whom less is visible, as MOT says, 0 to 1 (0)",
     )
 
 
@@ -55,9 +55,9 @@ def run(options: argparse.Namespace) -> None:
     from kronreid.data.lists import counted
 
     if not 0 <= options.min_visibility <= 1:
-        raise InputError(f"--min-visibility {options.min_visibility}", "0 to 1 expected")
+        raise InputError(f"--min-visibility {options.min_visibility}", "a number from 0 to 1 expected")
     if options.min_height < 0:
-        raise InputError(f"--min-height {options.min_height}", "0 or more expected")
+        raise InputError(f"--min-height {options.min_height}", "a number of 0 or more expected")
     sources = find_sources(options.sources)
     boxes = find_boxes(sources, options.min_height, options.min_visibility, options.category)
     report = cut_out(boxes.rows, options.out)
@@ -75,7 +75,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _tell(what: str, lines: Sequence[str], count: int = 5) -> None:
-    """The first of many problems."""
+    """Print the first of many problems."""
     for line in lines[:count]:
         print(f"  {what}: {line}")
     if len(lines) > count:

@@ -1,4 +1,4 @@
-"""``kronreid data``: look at a data set on disk, and take CUHK03's pictures out of its file."""
+"""``kronreid data``: check a data set on disk, and extract CUHK03's pictures from its file."""
 
 import argparse
 from pathlib import Path
@@ -12,22 +12,20 @@ if TYPE_CHECKING:
     from kronreid.data.check import Checked
 
 VERDICTS = {
-    "agrees": "agrees with what is published",
-    "less": "a part of it: usable, but its numbers are not those of the whole",
-    "differs": "more than what is published",
-    "own": "nothing is published of it",
+    "agrees": "agrees with the published counts",
+    "less": "only a part of the data set: usable, but its results are not those of the whole",
+    "differs": "has more than the published counts",
+    "own": "there are no published counts",
 }
 
 
 def add(commands: "Commands") -> None:
-    """Its two actions and their options."""
+    """Add the command and its two actions."""
     text = "Check a data set on disk, or extract CUHK03."
     actions = commands.add_parser("data", help=text, description=text).add_subparsers(
         required=True, metavar="ACTION"
     )
-    sub = add_command(
-        actions, "check", check, "Say what a folder holds beside what has been published of it."
-    )
+    sub = add_command(actions, "check", check, "Compare what a folder holds with the published counts.")
     sub.add_argument("root", metavar="ROOT", help="the data set's folder, or a list (CSV, Parquet)")
     add_layout(sub)
     add_split(sub)
@@ -39,15 +37,15 @@ def add(commands: "Commands") -> None:
 def check(options: argparse.Namespace) -> None:
     """See `kronreid.data.check`."""
     from kronreid.data.check import check, must_be_usable
-    from kronreid.data.readers import WITH_SPLITS, detect
+    from kronreid.data.readers import LAYOUTS, detect
 
     if options.json:
         folder_must_exist(options.json, "--json")
     layouts = detect(options.root) if options.layout is None else [options.layout]
-    found, errors = [], []  # of several layouts, some may be incomplete
+    found, errors = [], []  # if it has several layouts, some may be incomplete
     for layout in layouts:
         try:
-            split = options.split if len(layouts) == 1 or layout in WITH_SPLITS else 0
+            split = options.split if len(layouts) == 1 or LAYOUTS[layout].splits else 0
             found.append(check(options.root, layout, split))
         except InputError as error:
             errors.append(error)
@@ -68,13 +66,13 @@ def check(options: argparse.Namespace) -> None:
             raise InputError(
                 one.dataset.root,
                 f"none of the {count:,} queries has a match in the gallery under protocol "
-                f"{one.dataset.protocol}; do query and gallery belong together, or is it a case for "
+                f"{one.dataset.protocol}; do query and gallery belong together, or does the data set need "
                 "another protocol (docs/protocols.md)?",
             )
 
 
 def _unmatched(checked: "Checked") -> int | None:
-    """Queries with nothing to find under the layout's own protocol; None without queries or a gallery."""
+    """Number of queries without a match under the layout's own protocol; None without query or gallery."""
     from kronreid.evaluation import dataset_task
 
     data = checked.dataset
@@ -97,7 +95,7 @@ def _lines(checked: "Checked") -> list[str]:
     table = [
         "  " + "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows
     ]
-    extra = f"  of the gallery {checked.junk:,} junk and {checked.distractors:,} distractors"
+    extra = f"  in the gallery, {checked.junk:,} junk pictures and {checked.distractors:,} distractors"
     return [
         f"{checked.dataset.name}: {checked.title}, protocol {checked.dataset.protocol}",
         *table,
@@ -114,7 +112,7 @@ def extract(options: argparse.Namespace) -> None:
 
     mat = find(options.root, MAT)
     if mat is None:
-        raise InputError(options.root, f"no {MAT} in it, nor one folder below")
+        raise InputError(options.root, f"no {MAT} in this folder or one level below")
     done = extract(mat, options.root)
     folders = " and ".join(str(picture_folder(options.root, kind)) for kind in KINDS)
     print(f"{done.written:,} pictures written, {done.existing:,} were there: {folders}")

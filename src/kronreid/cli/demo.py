@@ -1,4 +1,4 @@
-"""``kronreid demo``: the whole job on generated pedestrians."""
+"""``kronreid demo``: train, evaluate, search and explain on generated pedestrians."""
 
 import argparse
 from pathlib import Path
@@ -12,9 +12,12 @@ if TYPE_CHECKING:
 
 
 def add(commands: "Commands") -> None:
-    """Its options."""
+    """Add the command."""
     sub = add_command(
-        commands, "demo", run, "The whole job on generated pedestrians, with a report at the end."
+        commands,
+        "demo",
+        run,
+        "Train, evaluate, search and explain on generated pedestrians, and write a report.",
     )
     sub.add_argument(
         "--out", type=Path, default=Path("demo"), metavar="DIR", help="folder of the report (demo)"

@@ -1,4 +1,4 @@
-"""``kronreid evaluate``: a model on a data set's query and gallery pictures."""
+"""``kronreid evaluate``: measure a model on a data set's query and gallery pictures."""
 
 import argparse
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ PRECISIONS = ("fp32", "bf16-matching", "bf16")
 
 
 def add(commands: "Commands") -> None:
-    """Its options."""
+    """Add the command."""
     sub = add_command(
         commands, "evaluate", run, "Measure a model on a data set's query and gallery pictures."
     )
@@ -38,11 +38,15 @@ def add(commands: "Commands") -> None:
     add_layout(sub)
     add_split(sub)
     sub.add_argument(
-        "--protocol", metavar="NAME", help="what counts, see docs/protocols.md (the layout's own)"
+        "--protocol", metavar="NAME", help="the evaluation protocol, see docs/protocols.md (the layout's own)"
     )
     sub.add_argument("--matcher", metavar="MODEL", help="re-score the best candidates with this matcher")
     sub.add_argument(
-        "--rerank-top", type=count_or_all, default=75, metavar="75|all", help="how many of them (75)"
+        "--rerank-top",
+        type=count_or_all,
+        default=75,
+        metavar="75|all",
+        help="how many candidates are re-scored (75)",
     )
     sub.add_argument("--matcher-weight", type=float, metavar="W", help=MATCHER_WEIGHT)
     sub.add_argument(
@@ -53,14 +57,14 @@ def add(commands: "Commands") -> None:
         choices=PRECISIONS,
         default="fp32",
         help="bf16-matching: compare a matcher's maps in bfloat16, which hardly changes a ranking; bf16: "
-        "compute the networks in it too, which does (fp32)",
+        "compute the networks in bfloat16 too, which changes it (fp32)",
     )
     sub.add_argument("--batch-size", type=positive, default=64, help="pictures per pass (64)")
     sub.add_argument("--json", type=Path, metavar="FILE", help="write the figures")
     sub.add_argument(
         "--html", type=Path, metavar="FILE", help="write a report with curves and the hardest queries"
     )
-    sub.add_argument("--png", type=Path, metavar="FILE", help="the same as one picture")
+    sub.add_argument("--png", type=Path, metavar="FILE", help="write the same report as one picture")
 
 
 def run(options: argparse.Namespace) -> None:
@@ -94,7 +98,7 @@ def run(options: argparse.Namespace) -> None:
         progress=True,
     )
     if options.json:
-        # With whose help: `kronreid papers` takes for a run's own what it has reached alone.
+        # What took part: `kronreid papers` shows only what a run has reached alone.
         took_part = {
             "layout": dataset.name,
             "matcher": options.matcher,
@@ -103,7 +107,7 @@ def run(options: argparse.Namespace) -> None:
         }
         write(options.json, to_json(result.to_json() | took_part), "--json")
     if options.html or options.png:
-        from kronreid.explain import write_report  # who wants no picture need not wait for matplotlib
+        from kronreid.explain import write_report  # importing matplotlib takes time
 
         for file in filter(None, (options.html, options.png)):
             write_report(result, dataset.name, file)
@@ -114,7 +118,7 @@ def set_precision(tools: "Sequence[Embedder | Matcher]", precision: str) -> None
     """Make models compute in one of `PRECISIONS`.
 
     Raises:
-        InputError: bf16-matching without a matcher, or bf16 of an ONNX file.
+        InputError: bf16-matching without a matcher, or bf16 for an ONNX file.
     """
     import torch
 
@@ -131,6 +135,7 @@ def set_precision(tools: "Sequence[Embedder | Matcher]", precision: str) -> None
     for tool in tools if precision == "bf16" else ():
         if isinstance(tool, OnnxEmbedder):
             raise InputError(
-                "--precision bf16", f"{tool.path} is an ONNX file and computes as it was exported"
+                "--precision bf16",
+                f"{tool.path} is an ONNX file, whose precision was set when it was exported",
             )
         tool.autocast = True

@@ -1,4 +1,4 @@
-"""``kronreid export``: a model for other runtimes."""
+"""``kronreid export``: write a model for other runtimes."""
 
 import argparse
 from pathlib import Path
@@ -11,12 +11,12 @@ if TYPE_CHECKING:
 
 
 def add(commands: "Commands") -> None:
-    """Its options."""
+    """Add the command."""
     sub = add_command(
         commands,
         "export",
         run,
-        "Write a model as ONNX: plain pictures in, vectors out, nothing else to know.",
+        "Write a model as ONNX: it takes pictures and gives vectors, with all preprocessing inside.",
     )
     sub.add_argument(
         "model", metavar="MODEL", help="an embedder, or a matcher (two files: encoder and NAME.scorer.onnx)"
@@ -35,5 +35,5 @@ def run(options: argparse.Namespace) -> None:
         print(f"{file}  {file.stat().st_size / 1e6:.1f} MB")
     print(
         f"compared with the model on {report.pictures} generated pictures: largest difference "
-        f"{report.difference:.1g}, {report.agreement:.1%} of all places in the rankings agree"
+        f"{report.difference:.1g}, {report.agreement:.1%} of all ranks agree"
     )

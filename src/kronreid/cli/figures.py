@@ -1,4 +1,4 @@
-"""``kronreid figures``: the papers' figures of what trained models see."""
+"""``kronreid figures``: draw the papers' figures of what trained models see."""
 
 import argparse
 from pathlib import Path
@@ -12,14 +12,19 @@ if TYPE_CHECKING:
 
 
 def add(commands: "Commands") -> None:
-    """Its options."""
+    """Add the command."""
     sub = add_command(commands, "figures", run, "Draw the papers' figures of what trained models see.")
     sub.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="model folders, HOReID's or KPM's")
-    sub.add_argument("--out", type=Path, required=True, metavar="DIR", help="where PNG and SVG files go")
     sub.add_argument(
-        "--pictures", nargs="+", metavar="PICTURE", help="pairs: the first two show one person, and so on"
+        "--out", type=Path, required=True, metavar="DIR", help="folder for the PNG and SVG files"
     )
-    sub.add_argument("--data", metavar="ROOT", help="a data set to take three pairs from instead")
+    sub.add_argument(
+        "--pictures",
+        nargs="+",
+        metavar="PICTURE",
+        help="pairs of pictures: the first two show one person, the next two another, and so on",
+    )
+    sub.add_argument("--data", metavar="ROOT", help="a data set from which three pairs are taken instead")
     add_layout(sub)
     sub.add_argument(
         "--place",
@@ -37,7 +42,7 @@ def point(text: str) -> tuple[float, float]:
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r}: X,Y is expected, like 0.5,0.25") from None
     if not (0 <= x < 1 and 0 <= y < 1):
-        raise argparse.ArgumentTypeError(f"{text!r}: both are fractions from 0 to below 1")
+        raise argparse.ArgumentTypeError(f"{text!r}: both must be at least 0 and below 1")
     return x, y
 
 
@@ -47,7 +52,7 @@ def run(options: argparse.Namespace) -> None:
     from kronreid.explain.figures_runs import BODY, NUMBERS, draw_figures, pairs_of
 
     if (options.pictures is None) == (options.data is None):
-        raise InputError("--pictures or --data", "one of the two says which pictures the figures show")
+        raise InputError("--pictures or --data", "one of the two must say which pictures the figures show")
     if options.out.exists() and not options.out.is_dir():
         raise InputError(f"--out {options.out}", "is a file; a folder is needed")
     pictures = options.pictures or pairs_of(read(options.data, options.layout))

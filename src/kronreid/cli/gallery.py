@@ -1,18 +1,19 @@
-"""``kronreid gallery``: look after a gallery."""
+"""``kronreid gallery``: list, change, export and verify a gallery."""
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kronreid.cli.index import add_description, values_of
 from kronreid.cli.options import (
     add_command,
+    add_description,
     add_filters,
     add_gallery,
     add_login,
-    filters,
     folder_must_exist,
     login,
+    selection_of,
 )
 from kronreid.errors import InputError
 
@@ -21,26 +22,27 @@ if TYPE_CHECKING:
 
 
 def add(commands: "Commands") -> None:
-    """Its options."""
+    """Add the command."""
     text = "Look after a gallery: info, list, update, delete, export, verify."
     sub = add_command(commands, "gallery", run, text)
     sub.add_argument("action", choices=["info", "list", "update", "delete", "export", "verify"])
     add_gallery(sub)
     add_login(sub)
-    sub.add_argument("--path", help="only this picture, or those below this folder")
-    sub.add_argument("--csv", type=Path, metavar="FILE", help="where export writes")
+    sub.add_argument("--path", help="only this picture, or the pictures below this folder")
+    sub.add_argument("--csv", type=Path, metavar="FILE", help="the file that export writes")
     add_description(sub, "what update changes")
     add_filters(sub)
 
 
 def run(options: argparse.Namespace) -> None:
     """See the methods of `kronreid.gallery.Gallery`."""
-    from kronreid.gallery import Gallery, Selection
+    from kronreid.gallery import Gallery
+    from kronreid.gallery.entries import values_of
 
-    selection = Selection(**filters(options), path=options.path)
-    changes = values_of(options)
+    selection = replace(selection_of(options), path=options.path)
+    changes = values_of(options.set, "--set")
     if bool(changes) != (options.action == "update"):
-        raise InputError("--set", "says what update changes; the others take none")
+        raise InputError("--set", "says what update changes, and no other action takes it")
     if options.action == "export":
         if options.csv is None:
             raise InputError("--csv", "names the file that export writes")

@@ -1,15 +1,15 @@
-"""``kronreid index``: pictures into a gallery."""
+"""``kronreid index``: add pictures to a gallery."""
 
 import argparse
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from kronreid.cli.options import (
     add_categories,
     add_command,
+    add_description,
     add_gallery,
     add_login,
-    add_set,
     load_model,
     login,
     positive,
@@ -20,12 +20,10 @@ from kronreid.extras import require
 if TYPE_CHECKING:
     from kronreid.cli.options import Commands
 
-FIELDS = ("camera", "time", "identity", "source")
-
 
 def add(commands: "Commands") -> None:
-    """Its options."""
-    sub = add_command(commands, "index", run, "Put pictures into a gallery.")
+    """Add the command."""
+    sub = add_command(commands, "index", run, "Add pictures to a gallery.")
     sub.add_argument(
         "images",
         nargs="+",
@@ -36,7 +34,7 @@ def add(commands: "Commands") -> None:
     add_gallery(sub)
     add_login(sub)
     add_categories(sub)
-    add_description(sub, "what is known of all of them")
+    add_description(sub, "describe all pictures")
     sub.add_argument("--batch-size", type=positive, default=64, help="pictures per pass (64)")
     sub.add_argument(
         "--ray",
@@ -48,12 +46,13 @@ def add(commands: "Commands") -> None:
 def run(options: argparse.Namespace) -> None:
     """See `kronreid.gallery.Gallery.add` and `kronreid.gallery.spread.add_spread`."""
     from kronreid.gallery import Gallery
+    from kronreid.gallery.entries import values_of
 
-    values = values_of(options)
+    values = values_of(options.set, "--set")
     if options.ray and not options.gallery.startswith(("http://", "https://")):
         raise InputError(
             f"--gallery {options.gallery}",
-            "many machines need a Milvus server (http://host:port); a file is open in one process",
+            "many machines need a Milvus server (http://host:port); only one process can open a file",
         )
     if options.ray:
         require("--ray", "ray")
@@ -82,22 +81,3 @@ def run(options: argparse.Namespace) -> None:
         )
     for picture in report.unreadable:
         print(f"  {picture.path}: {picture.reason}", file=sys.stderr)
-
-
-def add_description(parser: argparse.ArgumentParser, what: str) -> None:
-    """The option that says something about pictures."""
-    add_set(
-        parser,
-        f"{what}: camera, time, identity, source, or any other attribute; "
-        "nothing after the = means that it is not known",
-    )
-
-
-def values_of(options: argparse.Namespace) -> dict[str, Any]:
-    """What `add_description` was given, as `Gallery.add` and `Gallery.update` take it."""
-    from kronreid.data.values import pairs
-
-    given = pairs(options.set, "--set")
-    attributes = {key: value for key, value in given.items() if key not in FIELDS}
-    values: dict[str, Any] = {key: value for key, value in given.items() if key in FIELDS}
-    return values | ({"attributes": attributes} if attributes else {})

@@ -1,4 +1,4 @@
-"""``kronreid match``: two pictures, and why they match."""
+"""``kronreid match``: compare two pictures, and show why they match."""
 
 import argparse
 from pathlib import Path
@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 
 def add(commands: "Commands") -> None:
-    """Its options."""
-    sub = add_command(commands, "match", run, "Compare two pictures, and show why.")
+    """Add the command."""
+    sub = add_command(commands, "match", run, "Compare two pictures, and show why they match.")
     sub.add_argument("a", metavar="A", help="a picture")
     sub.add_argument("b", metavar="B", help="another one")
     sub.add_argument("--matcher", required=True, metavar="MODEL", help="the matcher")

@@ -1,4 +1,4 @@
-"""What several commands share: their options, the models they open and the files they write."""
+"""What several commands share: options, opening models and writing files."""
 
 import argparse
 import json
@@ -8,67 +8,85 @@ from typing import TYPE_CHECKING, Any
 from kronreid.errors import InputError
 
 if TYPE_CHECKING:
+    from kronreid.gallery import Selection
     from kronreid.models.inference import Embedder, Matcher
 
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
-MATCHER_WEIGHT = "its say in the new order, 0 to 1 (0.5 beside an embedder, 1 alone)"
+MATCHER_WEIGHT = "the weight of its score in the new order, 0 to 1 (0.5 with an embedder, 1 alone)"
 
 
 def add_command(commands: "Commands", name: str, run: Any, text: str) -> argparse.ArgumentParser:
-    """A command of the line, its help text, and the function that runs it."""
+    """Add a command with its help text and the function that runs it. Every command takes plug-ins."""
     sub = commands.add_parser(name, help=text, description=text)
+    sub.add_argument(
+        "--plugin",
+        action="append",
+        default=[],
+        metavar="MODULE",
+        help="import this module or .py file first, which adds losses, models, layouts or protocols; see "
+        "docs/extending.md (repeatable)",
+    )
     sub.set_defaults(run=run, prog=sub.prog)
     return sub
 
 
 def add_categories(parser: argparse.ArgumentParser) -> None:
-    """The option that chooses boxes of COCO and MOT."""
+    """Add the option that chooses boxes of COCO and MOT."""
     parser.add_argument(
         "--category",
         nargs="+",
         default=[],
         metavar="NAME",
-        help="which categories of COCO and classes of MOT to take, by name or number (those that are people)",
+        help="which categories of COCO and classes of MOT to take, by name or number (people)",
     )
 
 
 def add_layout(parser: argparse.ArgumentParser) -> None:
-    """The option that says how a data set is laid out."""
-    parser.add_argument("--layout", metavar="NAME", help="how it is laid out, see docs/datasets.md (looks)")
-
-
-def add_split(parser: argparse.ArgumentParser) -> None:
-    """The option that chooses a division of a data set."""
+    """Add the option that names a data set's layout."""
     parser.add_argument(
-        "--split", type=int, default=0, metavar="N", help="which of CUHK03's 20 divisions (0)"
+        "--layout", metavar="NAME", help="the data set's layout, see docs/datasets.md (detected)"
     )
 
 
+def add_split(parser: argparse.ArgumentParser) -> None:
+    """Add the option that chooses a split of a data set."""
+    parser.add_argument("--split", type=int, default=0, metavar="N", help="which of CUHK03's 20 splits (0)")
+
+
 def add_set(parser: argparse.ArgumentParser, text: str) -> None:
-    """The option ``--set key=value ...``, which may be repeated; `text` is its help."""
+    """Add the option ``--set key=value ...``, which may be repeated; `text` is its help."""
     parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="key=value", help=text)
 
 
+def add_description(parser: argparse.ArgumentParser, what: str) -> None:
+    """Add the option that describes pictures."""
+    add_set(
+        parser,
+        f"{what}: camera, time, identity, source, or any other attribute; "
+        "nothing after the = means that it is unknown",
+    )
+
+
 def add_changes(parser: argparse.ArgumentParser) -> None:
-    """The option that changes a config's options; the command reads the config with ``options.set``."""
+    """Add the option that changes a config's options; the command reads the config with ``options.set``."""
     add_set(parser, "change the config's options, like training.iterations=200")
 
 
 def add_gallery(parser: argparse.ArgumentParser) -> None:
-    """The option that names a gallery."""
+    """Add the option that names a gallery."""
     parser.add_argument(
         "--gallery", required=True, metavar="URI", help="a file, or http://host:port of a server"
     )
 
 
 def add_login(parser: argparse.ArgumentParser) -> None:
-    """The options that a server's gallery may need besides its address."""
+    """Add the options that a gallery on a server may need besides its address."""
     parser.add_argument(
         "--token",
         default="",
         metavar="USER:PASSWORD",
-        help="credentials for a server; better given as MILVUS_TOKEN in the environment, which nobody sees",
+        help="credentials for a server; better set MILVUS_TOKEN in the environment, which no other user sees",
     )
     parser.add_argument(
         "--collection", default="people", metavar="NAME", help="which gallery of a server (people)"
@@ -76,19 +94,19 @@ def add_login(parser: argparse.ArgumentParser) -> None:
 
 
 def login(options: argparse.Namespace) -> dict[str, Any]:
-    """What `add_login` was given, as `kronreid.Gallery` takes it."""
+    """The options of `add_login`, as `kronreid.Gallery` takes them."""
     return {"token": options.token, "collection": options.collection}
 
 
 def add_filters(parser: argparse.ArgumentParser) -> None:
-    """The options that choose pictures of a gallery."""
+    """Add the options that choose pictures of a gallery."""
     parser.add_argument(
         "--camera", nargs="+", action="extend", help='only these cameras; "" for pictures without one'
     )
     parser.add_argument(
-        "--since", metavar="TIME", help="only pictures taken then or later, like 2026-03-01T12:00"
+        "--since", metavar="TIME", help="only pictures taken at this time or later, like 2026-03-01T12:00"
     )
-    parser.add_argument("--until", metavar="TIME", help="only pictures taken then or earlier")
+    parser.add_argument("--until", metavar="TIME", help="only pictures taken at this time or earlier")
     parser.add_argument(
         "--where",
         nargs="+",
@@ -96,16 +114,17 @@ def add_filters(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="key=value",
         help="only pictures with these values: camera, identity, source, or any attribute; "
-        "nothing after the = means that it is not known",
+        "nothing after the = means that it is unknown",
     )
 
 
-def filters(options: argparse.Namespace) -> dict[str, Any]:
-    """What `add_filters` was given, as the gallery takes it."""
+def selection_of(options: argparse.Namespace) -> "Selection":
+    """The options of `add_filters`, as the gallery takes them."""
     from kronreid.data.values import pairs
+    from kronreid.gallery import Selection
 
     where = pairs(options.where, "--where")
-    return {"camera": options.camera, "since": options.since, "until": options.until, "where": where}
+    return Selection(camera=options.camera, since=options.since, until=options.until, where=where)
 
 
 def positive(text: str) -> int:
@@ -121,7 +140,7 @@ def count_or_all(text: str) -> int | str:
 
 
 def load_model(path: str, option: str) -> "Embedder | Matcher":
-    """An embedder or a matcher, or an error that names the option."""
+    """Load an embedder or a matcher, or raise an error that names the option."""
     from kronreid.models.loading import load
 
     try:
@@ -131,7 +150,7 @@ def load_model(path: str, option: str) -> "Embedder | Matcher":
 
 
 def load_matcher(path: str) -> "Matcher":
-    """A matcher, or an error that names the option."""
+    """Load a matcher, or raise an error that names the option."""
     from kronreid.models.inference import Matcher
 
     model = load_model(path, "--matcher")
@@ -141,12 +160,12 @@ def load_matcher(path: str) -> "Matcher":
 
 
 def to_json(value: Any) -> str:
-    """JSON that people can read; no NaN."""
+    """Readable JSON, without NaN."""
     return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def folder_must_exist(path: Path, option: str, suffix: str | None = None) -> None:
-    """Complain before the work is done, not after."""
+    """Check that a file can be written, before the work starts."""
     if suffix is not None and path.suffix != suffix:
         raise InputError(f"{option} {path}", f"the name must end in {suffix}")
     if not path.parent.is_dir():

@@ -1,4 +1,4 @@
-"""``kronreid papers``: the papers' tables beside what has been measured here."""
+"""``kronreid papers``: print the papers' tables beside the results of your runs."""
 
 import argparse
 import sys
@@ -12,13 +12,18 @@ if TYPE_CHECKING:
 
 
 def add(commands: "Commands") -> None:
-    """Its options."""
-    sub = add_command(commands, "papers", run, "Print the papers' tables beside what has been measured here.")
-    sub.add_argument("paper", nargs="?", choices=("horeid", "kpm"), help="one of them only")
+    """Add the command."""
+    sub = add_command(commands, "papers", run, "Print the papers' tables beside the results of your runs.")
+    sub.add_argument("paper", nargs="?", choices=("horeid", "kpm"), help="only this paper")
     sub.add_argument(
-        "--runs", nargs="+", type=Path, default=[], metavar="DIR", help="run folders, or folders of them"
+        "--runs",
+        nargs="+",
+        type=Path,
+        default=[],
+        metavar="DIR",
+        help="run folders, or folders that contain some",
     )
-    sub.add_argument("--rows", action="store_true", help="list the rows that train takes, one name a line")
+    sub.add_argument("--rows", action="store_true", help="list the rows that train takes, one name per line")
     sub.add_argument("--format", choices=("text", "markdown", "json"), default="text", help="(text)")
     sub.add_argument("--json", type=Path, metavar="FILE", help="write the same as JSON")
 

@@ -11,12 +11,12 @@ from kronreid.cli.options import (
     add_filters,
     add_gallery,
     add_login,
-    filters,
     folder_must_exist,
     load_matcher,
     load_model,
     login,
     positive,
+    selection_of,
     to_json,
     write,
 )
@@ -28,26 +28,30 @@ if TYPE_CHECKING:
 
 
 def add(commands: "Commands") -> None:
-    """Its options."""
+    """Add the command."""
     sub = add_command(commands, "search", run, "Find a person in a gallery.")
     sub.add_argument("query", nargs="+", metavar="QUERY", help="one picture, or several of one person")
     add_gallery(sub)
     add_login(sub)
     sub.add_argument("--model", metavar="MODEL", help="the embedder that made the gallery, if it has moved")
-    sub.add_argument("--matcher", metavar="MODEL", help="look again at the best with this matcher")
+    sub.add_argument("--matcher", metavar="MODEL", help="re-score the best candidates with this matcher")
     sub.add_argument("--top", type=positive, default=20, help="how many hits (20)")
     sub.add_argument(
-        "--rerank-top", type=positive, default=100, metavar="N", help="how many it looks at (100)"
+        "--rerank-top", type=positive, default=100, metavar="N", help="how many candidates it re-scores (100)"
     )
     sub.add_argument("--matcher-weight", type=float, default=0.5, metavar="W", help=MATCHER_WEIGHT)
     sub.add_argument(
         "--cache",
         type=Path,
         metavar="DIR",
-        help="keep what the matcher makes of candidates for later searches",
+        help="keep the matcher's maps of candidates in this folder for later searches",
     )
     sub.add_argument(
-        "--cache-size", type=positive, default=10_000, metavar="MB", help="the most it may hold (10,000)"
+        "--cache-size",
+        type=positive,
+        default=10_000,
+        metavar="MB",
+        help="the most that the cache may hold (10,000)",
     )
     add_filters(sub)
     sub.add_argument(
@@ -67,7 +71,7 @@ def run(options: argparse.Namespace) -> None:
     if options.html:
         require("--html", "figures")
     if options.cache and not options.matcher:
-        raise InputError("--cache", "keeps a matcher's work; name one by --matcher")
+        raise InputError("--cache", "keeps a matcher's maps; name a matcher with --matcher")
     matcher = load_matcher(options.matcher) if options.matcher else None
     cache = MapCache(options.cache, options.cache_size * 10**6) if options.cache else None
     with Gallery(options.gallery, matcher=matcher, cache=cache, **login(options)) as gallery:
@@ -81,8 +85,8 @@ def run(options: argparse.Namespace) -> None:
             options.top,
             options.rerank_top,
             matcher_weight=options.matcher_weight,
+            selection=selection_of(options),
             group_by=options.group_by,
-            **filters(options),
         )
     if options.json:
         write(options.json, to_json(result.as_dict()), "--json")

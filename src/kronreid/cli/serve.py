@@ -1,4 +1,4 @@
-"""``kronreid serve``: the gallery as a web page."""
+"""``kronreid serve``: serve a gallery as a web page."""
 
 import argparse
 import os
@@ -15,62 +15,73 @@ if TYPE_CHECKING:
 
 
 def add(commands: "Commands") -> None:
-    """Its options."""
+    """Add the command."""
     sub = add_command(commands, "serve", run, "Serve a gallery as a web page and an HTTP interface.")
     add_gallery(sub)
     sub.add_argument("--model", metavar="MODEL", help="the embedder that made the gallery, if it has moved")
     sub.add_argument("--matcher", metavar="MODEL", help="scores and explains pairs")
     sub.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
-    sub.add_argument("--port", type=int, default=8000, help="port (8000; 0 takes a free one)")
+    sub.add_argument("--port", type=int, default=8000, help="port (8000; 0 for any free one)")
     sub.add_argument(
         "--token",
-        help="ask for this token; without, one is made and printed. KRONREID_TOKEN in the environment "
-        "does the same and is not seen in the list of processes",
+        help="require this token; without, one is made and printed. KRONREID_TOKEN in the environment "
+        "does the same, and the list of processes does not show it",
     )
     sub.add_argument(
         "--allow-host",
         nargs="+",
         default=[],
         metavar="NAME",
-        help="names under which the server may be asked for, besides IP addresses and localhost",
+        help="host names that requests may use, besides IP addresses and localhost",
     )
     sub.add_argument("--allow-add", action="store_true", help="let the page add pictures to the gallery")
-    sub.add_argument("--reports", type=Path, metavar="DIR", help="folder with reports of evaluations")
     sub.add_argument(
-        "--audit", type=Path, metavar="FILE", help="log of who searched for what (kept if a token is needed)"
+        "--reports", type=Path, metavar="DIR", help="folder with reports of evaluations, which the page lists"
+    )
+    sub.add_argument(
+        "--audit",
+        type=Path,
+        metavar="FILE",
+        help="log of who searched for what (STATE/audit.jsonl if everything needs a token, else none)",
     )
     sub.add_argument(
         "--cache",
         type=Path,
         metavar="DIR",
-        help="where the matcher keeps what it made of candidates",
+        help="keep the matcher's maps of candidates in this folder",
     )
     sub.add_argument(
-        "--state", type=Path, metavar="DIR", help="where marks and added pictures are kept (GALLERY.serve)"
+        "--state", type=Path, metavar="DIR", help="folder for marks and added pictures (GALLERY.serve)"
     )
     sub.add_argument(
-        "--upload-mb", type=positive, default=32, metavar="N", help="largest upload (32 million bytes)"
+        "--upload-mb", type=positive, default=32, metavar="N", help="largest upload, in million bytes (32)"
     )
     sub.add_argument(
         "--upload-megapixels",
         type=positive,
         default=40,
         metavar="N",
-        help="largest picture (40 million pixels)",
+        help="largest uploaded picture, in million pixels (40)",
     )
     sub.add_argument(
-        "--upload-pictures", type=positive, default=16, metavar="N", help="most pictures of an upload (16)"
+        "--upload-pictures",
+        type=positive,
+        default=16,
+        metavar="N",
+        help="the most pictures of an upload (16)",
     )
-    sub.add_argument("--threads", type=positive, default=8, metavar="N", help="searches at work at once (8)")
+    sub.add_argument(
+        "--threads", type=positive, default=8, metavar="N", help="searches that run at a time (8)"
+    )
     sub.add_argument("--queue", type=positive, default=32, metavar="N", help="searches that may wait (32)")
     sub.add_argument(
-        "--timeout", type=positive, default=30, metavar="N", help="seconds after which one is given up (30)"
+        "--timeout", type=positive, default=30, metavar="N", help="seconds after which a request fails (30)"
     )
 
 
 def run(options: argparse.Namespace) -> None:
     """See `kronreid.serve`."""
-    require(options.prog, "serve", "gallery")
+    require(options.prog, "serve", "gallery", "figures")
     from kronreid.gallery import Gallery
     from kronreid.serve.app import Application
     from kronreid.serve.metrics import Metrics
@@ -103,17 +114,17 @@ def run(options: argparse.Namespace) -> None:
 
 def given(options: argparse.Namespace) -> str | None:
     """The token, if the user chose one."""
-    if options.token is not None:  # even an empty one: a variable that was not set guards nothing
+    if options.token is not None:  # also an empty one, which is refused: its variable may not have been set
         return str(options.token)
     return os.environ.get("KRONREID_TOKEN") or None
 
 
 def make_settings(options: argparse.Namespace) -> "Settings":
-    """The options as the server takes them."""
+    """The options, as the server takes them."""
     from kronreid.serve.settings import Settings, is_loopback, new_token, state_folder
 
     if not 0 <= options.port < 65536:
-        raise InputError(f"--port {options.port}", "0 to 65535 is expected")
+        raise InputError(f"--port {options.port}", "a number from 0 to 65535 is expected")
     token = given(options)
     guarded = token is not None or not is_loopback(options.host)
     state = (options.state or state_folder(options.gallery)).absolute()

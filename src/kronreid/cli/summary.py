@@ -1,4 +1,4 @@
-"""``kronreid summary``: what a model weighs."""
+"""``kronreid summary``: a model's parameters, multiply-adds and layers."""
 
 import argparse
 from pathlib import Path
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def add(commands: "Commands") -> None:
-    """Its options."""
+    """Add the command."""
     sub = add_command(commands, "summary", run, "Parameters, multiply-adds and layers of a model.")
     sub.add_argument("model", metavar="ROW|CONFIG|MODEL", help="a row, a config file or a model folder")
     add_changes(sub)
@@ -30,7 +30,7 @@ def run(options: argparse.Namespace) -> None:
     path = Path(options.model)
     if path.is_dir():
         if options.set:
-            raise InputError("--set", f"{path} is a model folder, whose options are settled; name a config")
+            raise InputError("--set", f"{path} is a model folder, whose options cannot change; name a config")
         model, size, _ = load_folder(path)
     else:
         config = read_config(options.model, [*options.set, "model.backbone.weights=none"])

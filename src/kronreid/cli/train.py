@@ -1,4 +1,4 @@
-"""``kronreid train``: a model from a config."""
+"""``kronreid train``: train a model from a config."""
 
 import argparse
 import json
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def add(commands: "Commands") -> None:
-    """Its options."""
+    """Add the command."""
     sub = add_command(commands, "train", run, "Train a model.")
     sub.add_argument("config", metavar="ROW|CONFIG", help="a row (kronreid papers --rows) or a YAML file")
     sub.add_argument("--data", metavar="ROOT", help="the data set's folder, instead of the config's")

@@ -5,99 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from kronreid.data.names import DUKEMTMC, MARKET1501, Kind, parse
-from kronreid.data.readers import read
-from kronreid.data.readers.market1501 import DISTRACTORS, market_home
+from kronreid.data.names import parse
+from kronreid.data.readers import LAYOUTS, read
+from kronreid.data.readers.layout import Count, Original
 from kronreid.data.records import DISTRACTOR, JUNK, NO_CAMERA, Picture, ReIDDataset, identities
 from kronreid.errors import InputError
-
-
-@dataclass(frozen=True)
-class Count:
-    """The numbers of pictures, people and cameras of a part; None if no number is published."""
-
-    pictures: int | None
-    identities: int | None
-    cameras: int | None
-
-
-@dataclass(frozen=True)
-class Published:
-    """The published counts of a data set, from its owners or from the paper that defined the split.
-
-    Attributes:
-        title: Its name and its source.
-        parts: The counts of ``train``, ``query`` and ``gallery``, and of ``all`` of them together. Junk and
-            distractors count as pictures, not as people.
-    """
-
-    title: str
-    parts: dict[str, Count]
-
-
-_MARKET = {"train": Count(12936, 751, 6), "query": Count(3368, 750, 6), "gallery": Count(19732, 750, 6)}
-
-
-def _classic(pictures: int) -> dict[str, Count]:
-    test = Count(None, 100, 2)
-    return {"all": Count(pictures, 1467, 2), "train": Count(None, 1367, 2), "query": test, "gallery": test}
-
-
-#: The published counts by layout. The sources are, for Market-1501, its readme.txt and lists; for
-#: DukeMTMC-reID, Zheng, Zheng, Yang, ICCV 2017 (408 people of the gallery have no query); for MSMT17, Wei
-#: et al., CVPR 2018, train and val together (30,248 + 2,373); for CUHK03, the cells of cuhk-03.mat and the
-#: lists of Zhong et al., CVPR 2017.
-PUBLISHED: dict[str, Published] = {
-    "market1501": Published("Market-1501 (Zheng et al., ICCV 2015)", _MARKET),
-    "market1501+500k": Published(
-        "Market-1501 with 500,000 distractors (Zheng et al., ICCV 2015)",
-        {**_MARKET, "gallery": Count(None, 750, 6)},
-    ),
-    "dukemtmc": Published(
-        "DukeMTMC-reID (Ristani et al. 2016; Zheng et al., ICCV 2017)",
-        {"train": Count(16522, 702, 8), "query": Count(2228, 702, 8), "gallery": Count(17661, 1110, 8)},
-    ),
-    "msmt17": Published(
-        "MSMT17 (Wei et al., CVPR 2018)",
-        {"train": Count(32621, 1041, 15), "query": Count(11659, 3060, 15), "gallery": Count(82161, 3060, 15)},
-    ),
-    "cuhk03-labeled": Published("CUHK03, labelled (Li et al., CVPR 2014)", _classic(14096)),
-    "cuhk03-detected": Published("CUHK03, detected (Li et al., CVPR 2014)", _classic(14097)),
-    "cuhk03-np-labeled": Published(
-        "CUHK03, labelled, new protocol (Zhong et al., CVPR 2017)",
-        {"train": Count(7368, 767, 2), "query": Count(1400, 700, 2), "gallery": Count(5328, 700, 2)},
-    ),
-    "cuhk03-np-detected": Published(
-        "CUHK03, detected, new protocol (Zhong et al., CVPR 2017)",
-        {"train": Count(7365, 767, 2), "query": Count(1400, 700, 2), "gallery": Count(5332, 700, 2)},
-    ),
-}
-
-
-@dataclass(frozen=True)
-class Original:
-    """What distinguishes a published data set from own pictures in the same layout.
-
-    Attributes:
-        title: Name of the layout.
-        kind: The kind of file name that all its pictures have.
-        people: The highest number of a person.
-        cameras: The highest number of a camera.
-    """
-
-    title: str
-    kind: Kind
-    people: int
-    cameras: int
-
-
-#: Layouts that are also used for own pictures.
-_MARKET_NAMES = Original("Market-1501", MARKET1501, people=1501, cameras=6)
-ORIGINALS = {
-    "market1501": _MARKET_NAMES,
-    "market1501+500k": _MARKET_NAMES,
-    "dukemtmc": Original("DukeMTMC-reID", DUKEMTMC, people=7140, cameras=8),
-}
 
 Verdict = Literal["agrees", "less", "differs", "own"]
 
@@ -164,14 +76,13 @@ def _values(count: Count) -> tuple[int | None, ...]:
     return count.pictures, count.identities, count.cameras
 
 
-def _is_own(dataset: ReIDDataset, parts: dict[str, Count], published: dict[str, Count]) -> bool:
+def _is_own(
+    dataset: ReIDDataset, parts: dict[str, Count], published: dict[str, Count], original: Original
+) -> bool:
     """Whether a data set has names, people, cameras or counts that the published one does not have.
 
     Such a data set consists of own pictures in the layout of a published one.
     """
-    original = ORIGINALS.get(dataset.name)
-    if original is None:
-        return False
     if any(here > there for here, there in _pairs(parts, published)):
         return True
     for one in (*dataset.train, *dataset.query, *dataset.gallery):
@@ -196,7 +107,8 @@ def check(root: str | Path, layout: str | None = None, split: int = 0) -> Checke
         InputError: The data set cannot be read.
     """
     dataset = read(root, layout, split)
-    published = PUBLISHED.get(dataset.name)
+    entry = LAYOUTS[dataset.name]
+    published, original = entry.published, entry.original
     whole = {(one.path, one.box): one for one in (*dataset.train, *dataset.query, *dataset.gallery)}
     parts = {
         "train": count(dataset.train),
@@ -205,9 +117,9 @@ def check(root: str | Path, layout: str | None = None, split: int = 0) -> Checke
         "all": count(list(whole.values())),
     }
     title = published.title if published else f"own pictures, layout {dataset.name}"
-    remarks = _remarks(dataset)
-    if published and _is_own(dataset, parts, published.parts):
-        title = f"own pictures laid out like {ORIGINALS[dataset.name].title}"
+    remarks = [*entry.remarks(dataset), *_remarks(dataset)]
+    if published and original and _is_own(dataset, parts, published.parts, original):
+        title = f"own pictures laid out like {original.title}"
         remarks.append(f"names, people, cameras or counts differ from those of {published.title}")
         published = None
     return Checked(
@@ -229,18 +141,6 @@ def count(pictures: Sequence[Picture]) -> Count:
 
 def _remarks(dataset: ReIDDataset) -> list[str]:
     remarks = []
-    if dataset.name.startswith("market1501") and not dataset.multi_query:
-        remarks.append("there is no folder gt_bbox with more query pictures: multi-query equals single query")
-    if dataset.multi_query:
-        remarks.append(f"{len(dataset.multi_query):,} pictures in gt_bbox for multi-query")
-    if dataset.name == "market1501":
-        home = market_home(dataset.root)
-        if found := [name for name in DISTRACTORS if (home / name).is_dir()]:
-            remarks.append(
-                f"{found[0]} has more distractors: --layout market1501+500k adds them to the gallery"
-            )
-    if dataset.name == "dukemtmc":
-        remarks.append("its owners withdrew it in 2019: use it only for comparison with published numbers")
     if dataset.skipped:
         remarks.append(f"{dataset.skipped:,} rows of the list cannot be used")
     for part in ("train", "query", "gallery"):

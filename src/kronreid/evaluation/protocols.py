@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from kronreid.errors import InputError
+from kronreid.registry import Registry
 
 JUNK = -1  # Market-1501's label of a false detection, which counts neither as right nor as wrong
 
@@ -52,40 +53,39 @@ class Protocol:
         return self.drop_same_camera != "none"
 
 
-PROTOCOLS: dict[str, Protocol] = {
-    protocol.name: protocol
-    for protocol in (
-        Protocol("market1501", "Market-1501, single query", distractors=(0,)),
-        Protocol(
-            "market1501-multi-query",
-            "Market-1501, mean of the query's pictures of one camera",
-            distractors=(0,),
-            average_queries=True,
-        ),
-        Protocol("dukemtmc", "DukeMTMC-reID"),
-        Protocol("msmt17", "MSMT17"),
-        Protocol("cuhk03-np", "CUHK03, new protocol (767/700 identities)"),
-        Protocol(
-            "cuhk03-classic",
-            "CUHK03, one random gallery picture per identity from the other camera, repeated",
-            drop_same_camera="all",
-            draws=100,
-        ),
-        Protocol(
-            "openreid",
-            "open-reid: every test picture of the query identities is a query",
-            distractors=(0,),
-            pool=True,
-        ),
-        Protocol("cross-camera", "own pictures with cameras: matches come from another camera"),
-        Protocol(
-            "no-camera",
-            "own pictures without cameras: only the query picture itself is dropped",
-            drop_same_camera="none",
-            drop_itself=True,
-        ),
-    )
-}
+_KNOWN = (
+    Protocol("market1501", "Market-1501, single query", distractors=(0,)),
+    Protocol(
+        "market1501-multi-query",
+        "Market-1501, mean of the query's pictures of one camera",
+        distractors=(0,),
+        average_queries=True,
+    ),
+    Protocol("dukemtmc", "DukeMTMC-reID"),
+    Protocol("msmt17", "MSMT17"),
+    Protocol("cuhk03-np", "CUHK03, new protocol (767/700 identities)"),
+    Protocol(
+        "cuhk03-classic",
+        "CUHK03, one random gallery picture per identity from the other camera, repeated",
+        drop_same_camera="all",
+        draws=100,
+    ),
+    Protocol(
+        "openreid",
+        "open-reid: every test picture of the query identities is a query",
+        distractors=(0,),
+        pool=True,
+    ),
+    Protocol("cross-camera", "own pictures with cameras: matches come from another camera"),
+    Protocol(
+        "no-camera",
+        "own pictures without cameras: only the query picture itself is dropped",
+        drop_same_camera="none",
+        drop_itself=True,
+    ),
+)
+#: The protocols by name.
+PROTOCOLS: Registry[Protocol] = Registry("protocol", {protocol.name: protocol for protocol in _KNOWN})
 
 
 def protocol_named(protocol: str | Protocol) -> Protocol:
@@ -96,9 +96,7 @@ def protocol_named(protocol: str | Protocol) -> Protocol:
     """
     if isinstance(protocol, Protocol):
         return protocol
-    if protocol not in PROTOCOLS:
-        raise InputError("protocol", f"{protocol!r} is unknown; choose one of {', '.join(PROTOCOLS)}")
-    return PROTOCOLS[protocol]
+    return PROTOCOLS.named(protocol, "protocol")
 
 
 @dataclass(frozen=True)

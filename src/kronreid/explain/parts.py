@@ -53,7 +53,8 @@ def look_inside(embedder: Embedder, images: Sequence[ImageLike]) -> Insight:
 
     Args:
         embedder: A model loaded with ``kronreid.load(run, folded=False)``; a folded one has no separate
-        levels. images: Paths, PIL images or uint8 arrays (H, W, 3) in RGB; they form one batch.
+            levels.
+        images: Paths, PIL images or uint8 arrays (H, W, 3) in RGB; they form one batch.
 
     Raises:
         InputError: The model is not a HOReID.

@@ -1,13 +1,14 @@
-"""A persistent, searchable collection of pictures: the vector database behind one small class."""
+"""A persistent, searchable collection of pictures: a vector database behind one small class."""
 
 from typing import TYPE_CHECKING, Any
 
 from kronreid.gallery.entries import Entry
 from kronreid.gallery.filters import Selection
-from kronreid.gallery.gallery import Gallery, GalleryInfo, VerifyReport
+from kronreid.gallery.gallery import Gallery, GalleryInfo
 from kronreid.gallery.indexing import AddReport, Unreadable
 from kronreid.gallery.lists import read_list
 from kronreid.gallery.search import Group, Hit, SearchResult
+from kronreid.gallery.upkeep import VerifyReport
 
 if TYPE_CHECKING:
     from kronreid.gallery.cache import MapCache
@@ -29,7 +30,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """The cache is imported when it is asked for: it needs torch, and looking after a gallery does not."""
+    """Import the cache on first use: it needs torch, which looking after a gallery does not."""
     if name == "MapCache":
         from kronreid.gallery.cache import MapCache
 

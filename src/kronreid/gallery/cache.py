@@ -1,7 +1,8 @@
-"""A bounded folder of matcher's maps, so that a picture that was compared once is not encoded again.
+"""A bounded folder of matchers' maps, so that no picture is encoded twice.
 
-One file per picture and matcher, in safetensors' format: nothing is ever unpickled. A file is there whole or
-not at all, one that is damaged counts as absent, and any number of processes may share the folder.
+There is one file per picture and matcher, in safetensors' format; nothing is ever unpickled. Files are
+written whole or not at all, a damaged file counts as absent, and any number of processes may share the
+folder.
 """
 
 import contextlib
@@ -29,23 +30,23 @@ from kronreid.ops.blocks import PreparedMaps
 
 log = logging.getLogger(__name__)
 
-#: Cleared down to this share once full, so that files are not looked through for every new one.
+#: A full folder is cleared down to this share of its size, so that clearing is rare.
 _AFTER_CLEARING = 0.9
-#: A process looks at the folder again after it has written this share: others may have written too.
+#: A process measures the folder again after it has written this share, since others may have written too.
 _BETWEEN_LOOKS = 0.05
 _ABANDONED_SECONDS = 3600.0
 _TENSORS = [field.name for field in fields(PreparedMaps) if field.name != "size"]
 
 
 class MapCache:
-    """Maps of pictures in a folder, the least recently used making way for new ones.
+    """Maps of pictures in a folder. When it is full, the least recently used ones are removed.
 
-    Unit vectors are kept in half precision; what comes back is float32 again and differs from what went in
-    by at most 5e-4 of each number, which moves a logit in its third or fourth digit.
+    Unit vectors are stored in half precision and read back as float32. Each number changes by at most 5e-4 of
+    itself, which changes a logit in its third or fourth digit.
 
     Args:
-        folder: Where; made if it is not there.
-        max_bytes: The most it may hold.
+        folder: The folder; it is made if it is missing.
+        max_bytes: The most bytes it may hold.
 
     Raises:
         InputError: The folder cannot be made or written to.
@@ -68,23 +69,23 @@ class MapCache:
             raise InputError(f"cache {folder}", "cannot be written to; choose another folder")
         self._lock = threading.Lock()
         self._numbers = itertools.count()
-        self._spare = 0  # what may be written before the folder is looked at again
+        self._spare = 0  # what may be written before the folder is measured again
         self._broken = False
 
     def check(self, matcher: Any) -> None:
         """
         Raises:
-            InputError: The matcher is none whose maps can be kept.
+            InputError: This matcher's maps cannot be kept.
         """
         if not isinstance(matcher, Matcher) or not matcher.fingerprint:
             raise InputError(
                 "cache",
-                "only maps of kronreid's own matchers, loaded from a folder, can be kept; leave it out",
+                "only keeps maps of kronreid's own matchers, loaded from a folder; use no cache",
             )
 
     def read(self, matcher: Matcher, identifier: str) -> EncodedMaps | None:
-        """What `write` kept for this picture and matcher, still in half precision (see `whole`); None where
-        there is nothing or it is damaged."""
+        """What `write` stored for this picture and matcher, in half precision (see `whole`). None if there is
+        nothing, or if it is damaged."""
         path = self._path(matcher, identifier)
         try:
             content = path.read_bytes()
@@ -93,15 +94,15 @@ class MapCache:
         try:
             maps = _unpacked(content)
         except (SafetensorError, KeyError, ValueError):
-            log.warning("%s: a damaged file of the cache is left out and removed", path)
+            log.warning("%s: this file of the cache is damaged, and is removed", path)
             path.unlink(missing_ok=True)
             return None
         with contextlib.suppress(OSError):
-            os.utime(path)  # it was used: others go first
+            os.utime(path)  # others are now less recently used
         return maps
 
     def write(self, matcher: Matcher, identifier: str, maps: EncodedMaps) -> None:
-        """Keep the maps (`halved`) of one picture. A disk that is full ends the keeping, not the search."""
+        """Store the maps (`halved`) of one picture. After a failure nothing more is stored."""
         path = self._path(matcher, identifier)
         content = _packed(maps)
         with self._lock:
@@ -119,10 +120,12 @@ class MapCache:
                 self._spare -= len(content)
             except OSError as error:
                 self._broken = True
-                log.warning("cache %s: no longer written to (%s)", self.folder, error.strerror or error)
+                log.warning(
+                    "cache %s: nothing more is written to it (%s)", self.folder, error.strerror or error
+                )
 
     def size(self) -> int:
-        """Bytes that it holds."""
+        """Bytes that the folder holds."""
         return sum(size for _, size, _ in self._files())
 
     def _path(self, matcher: Matcher, identifier: str) -> Path:
@@ -131,7 +134,7 @@ class MapCache:
         return self.folder / name[:2] / f"{name[2:]}.safetensors"
 
     def _files(self) -> list[tuple[float, int, Path]]:
-        """When each file was used last, its size and its path."""
+        """Of each file, when it was last used, its size and its path."""
         files = []
         for folder in self.folder.iterdir():
             if not folder.is_dir() or len(folder.name) != 2:
@@ -139,7 +142,7 @@ class MapCache:
             for file in os.scandir(folder):
                 try:
                     known = file.stat()
-                except FileNotFoundError:  # another process was quicker
+                except FileNotFoundError:  # another process has removed it
                     continue
                 if file.name.endswith(".safetensors"):
                     files.append((known.st_mtime, known.st_size, Path(file.path)))
@@ -148,7 +151,7 @@ class MapCache:
         return files
 
     def _clear(self, wanted: int) -> int:
-        """Remove the least recently used until `wanted` bytes fit; how many may be written then."""
+        """Remove the least recently used files until `wanted` bytes fit; returns how many may be written."""
         files = sorted(self._files())
         total = sum(size for _, size, _ in files)
         if total + wanted > self.max_bytes:
@@ -161,7 +164,7 @@ class MapCache:
 
 
 def halved(maps: EncodedMaps) -> EncodedMaps:
-    """The same with unit vectors in half precision, on the CPU."""
+    """The maps with unit vectors in half precision, on the CPU."""
 
     def half(scale: PreparedMaps) -> PreparedMaps:
         unit = scale.unit.half() if scale.unit.dtype == torch.float32 else scale.unit
@@ -171,7 +174,7 @@ def halved(maps: EncodedMaps) -> EncodedMaps:
 
 
 def whole(parts: Sequence[EncodedMaps], device: torch.device) -> EncodedMaps:
-    """Several that are `halved`, one after the other, as a matcher takes them."""
+    """Several `halved` maps, one after the other, in the form that a matcher takes."""
     scales = [PreparedMaps.cat(list(scale)).to(device) for scale in zip(*(part.scales for part in parts))]
     scales = [
         replace(scale, unit=scale.unit.float()) if scale.unit.dtype == torch.float16 else scale
@@ -181,7 +184,7 @@ def whole(parts: Sequence[EncodedMaps], device: torch.device) -> EncodedMaps:
 
 
 def _packed(maps: EncodedMaps) -> bytes:
-    """One file's content: the tensors by name, the maps' sizes, and a checksum of them all."""
+    """A file's content: the tensors by name, the maps' sizes, and a checksum of the tensors."""
     tensors = {"pooled": maps.pooled.contiguous()}
     sizes = []
     for number, scale in enumerate(maps.scales):
@@ -196,7 +199,7 @@ def _unpacked(content: bytes) -> EncodedMaps:
     tensors = load(content)
     told = _metadata(content)
     if told["checksum"] != _checksum(tensors):
-        raise ValueError("not what was written")
+        raise ValueError("the checksum is wrong")
     sizes = told["sizes"].split(" ")
     scales = []
     for number in range(int(told["scales"])):

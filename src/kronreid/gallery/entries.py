@@ -1,26 +1,27 @@
-"""What a gallery knows about a picture, and how it is kept."""
+"""What a gallery knows about a picture, and how that is stored."""
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from kronreid.data.records import Box, format_box, parse_box
-from kronreid.data.values import NOBODY, attributes, label, moment, picture_path, read_box
+from kronreid.data.values import NOBODY, attributes, label, moment, pairs, picture_path, read_box
 from kronreid.errors import InputError
 
-#: What the database holds where the time of a picture is unknown: long before anything. (A null would do, but
-#: servers before Milvus 2.5 have none.)
+#: Stored for an unknown time: a time before all others. (Milvus has null only since 2.5.)
 UNKNOWN_TIME = -1e18
-#: The columns of the database, but for the vector.
+#: The columns of the database, without the vector.
 FIELDS = ["id", "path", "box", "camera", "time", "identity", "source", "attributes"]
-#: What the database holds where the identity or the camera is not known; older versions stored −1.
+#: What `values_of` takes for fields; anything else is an attribute.
+_SAID = ("camera", "time", "identity", "source")
+#: Stored for an unknown identity or camera; −1 by older versions.
 UNKNOWN_LABELS = ("", NOBODY)
-#: The most bytes that a text (a path or a label) may have, and the attributes of a picture as JSON. These are
-#: the limits of a Milvus server. Milvus Lite would take more, but both have to take the same pictures.
+#: The most bytes of a text (a path or a label), and of a picture's attributes as JSON. These are the limits
+#: of a Milvus server. Milvus Lite takes more, but every gallery accepts the same pictures.
 LONGEST_TEXT, LONGEST_ATTRIBUTES = 65_535, 65_536
 
 
@@ -30,13 +31,13 @@ class Entry:
 
     Attributes:
         path: The file, absolute.
-        box: The part of the file that shows the person; None for all of it.
-        camera: Name or number of the camera; None where unknown.
-        time: When it was taken, in seconds since 1970 (UTC); None where unknown.
-        identity: Who it shows; None where unknown.
-        source: Where it came from: a recording, a delivery, a data set.
+        box: The part of the picture that shows the person; None for all of it.
+        camera: Name or number of the camera; None if unknown.
+        time: When it was taken, in seconds since 1970 (UTC); None if unknown.
+        identity: Whom it shows; None if unknown.
+        source: Where it comes from: a recording, a delivery, a data set.
         attributes: Anything else, as JSON values by name.
-        id: SHA-256 of the file's content (and of the box), hexadecimal; empty before the file has been read.
+        id: SHA-256 of the file's content (and of the box), hexadecimal; empty until the file has been read.
     """
 
     path: Path
@@ -49,7 +50,7 @@ class Entry:
     id: str = ""
 
     def to_row(self) -> dict[str, Any]:
-        """The entry as a row of the database, without its vector; empty or `UNKNOWN_TIME` where unknown."""
+        """The entry as a row of the database, without its vector. Unknown values are "" or `UNKNOWN_TIME`."""
         return {
             "id": self.id,
             "path": path_to_text(self.path),
@@ -77,12 +78,12 @@ class Entry:
 
 
 def known_label(text: str) -> str | None:
-    """A camera or an identity of the database; None where it is not known."""
+    """A stored camera or identity; None if it is unknown."""
     return None if text in UNKNOWN_LABELS else text
 
 
 def known(**given: Any) -> dict[str, Any]:
-    """What is said of pictures, as an `Entry` has it.
+    """Values that describe pictures, in the form of an `Entry`.
 
     Args:
         given: Any of ``path``, ``camera``, ``time``, ``identity``, ``source`` and ``attributes``.
@@ -94,6 +95,21 @@ def known(**given: Any) -> dict[str, Any]:
         InputError: A value that cannot be stored, or a field that does not exist.
     """
     return {name: _known(name, value) for name, value in given.items()}
+
+
+def values_of(texts: Iterable[str], option: str) -> dict[str, Any]:
+    """Read ``key=value`` texts that describe pictures, for `known`, `Gallery.add` and `Gallery.update`.
+
+    Args:
+        texts: Each names a field (camera, time, identity or source) or any attribute.
+        option: Where they come from; messages begin with it.
+
+    Raises:
+        InputError: A text is not ``key=value``, or a key is given twice.
+    """
+    given = pairs(texts, option)
+    fields: dict[str, Any] = {key: given.pop(key) for key in _SAID if key in given}
+    return fields | ({"attributes": given} if given else {})
 
 
 def _known(name: str, value: Any) -> Any:
@@ -115,14 +131,14 @@ def _known(name: str, value: Any) -> Any:
 
 
 def checked(entry: Entry, changes: Mapping[str, Any]) -> Entry:
-    """An entry with changes in place, if all that it says can be stored.
+    """An entry with changes, if all its values can be stored.
 
     Args:
-        entry: Of whatever origin.
-        changes: Fields as `known` gives them; attributes are added to the entry's, or taken away by None.
+        entry: The entry.
+        changes: Fields as `known` gives them. Attributes are added to the entry's; None removes one.
 
     Raises:
-        InputError: A value of the entry cannot be stored, or is too long.
+        InputError: A value cannot be stored, or is too long.
     """
     more = ("path", "camera", "time", "identity", "source")
     own = known(**{name: getattr(entry, name) for name in more if name not in changes})
@@ -145,22 +161,22 @@ def checked(entry: Entry, changes: Mapping[str, Any]) -> Entry:
 
 
 def _size(value: Any) -> int:
-    """Of a value as JSON, in bytes."""
+    """Bytes of a value as JSON."""
     return len(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode())
 
 
 def path_to_text(path: Path) -> str:
-    """A path as valid Unicode, reversibly: a name whose bytes are no UTF-8 becomes a ``file://`` address."""
+    """A path as valid Unicode, reversibly: a name that is not valid UTF-8 becomes a ``file://`` address."""
     text = str(path)
     try:
         text.encode()
-    except UnicodeEncodeError:  # the lone surrogates that stand for such bytes
+    except UnicodeEncodeError:  # lone surrogates stand for bytes that are not UTF-8
         return path.as_uri()
     return text
 
 
 def text_to_path(text: str) -> Path:
-    """The reverse of `path_to_text`; absolute paths cannot be mistaken for an address."""
+    """The reverse of `path_to_text`. An absolute path never looks like an address."""
     if text.startswith("file:///"):
         return Path(os.fsdecode(unquote_to_bytes(text.removeprefix("file://"))))
     return Path(text)

@@ -1,7 +1,7 @@
-"""Which entries are meant: conditions given as values, never as text of an expression.
+"""Which entries of a gallery are meant: one type for the command line, the web API, the page and Python.
 
-The database takes one expression in a small language. It is put together here and nowhere else, from
-literals that `quote` wrote, so that no value can end its literal and become part of the expression.
+A `Selection` holds values as the user gave them. `Selection.conditions` reads them into a few plain types,
+which each database renders in its own query language.
 """
 
 import json
@@ -10,17 +10,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from os import PathLike
-from pathlib import Path
 from typing import Any, TypeAlias
 
 from kronreid.data.values import LARGEST, Time, attribute, attribute_name, label, moment, picture_path
 from kronreid.errors import InputError
-from kronreid.gallery.entries import UNKNOWN_LABELS, UNKNOWN_TIME, known_label, path_to_text
+from kronreid.gallery.entries import UNKNOWN_LABELS, known_label, path_to_text
 
 Scalar: TypeAlias = str | int | float | bool
-
-_ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"})
-
 
 #: What `Selection.where` may name besides attributes.
 _FIELDS = ("id", "path", "camera", "identity", "source")
@@ -33,22 +29,57 @@ _NO_CONDITIONS = {
 
 
 @dataclass(frozen=True)
-class Selection:
-    """Conditions that must all hold; without any, every entry is meant.
+class OneOf:
+    """The field (id, camera, identity or source) holds one of these texts."""
 
-    A value means what is stored for it: see `kronreid.data.values`. An empty value ("" or NaN, also None in a
-    list or in `where`) means entries of which it is not known, and so does a camera or identity of −1.
+    field: str
+    texts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Below:
+    """The path is one of these texts, or lies below one of them."""
+
+    paths: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Taken:
+    """The time is known and lies between these bounds, both included; None is no bound."""
+
+    since: float | None
+    until: float | None
+
+
+@dataclass(frozen=True)
+class HasValue:
+    """The attribute has one of these values; without values: it is missing or empty."""
+
+    name: str
+    values: tuple[Scalar, ...]
+
+
+Condition: TypeAlias = OneOf | Below | Taken | HasValue
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Conditions that must all hold. A selection without conditions means every entry.
+
+    Values are compared as they are stored: see `kronreid.data.values`. An empty value ("" or NaN; in a list
+    or in `where` also None) finds the entries whose value is unknown. For a camera or an identity, −1 does
+    too.
 
     Attributes:
         path: A file, or a folder and everything below it.
-        camera: A camera, or several of which one must fit.
-        identity: A person, or several.
-        source: A source, or several.
+        camera: One camera, or several of which one must match.
+        identity: One person, or several.
+        source: One source, or several.
         since: Taken at this time or later: seconds since 1970, an ISO date or time, or a datetime. An entry
             without a time meets no condition on time.
-        until: Taken at this time or earlier; a date without a time of day means its end.
+        until: Taken at this time or earlier. A date without a time of day includes the whole day.
         where: Attributes, or any of id, path, camera, identity and source, and the values they must have.
-        id: An identifier, or several.
+        id: One identifier, or several.
     """
 
     path: str | PathLike[str] | None = None
@@ -60,30 +91,31 @@ class Selection:
     where: Mapping[str, Any] = field(default_factory=dict)
     id: str | Sequence[str] | None = None
 
-    def expression(self) -> str:
-        """The conditions in the database's language; empty without any.
+    def conditions(self) -> list[Condition]:
+        """The conditions, with their values as they are stored; an empty list means every entry.
 
         Raises:
-            InputError: A value that cannot be a condition: a time, or an attribute that is no scalar.
+            InputError: A value cannot be a condition, such as a time that is none.
         """
-        parts = [_field(name, getattr(self, name)) for name in _FIELDS if getattr(self, name) is not None]
+        found = [_field(name, getattr(self, name)) for name in _FIELDS if getattr(self, name) is not None]
         if self.since is not None or self.until is not None:
-            parts.append(f"time > {quote(UNKNOWN_TIME)}")
-        if self.since is not None:
-            parts.append(f"time >= {quote(_moment('since', self.since))}")
-        if self.until is not None:
-            parts.append(f"time <= {quote(_moment('until', self.until))}")
+            found.append(Taken(_moment("since", self.since), _moment("until", self.until)))
         for key, value in self.where.items():
             if key in _NO_CONDITIONS:
                 raise InputError(f"where {key}", _NO_CONDITIONS[key])
-            parts.append(_field(key, value) if key in _FIELDS else _attribute(key, value))
-        return " and ".join(f"({part})" for part in parts)
+            found.append(_field(key, value) if key in _FIELDS else _attribute(key, value))
+        return found
 
 
-def _field(name: str, wanted: Any) -> str:
-    """One of the columns of text."""
+#: Every entry.
+EVERYTHING = Selection()
+
+
+def _field(name: str, wanted: Any) -> Condition:
+    """A condition on one of `_FIELDS`."""
     if name == "path":
-        return _below(picture_path(wanted).absolute())
+        path = picture_path(wanted).absolute()
+        return Below(tuple(sorted({path_to_text(path), path.as_uri()})))
     one = isinstance(wanted, str | bytes | Mapping) or not isinstance(wanted, Iterable)
     several = [wanted] if one else list(wanted)
     if not several:
@@ -93,36 +125,36 @@ def _field(name: str, wanted: Any) -> str:
         text = label(value, name) or ""
         if name in ("camera", "identity") and known_label(text) is None:
             texts.update(UNKNOWN_LABELS)
-        else:  # as it is, too: older versions stored what they were given
+        else:  # the text as given as well: older versions stored it like that
             texts.update([text, value] if isinstance(value, str) else [text])
-    return f"{name} in [{', '.join(quote(text) for text in sorted(texts))}]"
+    return OneOf(name, tuple(sorted(texts)))
 
 
-def _attribute(key: str, value: Any) -> str:
-    """An attribute, by every form in which it may be stored."""
-    place = f"attributes[{quote(attribute_name(key))}]"
+def _attribute(key: str, value: Any) -> Condition:
+    """A condition on an attribute, with every form in which the value may be stored."""
+    name = attribute_name(key)
     wanted = attribute(value, f"where {key}")
     if wanted is None:
-        return f'(not (exists {place})) or {place} == ""'
+        return HasValue(name, ())
     if not isinstance(wanted, Scalar):
         raise InputError(f"where {key}", f"text, a number or true/false expected, got {type(value).__name__}")
-    # Older versions stored numbers of a CSV file as the text that they were, and Parquet may have the number
-    # 1.1 where CSV has the text 1.10.
-    forms = [quote(wanted), quote(label(value) or "")]
+    # Older versions stored a CSV file's numbers as text, and Parquet may have the number 1.1 where CSV has
+    # the text 1.10.
+    forms: list[Scalar] = [wanted, label(value) or ""]
     if isinstance(value, str):
-        forms += [quote(value), *map(quote, _number(value))]
-    return " or ".join(f"{place} == {form}" for form in dict.fromkeys(forms))
+        forms += [value, *_number(value)]
+    return HasValue(name, tuple(forms))
 
 
-def _moment(name: str, value: Time) -> float:
+def _moment(name: str, value: Time | None) -> float | None:
     found = moment(value, end_of_day=name == "until")
-    if found is None:
+    if found is None and value is not None:
         raise InputError(f"{name} {value!r}", "a time expected")
     return found
 
 
 def _number(text: str) -> list[Scalar]:
-    """The finite number that the text may also mean, however it is written."""
+    """The finite number that the text stands for, if any, however it is written."""
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
@@ -130,37 +162,6 @@ def _number(text: str) -> list[Scalar]:
     if isinstance(value, bool) or (isinstance(value, int) and abs(value) > LARGEST):
         return []
     return [value] if isinstance(value, int | float) and math.isfinite(value) else []
-
-
-def quote(value: Scalar) -> str:
-    """A value as a literal of the database's language.
-
-    Raises:
-        InputError: Not a finite number, or text that is no valid Unicode.
-    """
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int | float):
-        if not (abs(value) <= LARGEST if isinstance(value, int) else math.isfinite(value)):
-            raise InputError(value, "a finite number expected in a filter, of 64 bits where it is whole")
-        return repr(value)
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise InputError(f"{value!r}", "not valid Unicode, cannot be filtered by") from None
-    return f'"{value.translate(_ESCAPES)}"'
-
-
-def _below(path: Path) -> str:
-    """The path itself or anything below it: "/" is followed by "0", so two comparisons find a folder's
-    content, and no pattern needs escaping. Names that are no UTF-8 are stored otherwise: see `path_to_text`.
-    """
-    forms = {path_to_text(path), path.as_uri()}
-    found = []
-    for form in sorted(forms):
-        stem = form.rstrip("/")
-        found += [f"path == {quote(form)}", f"path >= {quote(stem + '/')} and path < {quote(stem + '0')}"]
-    return " or ".join(f"({part})" for part in found)
 
 
 def format_time(seconds: float | None) -> str:

@@ -1,4 +1,4 @@
-"""Filling a gallery: from files to entries and vectors; the next batch is decoded while one is embedded."""
+"""Filling a gallery: files become entries with vectors. The next batch is decoded while one is embedded."""
 
 import hashlib
 import logging
@@ -32,31 +32,31 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Larger pictures are halved until they are below this, so that a batch of photographs fits in memory; what
-#: is left is still several times the input of any network here.
+#: Larger pictures are halved until they have at most this many pixels, so that a batch of photographs fits in
+#: memory. That is still several times the input of any network here.
 ENOUGH_PIXELS = 4_000_000
 
 
 @dataclass(frozen=True)
 class Unreadable:
-    """A picture, or a record of a list, that could not be added, and why in one line."""
+    """A picture or a record of a list that could not be added, and the reason in one line."""
 
     path: Path
     reason: str
 
     @classmethod
     def of(cls, path: Path, error: InputError) -> "Unreadable":
-        """From what was wrong with the file."""
+        """The file with what is wrong with it."""
         return cls(path, error.within(path).what)
 
 
 @dataclass
 class AddReport:
-    """What came of adding pictures.
+    """What adding pictures did.
 
     Attributes:
-        added: Pictures that are new in the gallery.
-        skipped_existing: Pictures whose content was there already.
+        added: Number of pictures that are new in the gallery.
+        skipped_existing: Number of pictures whose content was there already.
         unreadable: Pictures that could not be read or stored, and unusable records of lists, each with the
             reason.
         seconds: How long it took.
@@ -83,11 +83,11 @@ def described(
     Args:
         images: As `Gallery.add` takes them.
         categories: As `Gallery.add` takes them.
-        values: What is known of all of them, as `Gallery.add` takes it: None says nothing, "" that it is not
-            known.
+        values: What is known about all of them, as `Gallery.add` takes it: None leaves a value as it is, ""
+            makes it unknown.
 
     Returns:
-        Their entries, and those that cannot be stored: each with the reason.
+        Their entries, and the pictures that cannot be stored, each with the reason.
 
     Raises:
         InputError: One of `values` cannot be stored, or what `entries_of` raises.
@@ -108,18 +108,18 @@ def entries_of(
 ) -> tuple[list[Entry], list[Unreadable]]:
     """Files, folders with everything below them, patterns such as ``day1/*.jpg``, and lists: see `read_list`.
 
-    Where there is no list, the files' names tell what they can.
+    Files that come from no list are described by their names.
 
     Args:
-        inputs: One or several of them; entries stay as they are.
+        inputs: One or several of these; entries stay as they are.
         categories: Categories of COCO and classes of MOT to take instead of people.
 
     Returns:
         The entries, and the records of lists that are not usable.
 
     Raises:
-        InputError: A folder holds no picture, nothing fits a pattern, there is nothing but lists that cannot
-            be read, or there are categories to choose from pictures.
+        InputError: A folder holds no picture, no file fits a pattern, there are only lists and none can be
+            read, or categories are given for something that has none.
     """
     if isinstance(inputs, str | PathLike):
         inputs = [inputs]
@@ -141,9 +141,7 @@ def entries_of(
                 entries += listed
                 unreadable += [Unreadable(root, str(record)) for record in skipped]
         elif categories:
-            raise InputError(
-                "--category", f"{given} is no list with categories, as those of COCO and MOT are"
-            )
+            raise InputError("--category", f"{given} has no categories; lists of COCO and MOT have some")
         elif root.is_dir():
             entries += _entries_below(root)
         else:
@@ -154,7 +152,7 @@ def entries_of(
 
 
 def _matched(inputs: Iterable[str | PathLike[str] | Entry]) -> Iterator[Path | Entry]:
-    """What is there as it is, and the files that fit a pattern."""
+    """Existing paths as they are, and the files that fit a pattern."""
     for given in inputs:
         path = given if isinstance(given, Entry) else picture_path(given)
         if isinstance(path, Entry) or path.exists() or not any(sign in str(path) for sign in "*?["):
@@ -173,7 +171,7 @@ def _entries_below(root: Path) -> list[Entry]:
     nobody = [entry.path for entry in entries if not entry.identity and describe(entry.path, root).identity]
     if nobody:
         log.info(
-            "%s: %s pictures get no identity, since they are of nobody (−1) or are Market-1501's distractors "
+            "%s: %s pictures get no identity, since they show nobody (−1) or are Market-1501's distractors "
             "(0000): %s",
             *(root, f"{len(nobody):,}", some(nobody, below=root)),
         )
@@ -181,16 +179,16 @@ def _entries_below(root: Path) -> list[Entry]:
 
 
 def metadata_from_name(path: Path, root: Path | None = None, zero_is_person: bool = False) -> Entry:
-    """What a picture's name and folder tell about it: see `kronreid.data.names.describe`.
+    """What a picture's name and folder say about it: see `kronreid.data.names.describe`.
 
-    Identity −1 shows nobody. A name of Market-1501's own form with identity 0000 is a distractor, who has no
-    identity either, as long as nothing says that 0 is a person. Bytes of a folder's name that are no UTF-8
-    become ``\\xe9``.
+    Identity −1 means nobody. A name in Market-1501's form with identity 0000 is a distractor, which has no
+    identity either, unless 0 is known to be a person. Bytes of a folder's name that are not valid UTF-8
+    become text such as ``\\xe9``.
 
     Args:
         path: The picture.
-        root: The folder that it was found in; None for a picture that was named by itself.
-        zero_is_person: Whether 0 is a person like any other: the training or query pictures show it.
+        root: The folder that it was found in; None for a picture that was given by itself.
+        zero_is_person: Whether 0 is a person like any other, since training or query pictures show it.
     """
     said = describe(path, root)
     by_name_alone = said.kind is MARKET1501 and label(path.parent.name) != "0"
@@ -211,24 +209,24 @@ def add_entries(
 ) -> AddReport:
     """Embed and store what is not there yet.
 
-    A batch is written before the next is embedded, and the database keeps a written batch whatever happens:
-    a process that is killed loses at most the batch it was working on, and running it again goes on there.
+    A batch is written before the next is embedded, and a written batch is safe. A process that is killed
+    loses at most the batch at hand, and running the same again goes on there.
 
     Args:
-        store: Where to.
+        store: Where to write.
         embedder: Makes the vectors.
-        entries: What to add; their `id` is found here.
+        entries: What to add; their `id` is computed here.
         batch_size: Pictures per batch.
         workers: Threads that read and decode.
-        progress: Show a bar on a terminal.
+        progress: Show a progress bar on a terminal.
 
     Returns:
-        The counts; a picture that cannot be read is skipped and listed.
+        The counts. A picture that cannot be read is skipped and listed.
     """
     report = AddReport()
     started = time.perf_counter()
     batches = [entries[start : start + batch_size] for start in range(0, len(entries), batch_size)]
-    known: set[str] = set()  # of this run: the database may not tell yet of the last ones
+    known: set[str] = set()  # added by this run; the database may not show the newest yet
     store.catch_up()
     bar = tqdm(total=len(entries), unit=" pictures", desc="adding", disable=None if progress else True)
     with bar, ThreadPoolExecutor(workers) as readers, ThreadPoolExecutor(1) as ahead:
@@ -250,14 +248,14 @@ def add_entries(
             report.unreadable += prepared.unreadable
             bar.update(len(batches[number]))
     if report.added:
-        store.flush()
+        store.settle(report.added)
     report.seconds = time.perf_counter() - started
     return report
 
 
 @dataclass
 class Prepared:
-    """A batch, read: new entries with their pictures (upright RGB), and what fell out."""
+    """A batch that has been read: new entries with their pictures (upright RGB), and what is left out."""
 
     entries: list[Entry] = field(default_factory=list)
     images: list[Image.Image] = field(default_factory=list)
@@ -268,9 +266,9 @@ class Prepared:
 def prepare_batch(
     store: Store, batch: Sequence[Entry], known: set[str], readers: ThreadPoolExecutor
 ) -> Prepared:
-    """Read and hash the files of a batch, ask the database which contents it has, decode the others.
+    """Read and hash the files of a batch, ask the database which contents it has, and decode the others.
 
-    Entries that follow each other in one file (boxes of one frame) share its reading and decoding.
+    A file with several consecutive entries (boxes of one frame) is read and decoded once.
     """
     prepared = Prepared()
     frames = [list(group) for _, group in groupby(batch, key=lambda entry: entry.path)]
@@ -304,7 +302,7 @@ def prepare_batch(
 
 
 def identified(group: Sequence[Entry], content: bytes) -> list[Entry]:
-    """Entries of one file with their identifiers: the SHA-256 of the content, and of the box if any."""
+    """Entries of one file with their identifiers: the SHA-256 of the content and of the box, if any."""
     whole = hashlib.sha256(content)
     entries = []
     for entry in group:
@@ -343,10 +341,10 @@ def _decode(job: tuple[bytes, list[Entry]]) -> list[Image.Image | InputError]:
 
 
 def crop(frame: Image.Image, entry: Entry) -> Image.Image:
-    """The entry's part of its file's picture, not much larger than a network needs.
+    """The entry's part of its file's picture, with at most `ENOUGH_PIXELS`.
 
     Raises:
-        InputError: The box lies outside.
+        InputError: The box lies outside the picture.
     """
     image = frame if entry.box is None else cut(frame, entry.box, entry.path)
     while image.width * image.height > ENOUGH_PIXELS:
@@ -364,6 +362,6 @@ def picture_of(entry: Entry) -> Image.Image:
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
-    """Rows of length one, float32: whatever an embedder gives, the database holds cosines."""
+    """Vectors scaled to length one, float32. So inner products are cosines, whatever the embedder gives."""
     vectors = np.asarray(vectors, np.float32)
     return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)

@@ -18,11 +18,11 @@ def read_list(path: Path, categories: Sequence[str] = ()) -> tuple[list[Entry], 
         categories: Categories of COCO and classes of MOT to take instead of people.
 
     Returns:
-        The entries, and the records that are not usable, or say something that a gallery cannot store, such
-        as a time that is none.
+        The entries, and the records that are not usable or hold a value that a gallery cannot store, such as
+        a time that is none.
 
     Raises:
-        InputError: The file is missing, is none of these, or none of its records is usable.
+        InputError: The file is missing, has none of these formats, or none of its records is usable.
     """
     read = read_rows(path, categories)
     entries: list[Entry] = []

@@ -1,4 +1,4 @@
-"""Stage two of a search: a matcher looks again at the best candidates."""
+"""The second stage of a search: a matcher re-scores the best candidates."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -29,16 +29,16 @@ def probabilities_of(
     """The matcher's probability that each candidate shows the query's person.
 
     Args:
-        matcher: Which; one that `cache` accepts, if there is a cache.
+        matcher: The matcher; if there is a cache, one that the cache accepts.
         query: Pictures of one person; their probabilities are averaged.
         candidates: At least one.
-        cache: Where maps are kept.
-        stage: Told when ``cache`` has been read, the others' files are read (``decode``), and everything is
-            compared (``match``).
+        cache: Keeps the candidates' maps; None for none.
+        stage: Called with a stage's name at its end: ``cache`` has been read, the other candidates' files
+            have been read (``decode``), and everything has been compared (``match``).
         workers: Threads that read and decode.
 
     Returns:
-        For each candidate its probability, None where its file cannot be read; and why it cannot.
+        The probability of each candidate, None where its file cannot be read; and the reasons why not.
     """
     known: dict[int, EncodedMaps] = {}
     with ThreadPoolExecutor(workers) as pool:
@@ -70,9 +70,10 @@ def _with_cache(
     known: "dict[int, EncodedMaps]",
     cache: "MapCache",
 ) -> dict[int, float]:
-    """Probabilities by the candidates' numbers: of those that the cache knew, and of others that it gets now.
+    """Probabilities by the candidates' numbers.
 
-    All maps take the form in which they are kept, so that a search gives the same scores every time.
+    The maps of `pictures` are stored and join those in `known`. All are scored as the cache stores them, so a
+    repeated search gives the same scores.
     """
     from kronreid.gallery.cache import halved, whole
 

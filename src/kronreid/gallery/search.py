@@ -1,4 +1,4 @@
-"""Two-stage search: the database ranks by similarity, a matcher looks again at the best."""
+"""Two-stage search: the database ranks by similarity, and a matcher re-scores the best."""
 
 import time
 from collections.abc import Sequence
@@ -26,8 +26,8 @@ class Hit(Entry):
     """An entry that was found.
 
     Attributes:
-        similarity: Cosine between its vector and the query's, −1 to 1.
-        probability: The matcher's probability of the same person; None where it was not asked.
+        similarity: Cosine of its vector and the query's, −1 to 1.
+        probability: The matcher's probability of the same person; None if it did not score the entry.
         rank: 1 for the best.
     """
 
@@ -36,7 +36,7 @@ class Hit(Entry):
     rank: int = 0
 
     def as_dict(self) -> dict[str, Any]:
-        """The hit for JSON: the time in ISO 8601, the box as text, None where unknown."""
+        """The hit for JSON: the time in ISO 8601, the box as text, None for unknown values."""
         return {
             "rank": self.rank,
             "path": str(self.path),
@@ -57,7 +57,7 @@ class Group:
     """Hits that share an identity, a track or another attribute, best first.
 
     Attributes:
-        key: What they share; None for a single hit of which it is not known.
+        key: What they share; None for a single hit whose value is unknown.
         hits: The hits.
     """
 
@@ -70,11 +70,12 @@ class SearchResult:
     """What a search found.
 
     Attributes:
-        hits: Best first. Those that the matcher scored come first, by both scores; then by similarity.
+        hits: Best first. Hits that the matcher scored come first, by both scores; then the others, by
+            similarity.
         seconds: Time by stage: ``embed`` the query, ``search`` the database, read the ``cache`` if there is
-            one, ``decode`` the other candidates, ``match`` them all, and the ``total``.
-        groups: The same hits by what they share, the group of the best hit first; empty if not asked for.
-        unreadable: Why the matcher could not look at some candidates; they keep their similarity.
+            one, ``decode`` the other candidates, ``match`` all of them, and the ``total``.
+        groups: The same hits by what they share, the group of the best hit first; empty without `group_by`.
+        unreadable: Why the matcher could not score some candidates; they keep their similarity.
     """
 
     hits: list[Hit]
@@ -116,7 +117,7 @@ def search(
     person = unit(unit(embedder.embed(query)).mean(axis=0))
     clock.stop("embed")
     wanted = max(top, rerank_top) if matcher is not None or group_by else top
-    found = store.search(person, wanted, selection.expression())
+    found = store.search(person, wanted, selection)
     clock.stop("search")
     probabilities: list[float | None] = [None] * len(found)
     unreadable: list[str] = []
@@ -138,9 +139,9 @@ def search(
 def ranked(
     found: Sequence[tuple[Entry, float]], probabilities: Sequence[float | None], matcher_weight: float
 ) -> list[Hit]:
-    """Hits in their final order: first those with a probability, by both scores together; then by similarity.
+    """Hits in their final order: first those with a probability, by both scores; then by similarity.
 
-    See `kronreid.evaluation.pairs.fuse` for how the scores are joined; evaluation orders in the same way.
+    `kronreid.evaluation.pairs.fuse` joins the scores, as in evaluation.
     """
     scored = [i for i, probability in enumerate(probabilities) if probability is not None]
     chances = np.clip(np.array([probabilities[i] for i in scored], dtype=np.float64), 1e-9, 1 - 1e-9)
@@ -161,9 +162,9 @@ def ranked(
 
 
 def grouped(hits: Sequence[Hit], by: str) -> list[Group]:
-    """Hits by ``identity``, ``camera``, ``source`` or the attribute of that name, by the best of each.
+    """Hits by their ``identity``, ``camera``, ``source`` or the attribute named `by`, best group first.
 
-    Hits of which it is not known stay alone.
+    Each hit whose value is unknown is a group of its own.
     """
     groups: dict[Any, Group] = {}
     for hit in hits:

@@ -1,8 +1,8 @@
-"""Filling a gallery from many machines: Ray hands out the pictures, its actors embed and write them.
+"""Filling a gallery from many machines: Ray distributes the pictures, and its actors embed and write them.
 
-Pictures and model have to lie where every machine finds them under the same path. An actor is an ordinary
-process that adds its share to the gallery, so whatever holds for `Gallery.add` holds here: what is written is
-safe, a picture is known by its content, and running the same again adds what is missing and nothing twice.
+Every machine must find the pictures and the model under the same path. An actor is an ordinary process that
+calls `Gallery.add` with its share, so the same holds here: what is written is safe, pictures are identified
+by their content, and running the same again adds what is missing and nothing twice.
 """
 
 import json
@@ -20,12 +20,14 @@ import ray
 import ray.data
 from tqdm import tqdm
 
+from kronreid import plugins
 from kronreid.errors import InputError
 from kronreid.gallery.entries import Entry, path_to_text, text_to_path
-from kronreid.gallery.gallery import SETTLED_FROM, Gallery
+from kronreid.gallery.gallery import Gallery
 from kronreid.gallery.indexing import AddReport, Unreadable, described
+from kronreid.gallery.store import SETTLED_FROM
 
-#: Batches that an actor takes at a time: decoding overlaps with embedding within a share.
+#: Batches of a share, which an actor takes at a time. Within a share, decoding overlaps with embedding.
 BATCHES_PER_SHARE = 8
 
 
@@ -40,23 +42,24 @@ def add_spread(
 ) -> AddReport:
     """Add pictures to a gallery on a server, from every machine of a Ray cluster.
 
-    There is an actor for each GPU of the cluster, or for each CPU where there is none.
+    There is one actor for each GPU of the cluster, or for each CPU if it has no GPU.
 
     Args:
-        gallery: On a server; opened with its embedder, so that it exists.
-        model: That embedder, under a path that every machine has.
+        gallery: A gallery on a server, opened with its embedder.
+        model: The embedder's path, which every machine has.
         images: As `Gallery.add` takes them.
-        address: ``auto`` for the cluster that this machine is part of, ``local`` for one on this machine,
-            ``host:port``, or ``ray://host:port`` from outside.
+        address: ``auto`` for the cluster that this machine is part of, ``local`` for a cluster on this
+            machine alone, ``host:port``, or ``ray://host:port`` for a cluster that this machine is not part
+            of.
         batch_size: Pictures per pass.
         categories: As `Gallery.add` takes them.
-        values: What is known of all pictures, as `Gallery.add` takes it.
+        values: What is known about all pictures, as `Gallery.add` takes it.
 
     Returns:
-        As `Gallery.add` does; a picture that two actors meet at once under two names counts twice.
+        As `Gallery.add` does. A picture that two actors read at the same time under two names counts twice.
 
     Raises:
-        InputError: There is no cluster at the address, the server has gone, or what `Gallery.add` raises.
+        InputError: There is no cluster at the address, or what `Gallery.add` raises.
     """
     started = time.perf_counter()
     entries, unreadable = described(images, categories, **values)
@@ -71,7 +74,7 @@ def add_spread(
             ray.data.from_arrow(tables)
             .map_batches(
                 Worker,
-                fn_constructor_args=(gallery.place, str(model), batch_size),
+                fn_constructor_args=(gallery.place, str(model), batch_size, tuple(plugins.loaded)),
                 batch_size=None,  # a table is a share
                 batch_format="pyarrow",
                 compute=ray.data.ActorPoolStrategy(size=actors),
@@ -95,14 +98,17 @@ def add_spread(
 
 
 class Worker:
-    """An actor: a model, a connection to the server, and shares of the pictures one after the other."""
+    """An actor: it has a model and a connection to the server, and adds one share after another."""
 
-    def __init__(self, place: dict[str, str], model: str, batch_size: int) -> None:
+    def __init__(
+        self, place: dict[str, str], model: str, batch_size: int, modules: Sequence[str] = ()
+    ) -> None:
         from kronreid.models.loading import load
 
         self.batch_size = batch_size
         self.problem: InputError | None = None
         try:
+            plugins.load_plugins(modules)
             self.gallery = Gallery(
                 place["uri"], load(model), token=place["token"], collection=place["collection"]
             )
@@ -131,7 +137,7 @@ class Worker:
 
 @contextmanager
 def _cluster(address: str) -> Iterator[None]:
-    """A connection to the cluster, closed again unless there was one before."""
+    """A connection to the cluster, which is closed at the end unless it was open before."""
     if ray.is_initialized():
         yield
         return
@@ -143,7 +149,7 @@ def _cluster(address: str) -> Iterator[None]:
         )
     except (ConnectionError, ValueError, RuntimeError) as error:
         reason = next(iter(str(error).splitlines()), "")
-        raise InputError(f"--ray {address}", f"no Ray cluster is reached there ({reason})") from error
+        raise InputError(f"--ray {address}", f"no Ray cluster can be reached there ({reason})") from error
     ray.data.DataContext.get_current().enable_progress_bars = False
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     try:
@@ -153,7 +159,7 @@ def _cluster(address: str) -> Iterator[None]:
 
 
 def _must_answer(address: str) -> None:
-    """Ray itself waits for minutes for a cluster that is not there."""
+    """Try the address first: Ray itself waits minutes for a cluster that does not exist."""
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     if not colon or not port.isdecimal():
         return
@@ -161,12 +167,12 @@ def _must_answer(address: str) -> None:
         socket.create_connection((host, int(port)), timeout=5).close()
     except OSError as error:
         raise InputError(
-            f"--ray {address}", f"no Ray cluster is reached there ({error.strerror or error})"
+            f"--ray {address}", f"no Ray cluster can be reached there ({error.strerror or error})"
         ) from error
 
 
 def table_of(entries: Sequence[Entry]) -> pyarrow.Table:
-    """Entries as a table, one row each; attributes as JSON, for they differ from row to row."""
+    """Entries as a table, one row each. Attributes are JSON, since they differ from row to row."""
     rows = [entry.to_row() for entry in entries]
     return pyarrow.Table.from_pylist([row | {"attributes": json.dumps(row["attributes"])} for row in rows])
 

@@ -5,11 +5,9 @@ from torch import nn
 from kronreid.models.baselines import Concatenated, Pooled
 from kronreid.models.horeid import HOReID
 from kronreid.models.kpm import KPM
+from kronreid.registry import Registry
 
 #: A model's `name` in a config, and its class. Its options are the constructor's arguments.
-MODELS: dict[str, type[nn.Module]] = {
-    "horeid": HOReID,
-    "pooled": Pooled,
-    "kpm": KPM,
-    "concatenated": Concatenated,
-}
+MODELS: Registry[type[nn.Module]] = Registry(
+    "model", {"horeid": HOReID, "pooled": Pooled, "kpm": KPM, "concatenated": Concatenated}
+)

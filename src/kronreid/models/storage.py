@@ -31,9 +31,7 @@ def build(name: str, arguments: dict[str, Any], source: str = "model") -> nn.Mod
     Raises:
         InputError: An unknown name or argument, or a value of the wrong type.
     """
-    if name not in MODELS:
-        raise InputError(source, f"model {name!r} is unknown; one of {', '.join(MODELS)}")
-    return checked(MODELS[name], arguments, f"{source}: model {name}")
+    return checked(MODELS.named(name, f"{source}: model"), arguments, f"{source}: model {name}")
 
 
 def save(

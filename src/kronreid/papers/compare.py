@@ -70,7 +70,8 @@ class Cell:
         paper: The paper's numbers in per cent, by metric; empty if it has none.
         here: The mean of the runs in per cent, by metric; empty without runs.
         spread: Sample standard deviation over the runs in per cent, by metric; empty with fewer than two
-        runs. runs: The folders of the runs.
+            runs.
+        runs: The folders of the runs.
     """
 
     config: str
@@ -90,7 +91,8 @@ class Elsewhere:
         protocol: The protocol of its evaluation; empty if it was not evaluated.
         here: Metrics in per cent.
         gain: mAP gain over the table's baseline on the same data by the same protocol, if both are
-        unmodified. paper_gain: The same gain in the paper, in the table's first column that has both numbers.
+            unmodified.
+        paper_gain: The same gain in the paper, in the table's first column that has both numbers.
     """
 
     row: TableRow

@@ -1,4 +1,4 @@
-"""The web application: routes and their errors. What they do is in `service`; who may, in `gate`."""
+"""The web application's routes. What they do is in `service`, who may use them in `gate`."""
 
 import logging
 from collections.abc import AsyncIterator, Callable
@@ -7,37 +7,34 @@ from importlib.resources import files
 from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import FastAPI, Form, Query, Request, Response, UploadFile
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, RedirectResponse
+from fastapi.responses import RedirectResponse
 from pydantic import Field
 from starlette.exceptions import HTTPException
 
 from kronreid import __version__
 from kronreid.data.values import pairs
 from kronreid.errors import InputError
+from kronreid.explain.style import PALETTE
 from kronreid.serve import reports, schemas
 from kronreid.serve.audit import Audit
-from kronreid.serve.batching import TooLate
-from kronreid.serve.conditions import selection_of
 from kronreid.serve.gate import (
     REPORT_POLICY,
     Access,
     Gate,
-    busy_answer,
     cookie_name,
     port_of,
-    problem,
 )
-from kronreid.serve.lanes import Busy, Lane
+from kronreid.serve.lanes import Lane
 from kronreid.serve.metrics import Metrics
-from kronreid.serve.pictures import Changed
-from kronreid.serve.service import NotFound, OutOfOrder, Sent, Service
+from kronreid.serve.problems import RESPONSES, add_handlers, problem
+from kronreid.serve.queries import Sent
+from kronreid.serve.service import Service
 from kronreid.serve.settings import Settings
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-#: Most pictures of one page of the gallery, and the last of them that can be asked for.
+#: The most pictures of one page of the gallery, and the largest offset.
 PAGE, LAST = 1000, 10**9
 
 _TYPES = {
@@ -50,34 +47,18 @@ _TYPES = {
     ".webmanifest": "application/manifest+json",
     ".woff2": "font/woff2",
 }
-_PROBLEMS: dict[int | str, dict[str, Any]] = {
-    status: {"model": schemas.Problem, "description": text}
-    for status, text in {
-        400: "Not a request that can be read",
-        401: "The token is needed",
-        403: "Not allowed",
-        404: "No such picture",
-        408: "The upload did not come in time",
-        409: "The picture's file has gone or changed",
-        413: "Too large",
-        422: "Bad input",
-        429: "Too busy; see Retry-After",
-        503: "Out of order",
-        504: "Took too long",
-    }.items()
-}
 
 
 class Application:
-    """The server: what it needs, its routes, and its end.
+    """The web application.
 
     Args:
-        service: What it does; closed with the application.
-        settings: How it behaves.
-        metrics: What it counts.
+        service: Does the work; closed with the application.
+        settings: How the server behaves.
+        metrics: Counts requests and their times.
 
     Attributes:
-        asgi: What a web server runs.
+        asgi: The application as a web server runs it.
     """
 
     def __init__(self, service: Service, settings: Settings, metrics: Metrics) -> None:
@@ -87,21 +68,21 @@ class Application:
         self.access = Access(settings)
         self.audit = Audit(settings.audit)
         self.searches = Lane("search", settings.threads, settings.waiting, settings.timeout)
-        self.small = Lane("picture", 4, 512, settings.timeout)  # a page asks for hundreds of pictures at once
+        self.small = Lane("picture", 4, 512, settings.timeout)  # a page requests hundreds of pictures at once
         metrics.inside.set_function(lambda: self.searches.inside)
         app = FastAPI(
             title="kronreid",
             version=__version__,
             description="Find a person again in a gallery of pictures, and see why two pictures match.",
             openapi_url="/api/openapi.json",
-            docs_url=None,  # these pages would load scripts from other hosts
+            docs_url=None,  # FastAPI's own pages load scripts from other hosts
             redoc_url=None,
-            responses=_PROBLEMS,
+            responses=RESPONSES,
             lifespan=self._life,
         )
         _page(app, self)
         _api(app, self)
-        _errors(app)
+        add_handlers(app)
         self.asgi = Gate(app, settings, self.access, self.searches, metrics)
 
     @asynccontextmanager
@@ -119,14 +100,17 @@ class Application:
         function: Callable[[], T],
         found: Callable[[T], dict[str, Any]] = lambda answer: {},
     ) -> T:
-        """The function's result, from a search thread, and a line in the audit log whatever happens.
+        """Run a function in a search thread, and write a line in the audit log, also if it fails.
 
         Args:
-            request: From whom.
-            action: What.
-            asked: What was asked for.
-            function: Does it.
-            found: What to note of the result.
+            request: Tells the client's address.
+            action: The name of what is done.
+            asked: What the client asked for.
+            function: Does the work.
+            found: What to log of the result.
+
+        Returns:
+            The function's result.
         """
         client = request.client.host if request.client else ""
 
@@ -143,12 +127,14 @@ class Application:
 
 
 def _page(app: FastAPI, of: Application) -> None:
-    """The page and its files, all read once: nothing that is not in the package can come out."""
+    """The page and its files. All are read at the start, so nothing else can be requested."""
     served = {
         file.name: (file.read_bytes(), _TYPES[suffix])
         for file in files("kronreid.serve").joinpath("page").iterdir()
         if file.is_file() and (suffix := "." + file.name.rpartition(".")[2]) in _TYPES
     }
+    colours = "".join(f" --{name}: light-dark({light}, {dark});" for name, (light, dark) in PALETTE.items())
+    served["palette.css"] = f":root {{{colours} }}\n".encode(), _TYPES[".css"]
 
     @app.get("/", include_in_schema=False)
     async def page(request: Request, token: str = "") -> Response:
@@ -186,7 +172,7 @@ def _page(app: FastAPI, of: Application) -> None:
 
 
 async def _right(of: Application, request: Request, token: str) -> bool:
-    """Whether that is the token; the log says who tried."""
+    """Whether that is the token. The attempt is logged."""
     client = request.client.host if request.client else ""
     right = of.access.right(token)
     await of.small.run(lambda: of.audit.write("login", client, right=right))
@@ -211,21 +197,21 @@ def _api(app: FastAPI, of: Application) -> None:
 
 
 def _session(app: FastAPI, of: Application) -> None:
-    """Signing in, and how the server is."""
+    """Signing in, and the server's state."""
     service = of.service
 
     @app.post("/api/login", status_code=204)
     async def login(request: Request, login: schemas.Login) -> Response:
         """Exchange the token for a cookie."""
         if not await _right(of, request, login.token):
-            return problem(401, "that is not the token; it was printed when the server was started")
+            return problem(401, "this is not the token; the server printed it when it was started")
         answer = Response(status_code=204)
         _sign_in(of, request, answer)
         return answer
 
     @app.post("/api/logout", status_code=204)
     async def logout(request: Request) -> Response:
-        """Forget the cookie."""
+        """Delete the cookie."""
         answer = Response(status_code=204)
         answer.delete_cookie(cookie_name(port_of(request.scope)), httponly=True, samesite="strict")
         return answer
@@ -237,7 +223,7 @@ def _session(app: FastAPI, of: Application) -> None:
 
     @app.get("/api/ready")
     async def ready(response: Response) -> schemas.Health:
-        """Whether the gallery answers as well."""
+        """Whether the server runs and the gallery answers."""
         try:
             of.metrics.pictures.set(await of.small.run(service.ready))
         except InputError as error:
@@ -247,7 +233,7 @@ def _session(app: FastAPI, of: Application) -> None:
 
     @app.get("/api/info")
     async def info(request: Request) -> schemas.Info:
-        """What this server can do, and what its gallery is."""
+        """What this server can do, and which gallery it has."""
         return await of.small.run(service.info, request.scope["kronreid.signed_in"])
 
     @app.get("/api/reports")
@@ -271,8 +257,8 @@ def _looking(app: FastAPI, of: Application) -> None:
         """Find a person in the gallery."""
         sent = await _pictures(of, form.pictures, form.box)
         if len(sent) + len(form.item) > of.settings.upload_pictures:
-            raise InputError("item", f"at most {of.settings.upload_pictures} pictures make one search")
-        selection = selection_of(form)
+            raise InputError("item", f"a search takes at most {of.settings.upload_pictures} pictures")
+        selection = form.selection()
         options = form.model_dump(
             include={"top", "offset", "limit", "rerank_top", "matcher_weight", "group_by"}
         )
@@ -292,7 +278,7 @@ def _looking(app: FastAPI, of: Application) -> None:
     async def match(
         request: Request, form: Annotated[schemas.PairForm, Form(media_type="multipart/form-data")]
     ) -> schemas.MatchAnswer:
-        """How alike two pictures are."""
+        """How similar two pictures are."""
         a, b = await _two(of, form)
         return await of.audited(request, "match", _of_pair(form), lambda: service.match(a, b))
 
@@ -308,17 +294,17 @@ def _looking(app: FastAPI, of: Application) -> None:
     async def picture(request: Request, id: schemas.Id, size: Literal["thumb", "full"] = "full") -> Response:
         """A picture of the gallery, cut to its box, as JPEG."""
         tag = f'"{id[:32]}-{size}"'
-        # The identifier is that of the content: the picture of an identifier never changes, but it may go.
+        # The identifier is a hash of the content, so its picture never changes. But it may be deleted.
         headers = {"ETag": tag, "Cache-Control": "private, max-age=3600"}
         if tag in request.headers.get("if-none-match", ""):
-            await of.small.run(service.entry, id)
+            await of.small.run(service.gallery.entry, id)
             return Response(status_code=304, headers=headers)
         content = await of.small.run(service.picture, id, size == "thumb")
         return Response(content, media_type="image/jpeg", headers=headers)
 
 
 class _Page(schemas.Filters):
-    """Filters, and which page."""
+    """The filters and the page of a listing."""
 
     offset: int = Field(default=0, ge=0, le=LAST)
     limit: int = Field(default=100, ge=1, le=PAGE)
@@ -331,12 +317,12 @@ def _gallery(app: FastAPI, of: Application) -> None:
     @app.get("/api/gallery")
     async def browse(page: Annotated[_Page, Query()]) -> schemas.GalleryPage:
         """Pictures of the gallery."""
-        return await of.small.run(service.browse, selection_of(page), page.offset, page.limit)
+        return await of.small.run(service.browse, page.selection(), page.offset, page.limit)
 
     @app.get("/api/gallery/stats")
     async def stats(filters: Annotated[schemas.Filters, Query()]) -> schemas.GalleryStats:
         """How many pictures there are, by camera and by hour."""
-        return await of.small.run(service.stats, selection_of(filters))
+        return await of.small.run(service.stats, filters.selection())
 
     @app.post("/api/gallery")
     async def add(
@@ -383,12 +369,12 @@ def _gallery(app: FastAPI, of: Application) -> None:
 
 
 async def _pictures(of: Application, uploads: list[UploadFile], boxes: list[str]) -> list[Sent]:
-    """Uploads with their boxes."""
+    """Uploads, each with its box."""
     most = of.settings.upload_pictures
     if len(uploads) > most:
         raise HTTPException(413, f"pictures: {len(uploads)} are more than the {most} allowed in one request")
     if len(boxes) > len(uploads):
-        raise InputError("box", f"there are {len(boxes)} for {len(uploads)} uploaded pictures")
+        raise InputError("box", f"{len(boxes)} boxes given for {len(uploads)} uploaded pictures")
     boxes = boxes + [""] * (len(uploads) - len(boxes))
     return [
         Sent(upload.filename or "picture", await upload.read(), box) for upload, box in zip(uploads, boxes)
@@ -403,11 +389,9 @@ async def _two(of: Application, form: schemas.PairForm) -> tuple[Sent | str, Sen
         ("b", form.b, form.b_item, form.b_box),
     ):
         if (upload is None) == (item is None):
-            raise InputError(name, f"either an uploaded picture or {name}_item is needed")
+            raise InputError(name, f"give either an uploaded picture or {name}_item")
         if item is not None and box:
-            raise InputError(
-                f"{name}_box", "is for uploaded pictures; the gallery knows the boxes of its own"
-            )
+            raise InputError(f"{name}_box", "is for uploaded pictures; the gallery knows its pictures' boxes")
         found.append(item if upload is None else (await _pictures(of, [upload], [box]))[0])  # type: ignore[arg-type]
     return found[0], found[1]
 
@@ -420,49 +404,3 @@ def _said(form: schemas.SearchForm) -> dict[str, Any]:
     """The filters that were set."""
     filters = form.model_dump(include=set(schemas.Filters.model_fields))
     return {name: value for name, value in filters.items() if value}
-
-
-def _errors(app: FastAPI) -> None:
-    """Every way to fail as `schemas.Problem`."""
-
-    @app.exception_handler(RequestValidationError)
-    async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
-        return problem(422, "; ".join(_in_words(one) for one in error.errors()[:3]))
-
-    @app.exception_handler(HTTPException)
-    async def refused(request: Request, error: HTTPException) -> JSONResponse:
-        answer = problem(error.status_code, str(error.detail))
-        answer.headers.update(error.headers or {})
-        return answer
-
-    @app.exception_handler(Busy)
-    async def busy(request: Request, error: Busy) -> JSONResponse:
-        return busy_answer(error)
-
-    @app.exception_handler(TooLate)
-    async def late(request: Request, error: TooLate) -> JSONResponse:
-        return problem(504, "this took too long and was given up; ask for less, or try again later")
-
-    @app.exception_handler(InputError)
-    async def bad(request: Request, error: InputError) -> JSONResponse:
-        kinds = {NotFound: 404, Changed: 409, OutOfOrder: 503}
-        return problem(kinds.get(type(error), 422), str(error))
-
-    @app.exception_handler(Exception)
-    async def bug(request: Request, error: Exception) -> JSONResponse:
-        return problem(500, "the server failed; its log says why")
-
-
-def _in_words(error: Any) -> str:
-    """One of pydantic's errors: where, and what."""
-    place = ".".join(str(part) for part in error["loc"][1:]) or "the request"
-    kind = error["type"]
-    words = {
-        "missing": "is missing",
-        "extra_forbidden": "is not known here",
-        "json_invalid": "is not valid JSON",
-        "string_pattern_mismatch": "is no identifier (64 hexadecimal digits)",
-    }.get(kind)
-    if kind == "value_error" and "UploadFile" in error["msg"]:
-        words = "must be an uploaded file"
-    return f"{place}: {words or error['msg']}"

@@ -1,21 +1,21 @@
-"""Who searched for what, and when: a file of JSON lines that only grows."""
+"""The audit log: who did what, and when, as JSON lines in a file that only grows."""
 
 import json
 from pathlib import Path
 from typing import Any
 
+from kronreid.serve.files import append_line, make_private
 from kronreid.serve.marks import now
-from kronreid.serve.service import OutOfOrder
-from kronreid.serve.settings import append_line, make_private
+from kronreid.serve.opened import OutOfOrder
 
 
 class Audit:
     """The audit log.
 
-    The file is opened for every line, so that it can be moved away at any time.
+    The file is opened for every line, so it can be moved away at any time.
 
     Args:
-        path: The file; None keeps no log.
+        path: The file; None for no log.
     """
 
     def __init__(self, path: Path | None) -> None:
@@ -27,15 +27,20 @@ class Audit:
     def write(self, action: str, client: str = "", **details: Any) -> None:
         """Add one line.
 
+        Args:
+            action: What was done.
+            client: The address of whoever did it.
+            details: What else to log.
+
         Raises:
-            OutOfOrder: It cannot be written. What cannot be accounted for is not answered.
+            OutOfOrder: The line cannot be written. A request that cannot be logged is not answered.
         """
         if self.path is None:
             return
         try:
             line = {"time": now(), "action": action, "client": client}
-            # What was asked for cannot take the place of when and who, and, as ASCII, nothing can move a
-            # reader's cursor or break its line.
+            # Details cannot replace the time, the action or the client. The line is ASCII, so nothing in it
+            # can end the line or control a reader's terminal.
             append_line(self.path, json.dumps(line | details | line))
         except OSError as error:
             raise OutOfOrder("", f"the audit log cannot be written ({error.strerror or error})") from error

@@ -1,7 +1,7 @@
-"""One thread for the networks: what waits for the embedder is embedded together.
+"""One thread runs the networks, and embeds the pictures of several searches in one pass.
 
-A search runs in a thread of its own and asks for its vectors as if the network were its own; see `Lane` for
-those threads. The faces below have the methods that a gallery asks of an embedder and a matcher.
+Each search runs in a thread of its own; see `Lane`. `SharedEmbedder` and `SharedMatcher` look like an
+embedder and a matcher to a gallery, and pass the work on to the thread.
 """
 
 import threading
@@ -20,19 +20,19 @@ from kronreid.models.protocols import Embeds
 
 T = TypeVar("T")
 
-#: Pictures of one pass.
+#: The most pictures of one pass.
 BATCH = 64
 
-#: When the work of this thread will no longer be waited for, by `time.monotonic`.
+#: When nobody will wait for this thread's work any more, by `time.monotonic`.
 deadline: ContextVar[float] = ContextVar("deadline", default=float("inf"))
 
 
 class TooLate(Exception):
-    """Nobody waits for the result any more."""
+    """The deadline has passed; nobody waits for the result any more."""
 
 
 class _Job:
-    """Work for the model's thread, and the promise of its result."""
+    """Work for the model's thread, and its future result."""
 
     def __init__(self, images: list[ImageLike], function: Callable[[], Any] | None = None) -> None:
         self.images = images
@@ -44,12 +44,12 @@ class _Job:
 class ModelThread:
     """Runs an embedder and a matcher, one pass at a time.
 
-    Jobs are taken in the order of arrival; with the first one that is to be embedded, all others that wait to
-    be embedded go through the network, up to `BATCH` pictures.
+    Jobs run in the order of arrival. When the next job is to embed pictures, the pictures of other waiting
+    jobs go through the network with it, up to `BATCH` of them.
 
     Args:
         embedder: The embedder.
-        on_batch: Told the number of pictures of every pass of the embedder.
+        on_batch: Called with the number of pictures of every pass of the embedder.
     """
 
     def __init__(self, embedder: Embeds, on_batch: Callable[[int], None] = lambda size: None) -> None:
@@ -62,7 +62,7 @@ class ModelThread:
         self._thread.start()
 
     def embed(self, images: list[ImageLike]) -> np.ndarray:
-        """Vectors (N, D) of the pictures, as the embedder gives them; waits for them.
+        """Wait for the vectors (N, D) of the pictures, as the embedder gives them.
 
         Raises:
             TooLate: The deadline passed first.
@@ -70,11 +70,11 @@ class ModelThread:
         return self._wait(_Job(images))
 
     def call(self, function: Callable[[], T]) -> T:
-        """The function's result, computed on the model's thread; waits for it."""
+        """Wait for the function's result, computed on the model's thread."""
         return self._wait(_Job([], function))
 
     def close(self) -> None:
-        """Finish what was asked for and stop."""
+        """Finish all jobs and stop."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -102,7 +102,7 @@ class ModelThread:
             self._run([job for job in batch if not job.result.done()])
 
     def _take(self) -> list[_Job]:
-        """The next job, and with one for the embedder all that can join it."""
+        """The next job; if it embeds pictures, with all jobs that fit in the same pass."""
         batch = [self._jobs.popleft()]
         if batch[0].function is not None:
             return batch
@@ -125,7 +125,7 @@ class ModelThread:
             self._on_batch(len(images))
             vectors = self.embedder.embed(images, batch_size=BATCH)
         except BaseException as error:
-            # Of several requests one may be at fault: each is tried on its own, and fails on its own.
+            # One of the requests may have caused the error. Each is tried alone, so only that one fails.
             if len(batch) > 1:
                 for job in batch:
                     self._run([job])
@@ -139,7 +139,7 @@ class ModelThread:
 
 
 class SharedEmbedder:
-    """An embedder's face for many threads."""
+    """An embedder that many threads may use."""
 
     def __init__(self, models: ModelThread) -> None:
         self._models = models
@@ -153,7 +153,7 @@ class SharedEmbedder:
 
 
 class SharedMatcher(Matcher):
-    """A matcher's face for many threads: the same, but the network's work is done on the model's thread."""
+    """A matcher that many threads may use; the network runs on the model's thread."""
 
     def __init__(self, models: ModelThread, matcher: Matcher) -> None:
         vars(self).update(vars(matcher))  # the same network, device and input; nothing is copied

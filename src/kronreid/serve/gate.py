@@ -1,6 +1,6 @@
-"""What every request passes before anything of it is read: who asks, from where, and how much.
+"""The checks that every request passes before its body is read: its host, origin, token and size.
 
-A plain ASGI wrapper, because the framework reads a whole upload before it asks its own dependencies.
+It is a plain ASGI wrapper, because the framework reads a whole upload before it calls its dependencies.
 """
 
 import asyncio
@@ -21,22 +21,23 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kronreid.serve.lanes import Busy, Lane
 from kronreid.serve.metrics import Metrics
+from kronreid.serve.problems import busy_answer, problem
 from kronreid.serve.settings import EVERYWHERE, Settings
 
 log = logging.getLogger(__name__)
 
-#: A request without pictures has no more bytes than this.
+#: The most bytes of a request without pictures.
 SMALL_BODY = 65_536
-#: Seconds in which an upload must have come.
+#: An upload must be complete after this many seconds.
 UPLOAD_SECONDS = 60.0
 
-#: Addresses that carry nothing worth guarding: the page asks for the token, and a supervisor for the health.
+#: Addresses that never need the token: the page, which asks for it, and the health checks.
 PUBLIC = frozenset({"/", "/api/login", "/api/logout", "/api/health", "/api/ready", "/api/openapi.json"})
-#: Addresses that take pictures, and for whose work there is only so much room.
+#: Addresses that take pictures. The number of these requests at a time is limited.
 UPLOADS = frozenset({"/api/search", "/api/match", "/api/explain", "/api/gallery"})
 #: Methods that change nothing.
 HARMLESS = frozenset({"GET", "HEAD", "OPTIONS"})
-#: Addresses whose POST changes nothing either: it only has more to say than fits an address.
+#: Addresses whose POST changes nothing: they use it only because a request does not fit in an address.
 LOOKING = frozenset({"/api/search", "/api/match", "/api/explain"})
 
 PAGE_POLICY = (
@@ -44,7 +45,7 @@ PAGE_POLICY = (
     "connect-src 'self'; frame-src 'self'; font-src 'self'; manifest-src 'self'; form-action 'self'; "
     "base-uri 'none'; frame-ancestors 'none'"
 )
-#: Reports bring their style and pictures within them, and have no business with scripts.
+#: Reports contain their styles and pictures, and need no scripts.
 REPORT_POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'self'; sandbox"
@@ -61,18 +62,18 @@ class Access:
     def __init__(self, settings: Settings) -> None:
         self._token = settings.token.encode()
         self._guarded = settings.guarded
-        # The cookie does not hold the token itself: whoever reads it cannot use it elsewhere.
+        # The cookie does not hold the token itself, so whoever reads it cannot sign in elsewhere.
         self.cookie = hmac.new(self._token, b"kronreid cookie", hashlib.sha256).hexdigest()
         self._names = {"localhost", settings.host.lower(), *settings.names}
-        if settings.host in EVERYWHERE:  # then this is what the printed address says
+        if settings.host in EVERYWHERE:  # the printed address has this name then
             self._names.add(socket.gethostname().lower())
 
     def right(self, token: str) -> bool:
-        """Whether that is the token; takes the same time for every wrong one."""
+        """Whether that is the token. The time it takes tells nothing about the token."""
         return hmac.compare_digest(token.encode(), self._token)
 
     def signed_in(self, headers: Headers, port: int) -> bool:
-        """Whether the request carries the token, or the cookie that was given for it."""
+        """Whether the request carries the token, or the cookie that the server gave for it."""
         scheme, _, token = headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer" and self.right(token.strip()):
             return True
@@ -89,14 +90,14 @@ class Access:
         return self._guarded or not (method in HARMLESS or path in LOOKING)
 
     def known_host(self, host: str) -> bool:
-        """Whether the server may be asked for under that name.
+        """Whether requests may use that host name.
 
-        A page of another site can have its own name point here (DNS rebinding) and would then be of the same
-        origin; it cannot do that with an IP address, nor with a name that is not its own.
+        Another site can make its own name point to this server (DNS rebinding); its page would then have the
+        same origin as ours. It cannot do that with an IP address or with one of the server's names.
         """
         try:
             name = urlsplit(f"//{host}").hostname or ""
-        except ValueError:  # half an IPv6 address
+        except ValueError:  # an incomplete IPv6 address
             return False
         try:
             ipaddress.ip_address(name)
@@ -106,7 +107,7 @@ class Access:
 
 
 def cookie_name(port: int) -> str:
-    """Cookies do not know ports: several servers of one machine need several names."""
+    """The cookie's name. All ports of a host share their cookies, so each server needs a name of its own."""
     return f"kronreid-{port}"
 
 
@@ -116,7 +117,7 @@ def port_of(scope: Scope) -> int:
 
 
 def from_elsewhere(headers: Headers) -> bool:
-    """Whether a page of another origin sent the request, as far as the browser tells."""
+    """Whether a page of another origin sent the request, as far as the browser says."""
     if headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
         return True
     origin = headers.get("origin")
@@ -124,13 +125,13 @@ def from_elsewhere(headers: Headers) -> bool:
 
 
 class Gate:
-    """Wraps the application.
+    """Checks requests before the application sees them.
 
     Args:
-        app: What answers.
+        app: The application.
         settings: Limits.
         access: Who may do what.
-        lane: The room that there is for searches.
+        lane: The queue of searches; uploads are refused while it is full.
         metrics: Counts every request.
     """
 
@@ -158,7 +159,7 @@ class Gate:
                 headers = MutableHeaders(scope=message)
                 protect(headers)
                 if status in (408, 413):
-                    headers["Connection"] = "close"  # or the server would read on what it has refused
+                    headers["Connection"] = "close"  # or the server would still read the body
             await send(message)
 
         try:
@@ -179,20 +180,16 @@ class Gate:
             self.metrics.seconds.labels(route).observe(time.perf_counter() - started)
 
     def _refusal(self, scope: Scope) -> JSONResponse | None:
-        """The answer to a request that goes no further; None lets it pass."""
+        """The answer to a request that is refused; None lets it pass."""
         headers, method, path = Headers(scope=scope), scope["method"], scope["path"]
         if not self.access.known_host(headers.get("host", "")):
-            return problem(
-                403, "this server is not known under that name; start it with --allow-host to make it so"
-            )
+            return problem(403, "the server does not answer to this host name; allow it with --allow-host")
         if (method not in HARMLESS or path.startswith("/api/")) and from_elsewhere(headers):
-            return problem(403, "requests from pages of other sites are not answered")
+            return problem(403, "requests from pages of other sites are refused")
         signed_in = self.access.signed_in(headers, port_of(scope))
         scope["kronreid.signed_in"] = signed_in
         if self.access.needed(method, path) and not signed_in:
-            answer = problem(
-                401, "the token is needed for this: sign in, or send it as 'Authorization: Bearer'"
-            )
+            answer = problem(401, "this needs the token: sign in, or send it as 'Authorization: Bearer'")
             answer.headers["WWW-Authenticate"] = "Bearer"
             return answer
         most = self.settings.upload_bytes if is_upload(scope) else SMALL_BODY
@@ -209,18 +206,18 @@ class Gate:
         return None
 
     def _limited(self, receive: Receive, most: int) -> Receive:
-        """The same stream of a body, which ends in an error when it is too long or takes too long."""
+        """The same stream of a body. It raises an error when it is too long or takes too long."""
         got, until = 0, time.monotonic() + UPLOAD_SECONDS
         ended = False
 
         async def limited() -> Message:
             nonlocal got, ended
-            if ended:  # now it is only waited for the client to go
+            if ended:  # what remains is the message that the client has gone
                 return await receive()
             try:
                 message = await asyncio.wait_for(receive(), max(until - time.monotonic(), 0.001))
             except (TimeoutError, asyncio.TimeoutError):
-                raise HTTPException(408, "the upload did not come in time") from None
+                raise HTTPException(408, "the upload did not arrive in time") from None
             got += len(message.get("body", b""))
             if got > most:
                 raise HTTPException(413, too_large(most))
@@ -236,25 +233,13 @@ def is_upload(scope: Scope) -> bool:
 
 
 def too_large(most: int) -> str:
-    """What a client is told that sends too much."""
+    """The message to a client that sends too much."""
     size = f"{most / 1e6:,.0f} MB" if most >= 1e6 else f"{math.ceil(most / 1024)} kB"
     return f"the request is larger than the {size} allowed; send fewer or smaller pictures"
 
 
-def problem(status: int, message: str) -> JSONResponse:
-    """An error as `schemas.Problem`."""
-    return JSONResponse({"message": message}, status)
-
-
-def busy_answer(busy: Busy) -> JSONResponse:
-    """Come back later."""
-    answer = problem(429, f"the server is busy; try again in {busy.retry_after} s")
-    answer.headers["Retry-After"] = str(busy.retry_after)
-    return answer
-
-
 def protect(headers: MutableHeaders) -> None:
-    """Add what tells a browser to be careful; what a route has set itself stays."""
+    """Add the headers that tell a browser to be careful, except those that a route has set."""
     headers.setdefault("Content-Security-Policy", PAGE_POLICY)
     headers.setdefault("Cache-Control", "no-store")
     headers.setdefault("Referrer-Policy", "no-referrer")

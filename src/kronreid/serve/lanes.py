@@ -1,4 +1,4 @@
-"""Threads for what would hold up the event loop: so many at work, so many waiting, the rest sent away."""
+"""Threads for work that would block the event loop, with a queue that refuses work when it is full."""
 
 import asyncio
 import contextvars
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 class Busy(Exception):
-    """There is no room; `retry_after` seconds from now there may be."""
+    """The queue is full; after `retry_after` seconds there may be room."""
 
     def __init__(self, retry_after: int) -> None:
         super().__init__(retry_after)
@@ -24,14 +24,13 @@ class Busy(Exception):
 class Lane:
     """A pool of threads with a bounded queue.
 
-    Work that nobody waits for any more keeps its place until its thread is free again: the bound holds
-    whatever clients do.
+    Work that has timed out counts until its thread is free again, so the bound holds whatever clients do.
 
     Args:
-        name: Of the threads.
-        threads: At work at once.
-        waiting: Most that wait for a thread.
-        timeout: Seconds after which work is given up.
+        name: The threads' name.
+        threads: Number of threads.
+        waiting: The most pieces of work that wait for a thread.
+        timeout: Seconds after which nobody waits for work any more.
     """
 
     def __init__(self, name: str, threads: int, waiting: int, timeout: float) -> None:
@@ -39,7 +38,7 @@ class Lane:
         self.room = threads + waiting
         self.inside = 0
         self.timeout = timeout
-        self._typical = 0.1  # seconds of one piece of work, a running mean
+        self._typical = 0.1  # seconds that one piece of work takes, a running mean
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix=name)
 
     async def run(self, function: Callable[..., T], *arguments: Any) -> T:
@@ -64,12 +63,15 @@ class Lane:
         return result.result()
 
     def check(self) -> None:
-        """Raises `Busy` if there is no room."""
+        """
+        Raises:
+            Busy: The queue is full.
+        """
         if self.inside >= self.room:
             raise Busy(max(1, math.ceil(self._typical * self.inside / self.threads)))
 
     def close(self) -> None:
-        """Wait for the work that has begun, and stop."""
+        """Wait for the work in the queue, and stop."""
         self._pool.shutdown(wait=True)
 
     def _leave(self) -> None:
@@ -86,6 +88,6 @@ class Lane:
 
 
 def _forget(work: "Future[Any]", result: "asyncio.Future[Any]") -> None:
-    """Take back work that has not begun; its late result or error is nobody's."""
+    """Cancel work that has not begun; ignore the result or error of work that has."""
     result.add_done_callback(lambda late: late.cancelled() or late.exception())
     work.cancel()

@@ -1,4 +1,4 @@
-"""What people said about hits: the same person, or not; kept for later training."""
+"""Marks: users say whether a hit is the same person. They are kept for later training."""
 
 import csv
 import io
@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
-from kronreid.serve.settings import append_line, make_private
+from kronreid.serve.files import append_line, make_private, write_once
 
 log = logging.getLogger(__name__)
 
@@ -23,12 +23,12 @@ class Mark:
 
     Attributes:
         query: Identifier of the picture that was searched for.
-        query_path: Where it is.
+        query_path: Its file.
         query_box: The part of it that shows the person, ``x,y,width,height``; empty for all of it.
         item: Identifier of the gallery's picture.
-        item_path: Where it is.
+        item_path: Its file.
         item_box: Like `query_box`.
-        same: Whether it shows the same person; None takes an earlier mark back.
+        same: Whether it shows the same person; None removes an earlier mark.
         time: When it was made, ISO 8601 in UTC.
     """
 
@@ -43,10 +43,10 @@ class Mark:
 
 
 class Marks:
-    """All marks: a file of JSON lines that only grows, of which the last line of each pair counts.
+    """All marks, in a file of JSON lines that only grows. The last line of each pair counts.
 
     Args:
-        folder: Where the file and the uploaded pictures that were marked are.
+        folder: Holds the file, and the uploads that were marked.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -58,33 +58,23 @@ class Marks:
             for number, line in enumerate(self._file.read_text(encoding="utf-8").splitlines(), start=1):
                 try:
                     self._take(Mark(**json.loads(line)))
-                except (ValueError, TypeError):  # half a line, after a crash
-                    log.warning("%s: line %d is damaged, ignored", self._file, number)
+                except (ValueError, TypeError):  # an incomplete line, after a crash
+                    log.warning("%s: line %d is damaged and ignored", self._file, number)
 
     def add(self, mark: Mark) -> None:
-        """Keep a mark; once this returns it is on disk."""
+        """Keep a mark. Once this returns, it is on disk."""
         with self._lock:
             make_private(self._folder)
             append_line(self._file, json.dumps(asdict(mark)))
             self._take(mark)
 
     def keep_picture(self, id: str, jpeg: bytes) -> Path:
-        """Store an uploaded picture beside the marks, once; returns where."""
+        """Store an uploaded picture beside the marks, once; returns the file."""
         folder = make_private(self._folder / "queries")
-        path = folder / f"{id}.jpg"
-        if not path.exists():
-            new = folder / f".{id}.{threading.get_ident()}"
-            try:
-                new.touch(mode=0o600)
-                new.write_bytes(jpeg)
-                new.replace(path)
-            except OSError:
-                new.unlink(missing_ok=True)
-                raise
-        return path
+        return write_once(folder / f"{id}.jpg", jpeg)
 
     def same(self, queries: Iterable[str], item: str) -> bool | None:
-        """The mark of a picture for a search with these pictures, if there is one."""
+        """The mark of a picture for a search with these queries; None without one."""
         for query in queries:
             mark = self._marks.get((query, item))
             if mark is not None:
@@ -109,5 +99,5 @@ class Marks:
 
 
 def now() -> str:
-    """The time, ISO 8601 in UTC."""
+    """The current time, ISO 8601 in UTC."""
     return datetime.now(timezone.utc).isoformat(timespec="milliseconds")

@@ -1,4 +1,4 @@
-"""What the server counts, in Prometheus' format."""
+"""The server's metrics, in Prometheus' format."""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.process_collector import ProcessCollector
@@ -7,7 +7,7 @@ _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 
 class Metrics:
-    """The server's own registry: several servers of one process do not share counters."""
+    """The metrics of one server; several servers in one process do not share counters."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -35,5 +35,5 @@ class Metrics:
         self.pictures = Gauge("kronreid_gallery_pictures", "Pictures in the gallery", registry=self.registry)
 
     def text(self) -> bytes:
-        """Everything, as Prometheus reads it."""
+        """All metrics, as Prometheus reads them."""
         return generate_latest(self.registry)

@@ -1,4 +1,4 @@
-"""Two pictures: how alike they are, why, and what that means."""
+"""Two pictures: how similar they are, why, and what that means."""
 
 import base64
 import io
@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from kronreid.errors import InputError
 from kronreid.models.inference import Explanation, ScaleExplanation
 from kronreid.serve import schemas
 from kronreid.serve.batching import ModelThread
@@ -32,7 +33,7 @@ def match(models: ModelThread, matcher: Any, a: Image.Image, b: Image.Image) -> 
 def explain(
     models: ModelThread, matcher: Any, parts: bool, a: Image.Image, b: Image.Image
 ) -> schemas.ExplainAnswer:
-    """The same with the reasons: correspondences and attention of the matcher, part maps of the embedder."""
+    """`match` with the reasons: the matcher's correspondences and attention, the embedder's part maps."""
     started = time.perf_counter()
     alike = similarity(models, a, b)
     why: Explanation | None = models.call(lambda: matcher.explain(a, b)) if matcher is not None else None
@@ -52,6 +53,17 @@ def explain(
     )
 
 
+def has_parts(embedder: Any) -> bool:
+    """Whether the embedder has HOReID's part maps. Asks it for one, which also warms it up."""
+    if not hasattr(embedder, "part_maps"):
+        return False
+    try:
+        embedder.part_maps(np.zeros((64, 32, 3), np.uint8))
+    except InputError:
+        return False
+    return True
+
+
 def similarity(models: ModelThread, a: Image.Image, b: Image.Image) -> float:
     """Cosine of the embedder's vectors."""
     vectors = models.embed([a, b]).astype(np.float64)
@@ -60,12 +72,12 @@ def similarity(models: ModelThread, a: Image.Image, b: Image.Image) -> float:
 
 
 def meaning(probability: float | None, alike: float) -> str:
-    """What the numbers say, and what not, for someone who must decide."""
+    """What the numbers mean and do not mean, for someone who must decide."""
     if probability is None:
         return (
             f"The similarity is {alike:.2f}, where 1 means the same picture. It ranks pictures against each "
-            "other; by itself it does not say whether this is the same person. Start the server with a "
-            "matcher to have the pair judged."
+            "other; by itself it does not say whether this is the same person. For a verdict on the pair, "
+            "start the server with a matcher."
         )
     verdicts = (
         (0.95, "The matcher takes them for the same person."),
@@ -76,14 +88,14 @@ def meaning(probability: float | None, alike: float) -> str:
     )
     verdict = next(words for least, words in verdicts if probability >= least)
     return (
-        f"{verdict} Its number is learned from training pairs of which a quarter or so were the same person; "
-        "among many candidates far fewer are, so even a high value is a lead to check, not a proof. Clothes "
-        "that look alike mislead it."
+        f"{verdict} It has learned from pairs of which about a quarter showed the same person. Among many "
+        "candidates far fewer do, so even a high value is a lead to check, not a proof. Similar "
+        "clothes mislead it."
     )
 
 
 def scale_of(scale: ScaleExplanation) -> schemas.Scale:
-    """One scale for the page: a byte per pair of places, of each row's maximum."""
+    """One scale for the page: one byte per pair of places, relative to the row's maximum."""
     text, maximum = quantised(scale.correspondence)
     return schemas.Scale(
         height=scale.height,
@@ -110,7 +122,7 @@ def quantised(rows: np.ndarray) -> tuple[str, list[float]]:
 
 
 def png(picture: np.ndarray) -> str:
-    """A picture (H, W, 3) as a ``data:`` address without loss."""
+    """A picture (H, W, 3) as a ``data:`` address, lossless."""
     buffer = io.BytesIO()
     Image.fromarray(picture).save(buffer, "PNG")
     return data_address(buffer.getvalue(), "image/png")

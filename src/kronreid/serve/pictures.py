@@ -1,10 +1,10 @@
-"""The gallery's pictures on their way out: by identifier only, and only with the content that was added."""
+"""The gallery's pictures, for clients: only by identifier, and only with the content that was added."""
 
 import stat
 import threading
-from collections import OrderedDict
 from pathlib import Path
 
+from cachetools import LRUCache, cachedmethod
 from PIL import Image
 
 from kronreid.data.images import read_rgb, upright_size
@@ -15,32 +15,31 @@ from kronreid.serve.uploads import jpeg, thumbnail
 
 #: Bytes of small pictures that are kept in memory.
 CACHE_BYTES = 64_000_000
-#: Pictures whose size is remembered.
+#: How many pictures' sizes are kept in memory.
 SIZES = 200_000
 
 
 class Changed(InputError):
-    """The file behind a picture is not what was added to the gallery."""
+    """A picture's file is no longer what was added to the gallery."""
 
 
 class Pictures:
-    """Reads what entries stand for.
+    """Reads the pictures of entries.
 
-    A gallery remembers paths. Whatever has been put there since, by mistake or on purpose, another file or a
-    link to one, must not come out of the server: the content has to be the one that was added.
+    A gallery stores paths. Another file, or a link to one, may have been put there since, by mistake or on
+    purpose. The server must not hand it out, so the content has to be the one that was added.
     """
 
     def __init__(self) -> None:
-        self._thumbnails: OrderedDict[str, bytes] = OrderedDict()
-        self._bytes = 0
-        self._sizes: OrderedDict[str, tuple[int, int]] = OrderedDict()
+        self._thumbnails: LRUCache[str, bytes] = LRUCache(CACHE_BYTES, getsizeof=len)
+        self._sizes: LRUCache[str, tuple[int, int]] = LRUCache(SIZES)
         self._lock = threading.Lock()
 
     def image(self, entry: Entry) -> Image.Image:
         """The picture, upright RGB, cut to its box.
 
         Raises:
-            Changed: The file is gone, another one, or damaged.
+            Changed: The file is gone, damaged, or another one.
         """
         try:
             content = read_regular(entry.path)
@@ -51,62 +50,45 @@ class Pictures:
         raise Changed(entry.path.name, "the picture's file has changed since it was added to the gallery")
 
     def jpeg(self, entry: Entry, small: bool) -> bytes:
-        """The picture as JPEG; small ones are kept in memory."""
-        if not small:
-            return jpeg(self.image(entry), quality=92)
-        with self._lock:
-            if entry.id in self._thumbnails:
-                self._thumbnails.move_to_end(entry.id)
-                return self._thumbnails[entry.id]
-        content = jpeg(thumbnail(self.image(entry)))
-        with self._lock:
-            self._bytes += len(content) - len(self._thumbnails.pop(entry.id, b""))
-            self._thumbnails[entry.id] = content
-            while self._bytes > CACHE_BYTES:
-                self._bytes -= len(self._thumbnails.popitem(last=False)[1])
-        return content
+        """The picture as JPEG. Small ones are kept in memory."""
+        return self._thumbnail(entry) if small else jpeg(self.image(entry), quality=92)
+
+    @cachedmethod(lambda self: self._thumbnails, lambda self, entry: entry.id, lambda self: self._lock)
+    def _thumbnail(self, entry: Entry) -> bytes:
+        return jpeg(thumbnail(self.image(entry)))
 
     def size(self, entry: Entry) -> tuple[int, int] | None:
         """Width and height of the picture, from its file's header; None if that cannot be read."""
-        with self._lock:
-            known = self._sizes.get(entry.id)
-        if known is not None:
-            return known
         try:
-            size = _size(entry)
+            return self._size(entry)
         except (OSError, InputError):
             return None
-        with self._lock:
-            self._sizes[entry.id] = size
-            while len(self._sizes) > SIZES:
-                self._sizes.popitem(last=False)
-        return size
+
+    @cachedmethod(lambda self: self._sizes, lambda self, entry: entry.id, lambda self: self._lock)
+    def _size(self, entry: Entry) -> tuple[int, int]:
+        if not stat.S_ISREG(entry.path.stat().st_mode):
+            raise OSError(f"{entry.path}: no plain file")
+        width, height = upright_size(entry.path)
+        if entry.box is not None:
+            left, top, w, h = entry.box
+            width, height = min(left + w, width) - max(left, 0), min(top + h, height) - max(top, 0)
+            if width < 1 or height < 1:
+                raise InputError(entry.path, f"the box {entry.box} lies outside the picture")
+        return width, height
 
     def forget(self, id: str) -> None:
-        """Drop what is kept of a picture that has been deleted."""
+        """Drop what is kept of a deleted picture."""
         with self._lock:
-            self._bytes -= len(self._thumbnails.pop(id, b""))
+            self._thumbnails.pop(id, None)
             self._sizes.pop(id, None)
 
 
 def read_regular(path: Path) -> bytes:
-    """A file's content, if it is a plain file: a pipe or a device would never end.
+    """The content of a plain file; reading a pipe or a device might never end.
 
     Raises:
-        OSError: It is none, or cannot be read.
+        OSError: It is no plain file, or cannot be read.
     """
     if not stat.S_ISREG(path.stat().st_mode):
         raise OSError(f"{path}: no plain file")
     return path.read_bytes()
-
-
-def _size(entry: Entry) -> tuple[int, int]:
-    if not stat.S_ISREG(entry.path.stat().st_mode):
-        raise OSError(f"{entry.path}: no plain file")
-    width, height = upright_size(entry.path)
-    if entry.box is not None:
-        left, top, w, h = entry.box
-        width, height = min(left + w, width) - max(left, 0), min(top + h, height) - max(top, 0)
-        if width < 1 or height < 1:
-            raise InputError(entry.path, f"the box {entry.box} lies outside the picture")
-    return width, height

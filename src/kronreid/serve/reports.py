@@ -1,4 +1,4 @@
-"""Pages that evaluations wrote, below one folder and nowhere else."""
+"""The reports that evaluations wrote: pages below one folder, and nothing else."""
 
 import html
 import os
@@ -11,7 +11,7 @@ from urllib.parse import quote
 from kronreid.serve.pictures import read_regular
 from kronreid.serve.schemas import Report
 
-#: Folders below the reports' folder that are looked into, and pages that are listed.
+#: How many levels of folders are searched, and how many pages are listed.
 DEPTH = 4
 MOST = 500
 
@@ -19,7 +19,7 @@ _TITLE = re.compile(rb"<title[^>]*>(.*?)</title>", re.DOTALL | re.IGNORECASE)
 
 
 def listing(root: Path) -> dict[str, Path]:
-    """The pages below a folder by their name, newest first. Links are not followed, hidden files left out."""
+    """The pages below a folder by name, newest first. Links are not followed; hidden files are left out."""
     found: list[tuple[float, str, Path]] = []
     for folder, folders, files in os.walk(root, followlinks=False):
         here = Path(folder)
@@ -31,15 +31,15 @@ def listing(root: Path) -> dict[str, Path]:
                 continue
             try:
                 status = path.lstat()
-            except OSError:  # gone since
+            except OSError:  # it is gone by now
                 continue
-            if stat.S_ISREG(status.st_mode):  # no link, and no pipe, which would never end
+            if stat.S_ISREG(status.st_mode):  # neither a link nor a pipe, which might never end
                 found.append((status.st_mtime, path.relative_to(root).as_posix(), path))
     return {name: path for _, name, path in sorted(found, reverse=True)[:MOST] if is_text(name)}
 
 
 def describe(name: str, path: Path) -> Report:
-    """How the page lists a report."""
+    """A report's entry in the page's list."""
     with path.open("rb") as file:
         title = _TITLE.search(file.read(4096))
     text = html.unescape(title[1].decode("utf-8", "replace")).strip() if title else ""
@@ -48,7 +48,7 @@ def describe(name: str, path: Path) -> Report:
 
 
 def describe_all(root: Path) -> list[Report]:
-    """Every report; those that go while they are listed are left out."""
+    """Every report. A file that disappears meanwhile is left out."""
     found = []
     for name, path in listing(root).items():
         try:
@@ -59,7 +59,7 @@ def describe_all(root: Path) -> list[Report]:
 
 
 def content(root: Path, name: str) -> bytes | None:
-    """The page of that name; None if it cannot be read or is not in the listing, whatever the name."""
+    """The page of that name; None if it is not in the listing or cannot be read."""
     path = listing(root).get(name)
     try:
         return read_regular(path) if path is not None else None
@@ -68,7 +68,7 @@ def content(root: Path, name: str) -> bytes | None:
 
 
 def is_text(name: str) -> bool:
-    """Whether a file's name is valid Unicode, and so can be part of an address."""
+    """Whether a file's name is valid Unicode, so that it can be part of an address."""
     try:
         name.encode()
     except UnicodeEncodeError:

@@ -1,12 +1,11 @@
-"""What the web interface takes and gives: the one description that the API, its OpenAPI document and the page
-share.
+"""Requests and answers of the web interface, as the API, its OpenAPI document and the page share them.
 
 Addresses
     GET    /                   the page (``page/index.html``); its files are ``/static/<name>``, a flat folder
     POST   /api/login          `Login` (JSON) -> 204 and a cookie; ``/?token=…`` does the same, then goes to /
     POST   /api/logout         -> 204
     GET    /api/health         -> `Health`; /api/ready -> `Health` or 503; /metrics in Prometheus' format
-    GET    /api/info           -> `Info`; 401 tells the page that it must ask for the token
+    GET    /api/info           -> `Info`; on 401 the page asks for the token
     POST   /api/search         `SearchForm` (multipart) -> `SearchAnswer`
     POST   /api/match          `PairForm` (multipart) -> `MatchAnswer`
     POST   /api/explain        `PairForm` (multipart) -> `ExplainAnswer`
@@ -16,13 +15,13 @@ Addresses
     POST   /api/gallery        `AddForm` (multipart) -> `AddAnswer`; 403 unless started with --allow-add
     DELETE /api/gallery/{id}   -> 204
     POST   /api/feedback       `Feedback` (JSON) -> 204
-    GET    /api/feedback.csv   every mark, the last of each pair
-    GET    /api/reports        -> `Reports`; each is a page at its own `url`, scripts off, may be framed
-    GET    /api/openapi.json   the same for machines
+    GET    /api/feedback.csv   the last mark of each pair
+    GET    /api/reports        -> `Reports`; each is a page at its own `url`, without scripts, may be framed
+    GET    /api/openapi.json   the same in OpenAPI's format
 
 Errors are `Problem` with a status above 399: 401 without a valid token, 403 not allowed, 404 no such picture,
-409 the file behind a picture has gone or changed, 413 too large, 422 bad input, 429 too busy (with
-``Retry-After`` in seconds), 503 out of order, 504 took too long.
+409 a picture's file is gone or has changed, 413 too large, 422 bad input, 429 too busy (with ``Retry-After``
+in seconds), 503 out of order, 504 took too long.
 
 The page runs under ``script-src 'self'; style-src 'self'; img-src 'self' data: blob:``: no inline script, no
 ``style="…"`` in HTML (setting ``element.style`` from a script is fine), nothing from other hosts.
@@ -32,6 +31,9 @@ from typing import Annotated, Any, Literal
 
 from fastapi import UploadFile
 from pydantic import BaseModel, ConfigDict, Field
+
+from kronreid.data.values import pairs
+from kronreid.gallery import Selection
 
 #: An entry's or an uploaded picture's identifier: SHA-256, hexadecimal.
 Id = Annotated[str, Field(pattern="^[0-9a-f]{64}$", description="Identifier: 64 hexadecimal digits")]
@@ -46,18 +48,18 @@ BoxText = Annotated[
     ),
 ]
 
-#: Most hits of one answer.
+#: The most hits of one answer.
 MOST_HITS = 1000
 
 
 class Problem(BaseModel):
-    """What went wrong, for a person."""
+    """What went wrong, in words for the user."""
 
     message: str = Field(description="One sentence: what is wrong and what to do")
 
 
 class Login(BaseModel):
-    """The token that the server printed at its start, or was given."""
+    """The token that the server printed at its start, or was started with."""
 
     token: Text
 
@@ -80,11 +82,11 @@ class GallerySummary(BaseModel):
 
 
 class Limits(BaseModel):
-    """What an upload may have at most."""
+    """Limits on uploads."""
 
-    bytes: int = Field(description="Of one request, all pictures together")
-    pixels: int = Field(description="Of one picture")
-    pictures: int = Field(description="Of one request")
+    bytes: int = Field(description="Bytes of one request, all pictures together")
+    pixels: int = Field(description="Pixels of one picture")
+    pictures: int = Field(description="Pictures of one request")
 
 
 class Info(BaseModel):
@@ -92,12 +94,12 @@ class Info(BaseModel):
 
     version: str
     gallery: GallerySummary
-    has_matcher: bool = Field(description="Scores pairs and explains them")
-    has_parts: bool = Field(description="The embedder has HOReID's part maps")
+    has_matcher: bool = Field(description="A matcher scores and explains pairs")
+    has_parts: bool = Field(description="The embedder gives HOReID's part maps")
     has_reports: bool
     allow_add: bool
     token_required: Literal["changes", "everything"]
-    signed_in: bool = Field(description="This request carried a valid token: changes are allowed")
+    signed_in: bool = Field(description="This request carried a valid token, so changes are allowed")
     limits: Limits
 
 
@@ -105,10 +107,10 @@ class Info(BaseModel):
 
 
 class Filters(BaseModel):
-    """Which pictures of the gallery are meant; all conditions must hold.
+    """Conditions that choose pictures of the gallery; all must hold.
 
-    An empty camera, identity, source or value of an attribute means pictures of which it is not known. An
-    empty time or `where` is no condition.
+    An empty camera, identity, source or attribute finds the pictures whose value is unknown. An empty time or
+    `where` is no condition.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -116,9 +118,28 @@ class Filters(BaseModel):
     camera: list[Text] = Field(default=[], description="One of these cameras")
     identity: list[Text] = Field(default=[], description="One of these persons")
     source: list[Text] = Field(default=[], description="One of these sources")
-    since: Text = Field(default="", description="Taken then or later: 2026-03-01, 2026-03-01T12:00, seconds")
-    until: Text = Field(default="", description="Taken then or earlier; a date means its end")
+    since: Text = Field(
+        default="", description="Taken at this time or later: 2026-03-01, 2026-03-01T12:00, seconds"
+    )
+    until: Text = Field(
+        default="", description="Taken at this time or earlier; a date includes the whole day"
+    )
     where: list[Text] = Field(default=[], description="key=value: an attribute or a field; each key once")
+
+    def selection(self) -> Selection:
+        """The conditions, as the gallery takes them.
+
+        Raises:
+            InputError: ``where`` is not ``key=value``, or has a key twice.
+        """
+        return Selection(
+            camera=self.camera or None,
+            identity=self.identity or None,
+            source=self.source or None,
+            since=self.since or None,
+            until=self.until or None,
+            where=pairs(filter(None, self.where), "where"),
+        )
 
 
 class Item(BaseModel):
@@ -126,13 +147,15 @@ class Item(BaseModel):
 
     id: Id
     picture: str = Field(description="Address of the JPEG; add ?size=thumb for a small one")
-    name: str = Field(description="Name of the file, without its folder")
+    name: str = Field(description="The file's name, without its folder")
     camera: str | None
     time: str | None = Field(description="ISO 8601, UTC")
     identity: str | None
     source: str | None
     attributes: dict[str, Any]
-    width: int | None = Field(description="Of the full picture (its box); null if the file cannot be read")
+    width: int | None = Field(
+        description="Of the full picture, cut to its box; null if the file cannot be read"
+    )
     height: int | None
 
 
@@ -142,15 +165,15 @@ class HitItem(Item):
     rank: int = Field(description="1 for the best")
     similarity: float = Field(description="Cosine with the query, −1 to 1")
     probability: float | None = Field(
-        description="The matcher's, of the same person; null where it did not look"
+        description="The matcher's probability of the same person; null where it did not score"
     )
-    same: bool | None = Field(description="The mark that was given to this picture for this query, if any")
+    same: bool | None = Field(description="The user's mark of this picture for this query, if any")
 
 
 class HitGroup(BaseModel):
     """Hits that share an identity, a camera or an attribute."""
 
-    key: Any = Field(description="What they share; null for a single hit of which it is not known")
+    key: Any = Field(description="What they share; null for a single hit whose value is unknown")
     ranks: list[int] = Field(description="Their ranks, best first")
 
 
@@ -158,7 +181,7 @@ class QueryPicture(BaseModel):
     """A picture that was searched for, cropped and upright."""
 
     id: Id = Field(
-        description="Usable as `item`, `a_item`, `b_item` and in feedback: of uploads only for a while"
+        description="Use it as `item`, `a_item`, `b_item` and in feedback; that of an upload expires"
     )
     picture: str = Field(description="Address of a JPEG, or a data: address for an upload")
     width: int
@@ -175,24 +198,26 @@ class SearchForm(Filters):
     box: list[BoxText] = Field(
         default=[], description="Part of each upload that shows the person, in the order of `pictures`"
     )
-    item: list[Id] = Field(default=[], description="Pictures of the gallery, or uploaded a while ago")
+    item: list[Id] = Field(default=[], description="Pictures of the gallery, or recent uploads")
     top: int = Field(default=100, ge=1, le=MOST_HITS, description="Hits (groups, with group_by) to rank")
-    offset: int = Field(default=0, ge=0, le=MOST_HITS, description="Hits (groups) to leave out of the answer")
+    offset: int = Field(default=0, ge=0, le=MOST_HITS, description="Hits (groups) to skip")
     limit: int = Field(default=MOST_HITS, ge=1, le=MOST_HITS, description="Hits (groups) in the answer")
-    rerank_top: int = Field(default=100, ge=0, le=MOST_HITS, description="How many the matcher looks at")
-    matcher_weight: Fraction = Field(default=0.5, description="The matcher's say in the order")
+    rerank_top: int = Field(
+        default=100, ge=0, le=MOST_HITS, description="How many hits the matcher re-scores"
+    )
+    matcher_weight: Fraction = Field(default=0.5, description="Weight of the matcher's score in the order")
     group_by: Text = Field(default="", description="identity, camera, source or an attribute such as track")
 
 
 class SearchAnswer(BaseModel):
     """What a search found."""
 
-    hits: list[HitItem] = Field(description="Best first; those the matcher looked at come before the others")
+    hits: list[HitItem] = Field(description="Best first; hits that the matcher scored come before the others")
     groups: list[HitGroup] = Field(description="The same hits by what they share; empty without group_by")
-    total: int = Field(description="Hits (groups, with group_by) there are, of which these are some")
+    total: int = Field(description="Number of all hits (groups, with group_by); the answer has some of them")
     offset: int
     seconds: dict[str, float] = Field(description="Time by stage: embed, search, decode, match … and total")
-    unreadable: list[str] = Field(description="Why the matcher could not look at some pictures")
+    unreadable: list[str] = Field(description="Why the matcher could not score some pictures")
     query: list[QueryPicture]
 
 
@@ -213,11 +238,13 @@ class PairForm(BaseModel):
 
 
 class MatchAnswer(BaseModel):
-    """How alike two pictures are."""
+    """How similar two pictures are."""
 
     similarity: float = Field(description="Cosine of the embedder's vectors, −1 to 1")
-    probability: float | None = Field(description="The matcher's, of the same person; null without a matcher")
-    meaning: str = Field(description="What that says and what not, in two or three sentences")
+    probability: float | None = Field(
+        description="The matcher's probability of the same person; null without a matcher"
+    )
+    meaning: str = Field(description="What the numbers mean and do not mean, in two or three sentences")
     seconds: float
 
 
@@ -228,30 +255,32 @@ class Scale(BaseModel):
     width: int
     correspondence: str = Field(
         description="Base64 of (height·width)² bytes, row-major. Row i: where place i of A looks in B; a "
-        "byte is 255 at the row's maximum. Column j: which places of A look at place j of B (times "
+        "byte is 255 at the row's maximum. Column j: which places of A look at place j of B (multiply by "
         "`row_maximum` to compare rows)"
     )
-    row_maximum: list[float] = Field(description="Share (0 to 1) that 255 stands for, of each row")
-    attention_a: list[float] = Field(description="height·width shares, row-major, sum 1; equal without RSA")
+    row_maximum: list[float] = Field(description="The share (0 to 1) that 255 stands for in each row")
+    attention_a: list[float] = Field(
+        description="height·width shares, row-major, with sum 1; all equal without RSA"
+    )
     attention_b: list[float]
 
 
 class PartMaps(BaseModel):
-    """Where HOReID's part sampler looks in one picture; stretch the maps over it."""
+    """Where HOReID's part sampler looks in one picture. Stretch each map over the picture."""
 
     count: int
     height: int
     width: int
     maps: str = Field(
-        description="Base64 of count·height·width bytes, map by map, row-major; 255 at its maximum"
+        description="Base64 of count·height·width bytes, map by map, row-major; 255 at the map's maximum"
     )
-    maximum: list[float] = Field(description="Share (0 to 1) that 255 stands for, of each map")
+    maximum: list[float] = Field(description="The share (0 to 1) that 255 stands for in each map")
 
 
 class ExplainAnswer(MatchAnswer):
     """Why two pictures match, or do not."""
 
-    picture_a: str = Field(description="data: address, PNG, as the network saw it")
+    picture_a: str = Field(description="data: address of a PNG: the picture as the network saw it")
     picture_b: str
     scales: list[Scale] = Field(description="Coarsest first; empty without a matcher")
     parts_a: PartMaps | None = Field(description="Null unless the embedder has parts")
@@ -265,14 +294,14 @@ class GalleryPage(BaseModel):
     """Some pictures of the gallery, in the order of their identifiers."""
 
     items: list[Item]
-    total: int = Field(description="Pictures that meet the filters")
+    total: int = Field(description="Number of pictures that meet the filters")
     offset: int
 
 
 class CountItem(BaseModel):
     """How many pictures share a value."""
 
-    value: str | None = Field(description="Camera, or the start of an hour (ISO 8601, UTC); null: unknown")
+    value: str | None = Field(description="Camera, or the start of an hour (ISO 8601, UTC); null if unknown")
     count: int
 
 
@@ -281,7 +310,7 @@ class GalleryStats(BaseModel):
 
     count: int
     cameras: list[CountItem]
-    hours: list[CountItem] = Field(description="In order of time; hours without pictures are left out")
+    hours: list[CountItem] = Field(description="In order of time, without hours that have no pictures")
 
 
 class AddForm(BaseModel):
@@ -290,7 +319,7 @@ class AddForm(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     pictures: list[UploadFile] = Field(min_length=1)
-    box: list[BoxText] = Field(default=[], description="Part of each that shows the person")
+    box: list[BoxText] = Field(default=[], description="The part of each that shows the person")
     camera: Text = ""
     time: Text = ""
     identity: Text = ""
@@ -306,16 +335,16 @@ class Refused(BaseModel):
 
 
 class AddAnswer(BaseModel):
-    """What came of it."""
+    """What adding pictures did."""
 
     added: int
     skipped_existing: int
-    ids: list[Id] = Field(description="Of the pictures that are in the gallery now, in the order given")
+    ids: list[Id] = Field(description="Of the sent pictures that are in the gallery now, in their order")
     unreadable: list[Refused]
 
 
 class Feedback(BaseModel):
-    """A mark: whether a picture of the gallery shows the person of a query; `same` null takes it back."""
+    """A mark: whether a picture of the gallery shows a query's person. With `same` null it is removed."""
 
     model_config = ConfigDict(extra="forbid")
 

@@ -1,4 +1,4 @@
-"""Running the application: its socket, and its end."""
+"""The web server that runs the application."""
 
 import asyncio
 import socket
@@ -10,17 +10,17 @@ from kronreid.errors import InputError
 from kronreid.serve.app import Application
 from kronreid.serve.settings import EVERYWHERE, Settings
 
-#: Connections at once; more are turned away.
+#: The most connections at a time; more are refused.
 CONNECTIONS = 500
-#: Seconds in which a request's head must have come.
+#: Clients must send a request's headers within this many seconds.
 HEAD_SECONDS = 20.0
 
 
 class Impatient(H11Protocol):
-    """HTTP/1.1 that hangs up on whoever takes too long to say what they want.
+    """HTTP/1.1 that drops connections that take too long to send their headers.
 
-    The web server itself waits for ever for the rest of a head, and of a body that it has refused: a few
-    hundred such connections would keep everybody else out.
+    Uvicorn itself waits without limit for the rest of the headers, and of a body that it has refused. A few
+    hundred such connections would lock everybody else out.
     """
 
     _hurry: asyncio.TimerHandle | None = None
@@ -38,7 +38,7 @@ class Impatient(H11Protocol):
         self._rest()
 
     def _watch(self) -> None:
-        """Time runs unless there is a request to be answered."""
+        """Start the timer, or stop it while a request is being answered."""
         if self.cycle is not None and not self.cycle.response_complete:
             self._rest()
         elif self._hurry is None:
@@ -51,10 +51,10 @@ class Impatient(H11Protocol):
 
 
 def listen(settings: Settings) -> socket.socket:
-    """A listening socket: who connects before the models are loaded waits until they are.
+    """A listening socket. Clients that connect before the models are loaded wait until they are.
 
     Raises:
-        InputError: The address is not this machine's, or the port is taken.
+        InputError: The address is not one of this machine, or the port is in use.
     """
     where = f"--host {settings.host} --port {settings.port}"
     try:
@@ -75,7 +75,7 @@ def listen(settings: Settings) -> socket.socket:
 
 
 def address_of(settings: Settings, listener: socket.socket) -> str:
-    """Where a browser finds the page."""
+    """The address of the page."""
     host, port = listener.getsockname()[:2]
     if settings.host in EVERYWHERE:
         host = socket.gethostname()
@@ -83,14 +83,14 @@ def address_of(settings: Settings, listener: socket.socket) -> str:
 
 
 def make_server(application: Application) -> uvicorn.Server:
-    """The web server; its `run` returns after a signal, when what was in flight is finished."""
+    """The web server. After a signal its `run` finishes the requests at hand and returns."""
     settings = application.settings
     return uvicorn.Server(
         uvicorn.Config(
             application.asgi,
             http=Impatient,
             log_level="warning",
-            access_log=False,  # its lines would show the token of the first visit; the audit log says more
+            access_log=False,  # it would show the token of the first visit; the audit log says more
             server_header=False,
             limit_concurrency=CONNECTIONS,
             timeout_keep_alive=15,

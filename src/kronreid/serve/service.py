@@ -1,71 +1,40 @@
-"""What the server does, without the web: everything here may take its time and runs in threads."""
+"""What the server does, without the web. Everything here may take time and runs in threads."""
 
-import hashlib
-import logging
-import os
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from PIL import Image
-from pymilvus import MilvusException
 
 from kronreid import __version__
 from kronreid.errors import InputError
-from kronreid.gallery import Entry, Gallery, SearchResult, Selection
-from kronreid.gallery.cache import MapCache
+from kronreid.gallery import Entry, SearchResult, Selection
 from kronreid.gallery.entries import format_box, known, path_to_text
-from kronreid.gallery.filters import format_time
 from kronreid.models.inference import Matcher
 from kronreid.models.protocols import Embeds
 from kronreid.serve import schemas
-from kronreid.serve.batching import ModelThread, SharedEmbedder, SharedMatcher
+from kronreid.serve.answers import item, moment, natural, without_folders
+from kronreid.serve.batching import ModelThread
+from kronreid.serve.files import make_private
 from kronreid.serve.marks import Mark, Marks, now
-from kronreid.serve.pairs import explain, match
+from kronreid.serve.opened import NotFound, OpenGallery, OutOfOrder
+from kronreid.serve.pairs import explain, has_parts, match
 from kronreid.serve.pictures import Pictures
-from kronreid.serve.settings import Settings, make_private
-from kronreid.serve.uploads import Recent, Upload, data_address, jpeg, read_upload, thumbnail
-
-log = logging.getLogger(__name__)
-
-#: The conditions of a `Selection` that a search takes.
-CONDITIONS = ("camera", "identity", "source", "since", "until", "where")
-
-
-class NotFound(InputError):
-    """There is no such picture."""
-
-
-class OutOfOrder(InputError):
-    """The server cannot do it now, and the request is not to blame."""
-
-
-@dataclass(frozen=True)
-class Sent:
-    """A picture as it came: its name, its bytes, and the box of the person."""
-
-    name: str
-    content: bytes
-    box: str = ""
+from kronreid.serve.queries import Queries, Sent
+from kronreid.serve.settings import Settings
+from kronreid.serve.uploads import jpeg, keep
 
 
 class Service:
-    """The gallery, the models and what is kept between requests.
+    """The gallery, the models, and what is kept between requests.
 
     Args:
         uri: The gallery.
         embedder: The model that made its vectors.
-        matcher: Looks at pairs; None without.
+        matcher: Scores pairs; None without.
         settings: How the server behaves.
-        on_batch: Told the number of pictures of every pass of the embedder.
+        on_batch: Called with the number of pictures of every pass of the embedder.
 
     Raises:
-        InputError: The gallery cannot be opened, or is another model's.
+        InputError: The gallery cannot be opened, or its vectors are another model's.
     """
 
     def __init__(
@@ -76,69 +45,42 @@ class Service:
         settings: Settings,
         on_batch: Callable[[int], None] = lambda size: None,
     ) -> None:
-        self.uri = uri
         self.settings = settings
-        self.embedder = embedder
         self.matcher = matcher
         self.has_parts = has_parts(embedder)
         self.models = ModelThread(embedder, on_batch)
-        self.marks = Marks(settings.state)
-        self.pictures = Pictures()
-        self.recent = Recent()
-        self._writing = threading.RLock()
         try:
-            self._open()
+            self.marks = Marks(settings.state)
+            self.gallery = OpenGallery(uri, self.models, matcher, settings)
         except BaseException:
             self.models.close()
             raise
-
-    def _open(self) -> None:
-        """Two faces of one gallery: with the matcher, and without it for who is in a hurry."""
-        shared = SharedEmbedder(self.models)
-        self.gallery = Gallery(self.uri, shared)
-        self.reranked = self.gallery
-        if self.matcher is not None:
-            cache = MapCache(self.settings.cache) if self.settings.cache is not None else None
-            self.reranked = Gallery(self.uri, shared, SharedMatcher(self.models, self.matcher), cache=cache)
+        self.pictures = Pictures()
+        self.queries = Queries(self.gallery, self.pictures, settings.upload_pixels)
 
     def close(self) -> None:
-        """Finish and let go of everything."""
+        """Finish the work at hand and release everything."""
         self.models.close()
-        for gallery in {id(g): g for g in (self.gallery, self.reranked)}.values():
-            gallery.close()
+        self.gallery.close()
 
-    @contextmanager
-    def _trouble(self) -> Iterator[None]:
-        """Tells the gallery's own trouble, whose messages begin with its address, from bad requests."""
-        try:
-            yield
-        except InputError as error:
-            if error.where == self.uri:
-                log.error("%s", error)
-                raise OutOfOrder(error.where, error.what) from error
-            raise
-        except MilvusException as error:  # closed under a search by a write that failed, for one
-            log.error("%s: %s", self.uri, error.message)
-            raise OutOfOrder(self.uri, "the gallery does not answer; try again in a moment") from error
-
-    # ── what there is ───────────────────────────────────────────────────────────────────────────────
+    # ── the gallery ─────────────────────────────────────────────────────────────────────────────────
 
     def ready(self) -> int:
-        """The number of pictures; proves that the gallery answers.
+        """The number of pictures.
 
         Raises:
-            OutOfOrder: It does not.
+            OutOfOrder: The gallery does not answer.
         """
-        with self._trouble():
-            return self.gallery.count
+        with self.gallery.in_use():
+            return self.gallery.plain.count
 
     def info(self, signed_in: bool) -> schemas.Info:
         """See `schemas.Info`."""
-        settings, gallery = self.settings, self.gallery
+        settings, gallery = self.settings, self.gallery.plain
         return schemas.Info(
             version=__version__,
             gallery=schemas.GallerySummary(
-                uri=self.uri,
+                uri=gallery.uri,
                 count=self.ready(),
                 dimension=gallery.dimension,
                 model=Path(gallery.model).name,
@@ -157,34 +99,22 @@ class Service:
             ),
         )
 
-    def entry(self, id: str) -> Entry:
-        """A picture of the gallery.
-
-        Raises:
-            NotFound: It is not there.
-        """
-        with self._trouble():
-            entry = self.gallery.entry(id)
-        if entry is None:
-            raise NotFound(f"picture {id[:12]}…", "is not in the gallery; it may have been deleted")
-        return entry
-
     def picture(self, id: str, small: bool) -> bytes:
         """A picture of the gallery as JPEG."""
-        return self.pictures.jpeg(self.entry(id), small)
+        return self.pictures.jpeg(self.gallery.entry(id), small)
 
     def browse(self, selection: Selection, offset: int, limit: int) -> schemas.GalleryPage:
         """Some pictures of the gallery."""
-        with self._trouble():
-            total = self.gallery.counts(selection=selection).get((), 0)
-            entries = list(self.gallery.entries(selection, offset, limit))
-        items = [schemas.Item(**self._item(entry)) for entry in entries]
+        with self.gallery.in_use():
+            total = self.gallery.plain.counts(selection=selection).get((), 0)
+            entries = list(self.gallery.plain.entries(selection, offset, limit))
+        items = [schemas.Item(**item(entry, self.pictures.size(entry))) for entry in entries]
         return schemas.GalleryPage(items=items, total=total, offset=offset)
 
     def stats(self, selection: Selection) -> schemas.GalleryStats:
         """Counts by camera and by hour."""
-        with self._trouble():
-            counts = self.gallery.counts("camera", "hour", selection=selection)
+        with self.gallery.in_use():
+            counts = self.gallery.plain.counts("camera", "hour", selection=selection)
         cameras: dict[str | None, int] = {}
         hours: dict[float | None, int] = {}
         for (camera, hour), count in counts.items():
@@ -203,7 +133,7 @@ class Service:
             ],
         )
 
-    # ── looking ─────────────────────────────────────────────────────────────────────────────────────
+    # ── comparing ───────────────────────────────────────────────────────────────────────────────────
 
     def search(
         self,
@@ -221,14 +151,14 @@ class Service:
         """Find a person; see `schemas.SearchForm`."""
         started = time.perf_counter()
         images, queries = [], []
-        for image, query in self._queries(sent, items):
+        for image, query in self.queries.all(sent, items):
             images.append(image)
             queries.append(query)
         if not images:
-            raise InputError("pictures", "there is none to search for; upload one, or name an item")
+            raise InputError("pictures", "nothing to search for; upload a picture, or name an item")
         read = time.perf_counter() - started
-        gallery = self.reranked if rerank_top else self.gallery
-        with self._trouble():
+        gallery = self.gallery.reranked if rerank_top else self.gallery.plain
+        with self.gallery.in_use():
             result = SearchResult([], {})
             if gallery.count:
                 result = gallery.search(
@@ -237,7 +167,7 @@ class Service:
                     max(rerank_top, 1),
                     matcher_weight=matcher_weight,
                     group_by=group_by or None,
-                    **{name: getattr(selection, name) for name in CONDITIONS},
+                    selection=selection,
                 )
         stop = offset + limit
         groups = result.groups[offset:stop]
@@ -245,7 +175,7 @@ class Service:
         described = time.perf_counter()
         answer = [
             schemas.HitItem(
-                **self._item(hit),
+                **item(hit, self.pictures.size(hit)),
                 rank=hit.rank,
                 similarity=hit.similarity,
                 probability=hit.probability,
@@ -268,15 +198,17 @@ class Service:
             query=queries,
         )
 
-    def match(self, a: "Sent | str", b: "Sent | str") -> schemas.MatchAnswer:
-        """How alike two pictures are."""
-        return match(self.models, self.matcher, *self._two(a, b))
+    def match(self, a: Sent | str, b: Sent | str) -> schemas.MatchAnswer:
+        """How similar two pictures are."""
+        return match(self.models, self.matcher, self.queries.image(a), self.queries.image(b))
 
-    def explain(self, a: "Sent | str", b: "Sent | str") -> schemas.ExplainAnswer:
+    def explain(self, a: Sent | str, b: Sent | str) -> schemas.ExplainAnswer:
         """Why two pictures match."""
         if self.matcher is None and not self.has_parts:
-            raise InputError("", "there is no model that could explain; start the server with --matcher")
-        return explain(self.models, self.matcher, self.has_parts, *self._two(a, b))
+            raise InputError("", "there is no model that explains; start the server with --matcher")
+        return explain(
+            self.models, self.matcher, self.has_parts, self.queries.image(a), self.queries.image(b)
+        )
 
     # ── changing ────────────────────────────────────────────────────────────────────────────────────
 
@@ -298,20 +230,25 @@ class Service:
         uploads, refused = [], []
         for one in sent:
             try:
-                uploads.append(self._read(one))
+                uploads.append(self.queries.read(one))
             except InputError as error:
                 refused.append(schemas.Refused(name=one.name, message=error.what))
-        with self._writing:  # or what is stored here could be deleted before the gallery knows of it
+        # Nobody may delete a file here before the gallery knows of it.
+        with self.gallery.writing:
+            try:
+                paths = [keep(folder, upload) for upload in uploads]
+            except OSError as error:
+                raise OutOfOrder("", f"the picture cannot be stored ({error.strerror})") from error
             entries = [
-                Entry(keep(folder, upload), box=upload.entry.box, id=upload.entry.id, **values)
-                for upload in uploads
+                Entry(path, box=upload.entry.box, id=upload.entry.id, **values)
+                for path, upload in zip(paths, uploads)
             ]
-            with self._changing():
-                report = self.gallery.add(entries, progress=False)
+            with self.gallery.changing() as gallery:
+                report = gallery.add(entries, progress=False)
                 if report.added < len(entries):
-                    for path in {entry.path for entry in entries}:
+                    for path in set(paths):
                         self._drop(path)
-        # What was sound a moment ago and is unreadable now has been tampered with, or the disk is failing.
+        # A file that could be read a moment ago and cannot now was tampered with, or the disk is failing.
         for picture in report.unreadable:
             refused.append(schemas.Refused(name=picture.path.name, message=picture.reason))
         lost = {picture.path for picture in report.unreadable}
@@ -323,31 +260,31 @@ class Service:
         )
 
     def delete(self, id: str) -> None:
-        """Remove a picture from the gallery; its file too if it came through `add` and has no other use."""
-        entry = self.entry(id)
-        with self._changing():
-            self.gallery.delete(Selection(id=id))
+        """Remove a picture from the gallery; its file too if `add` stored it and nothing else needs it."""
+        entry = self.gallery.entry(id)
+        with self.gallery.changing() as gallery:
+            gallery.delete(Selection(id=id))
             self.pictures.forget(id)
             if entry.path.parent == self.settings.state / "added":
                 self._drop(entry.path)
 
     def _drop(self, path: Path) -> None:
-        """Remove a file of the server's own that no picture of the gallery comes from."""
-        if not self.gallery.counts(selection=Selection(path=path)).get((), 0):
+        """Remove one of the server's own files, unless a picture of the gallery comes from it."""
+        if not self.gallery.plain.counts(selection=Selection(path=path)).get((), 0):
             path.unlink(missing_ok=True)
 
     def mark(self, query: str, item: str, same: bool | None) -> None:
         """Keep a mark; see `schemas.Feedback`."""
-        found = self.entry(item)
-        remembered = self._remembered(query)
+        found = self.gallery.entry(item)
+        remembered = self.queries.recent.get(query)
         box = ""
         path = Path()
         if remembered is None:
             try:
-                asked = self.entry(query)
+                asked = self.gallery.entry(query)
             except NotFound:
                 raise NotFound(
-                    "query", "this picture is neither in the gallery nor still remembered; search again"
+                    "query", "this picture is not in the gallery and no longer remembered; search again"
                 ) from None
             path, box = asked.path, format_box(asked.box)
         try:
@@ -357,132 +294,3 @@ class Service:
             self.marks.add(Mark(*texts, same=same, time=now()))
         except OSError as error:
             raise OutOfOrder("", f"the mark cannot be stored ({error.strerror or error})") from error
-
-    @contextmanager
-    def _changing(self) -> Iterator[None]:
-        """One change at a time. After a failed one the gallery is opened anew: it closes itself then."""
-        with self._writing:
-            try:
-                with self._trouble():
-                    yield
-            except OutOfOrder:
-                self._reopen()
-                raise
-
-    def _reopen(self) -> None:
-        old = (self.gallery, self.reranked)
-        try:
-            self._open()
-        except InputError as error:
-            log.error("%s", error)
-            return
-        for gallery in old:
-            gallery.close()
-
-    # ── pictures ────────────────────────────────────────────────────────────────────────────────────
-
-    def _read(self, sent: Sent) -> Upload:
-        return read_upload(sent.name, sent.content, sent.box, self.settings.upload_pixels)
-
-    def _image(self, picture: "Sent | str") -> Image.Image:
-        """An upload, or a picture of the gallery or remembered, by its identifier."""
-        if isinstance(picture, Sent):
-            upload = self._read(picture)
-            self.recent.put(upload)
-            return upload.image
-        remembered = self._remembered(picture)
-        return self.pictures.image(self.entry(picture)) if remembered is None else remembered
-
-    def _remembered(self, id: str) -> Image.Image | None:
-        """An upload of a little while ago, exactly as it was searched with."""
-        kept = self.recent.get(id)
-        return None if kept is None else read_upload(id[:12], *kept, self.settings.upload_pixels).image
-
-    def _two(self, a: "Sent | str", b: "Sent | str") -> tuple[Image.Image, Image.Image]:
-        return self._image(a), self._image(b)
-
-    def _queries(
-        self, sent: Sequence[Sent], items: Sequence[str]
-    ) -> Iterator[tuple[Image.Image, schemas.QueryPicture]]:
-        """The pictures of a search, and how the answer shows them."""
-        for one in sent:
-            upload = self._read(one)
-            self.recent.put(upload)
-            yield upload.image, shown(upload.entry.id, upload.image)
-        for id in items:
-            image = self._image(id)
-            yield image, shown(id, image)
-
-    def _item(self, entry: Entry) -> dict[str, Any]:
-        size = self.pictures.size(entry)
-        return {
-            "id": entry.id,
-            "picture": f"/api/pictures/{entry.id}",
-            "name": printable(entry.path.name),
-            "camera": entry.camera,
-            "time": moment(entry.time),
-            "identity": entry.identity,
-            "source": entry.source,
-            "attributes": entry.attributes,
-            "width": size and size[0],
-            "height": size and size[1],
-        }
-
-
-def shown(id: str, image: Image.Image) -> schemas.QueryPicture:
-    """A query in the answer: small, so that an answer stays small."""
-    address = data_address(jpeg(thumbnail(image)), "image/jpeg")
-    return schemas.QueryPicture(id=id, picture=address, width=image.width, height=image.height)
-
-
-def keep(folder: Path, upload: Upload) -> Path:
-    """Store an upload's bytes under the hash of its content, once; returns where."""
-    path = folder / (hashlib.sha256(upload.content).hexdigest() + upload.suffix)
-    if not path.exists():
-        new = folder / f".{path.name}.{threading.get_ident()}"
-        try:
-            new.touch(mode=0o600)
-            with new.open("wb") as file:
-                file.write(upload.content)
-                file.flush()
-                os.fsync(file.fileno())
-            new.replace(path)
-        except OSError as error:
-            new.unlink(missing_ok=True)
-            raise OutOfOrder("", f"the picture cannot be stored ({error.strerror})") from error
-    return path
-
-
-def has_parts(embedder: Any) -> bool:
-    """Whether the embedder has HOReID's part maps; asks it once, which also warms it up."""
-    if not hasattr(embedder, "part_maps"):
-        return False
-    try:
-        embedder.part_maps(np.zeros((64, 32, 3), np.uint8))
-    except InputError:
-        return False
-    return True
-
-
-def moment(seconds: float | None) -> str | None:
-    """ISO 8601 in UTC; None for a time that is unknown, or that no calendar has (milliseconds, often)."""
-    try:
-        return format_time(seconds) or None
-    except (ValueError, OverflowError, OSError):
-        return None
-
-
-def natural(text: str | None) -> tuple[bool, int, str]:
-    """A key that sorts camera 2 before camera 10, and unknown ones last."""
-    return text is None, int(text) if text and text.isdecimal() else 10**9, text or ""
-
-
-def printable(text: str) -> str:
-    """Bytes of a file's name that are no UTF-8 are shown by number."""
-    return text.encode("utf-8", "backslashreplace").decode()
-
-
-def without_folders(message: str) -> str:
-    """A message about a file, with the file's name in place of its path."""
-    path, colon, rest = message.partition(": ")
-    return printable(f"{Path(path).name}{colon}{rest}")

@@ -1,18 +1,15 @@
-"""What the server was told at its start."""
+"""The server's settings, given at its start."""
 
 import ipaddress
-import os
 import secrets
-import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from kronreid.errors import InputError
-from kronreid.locks import in_turn
 
-#: Shorter tokens could be guessed.
+#: Shorter tokens are refused, since they could be guessed.
 SHORTEST_TOKEN = 16
-#: Hosts that mean every address of this machine.
+#: Hosts that stand for every address of this machine.
 EVERYWHERE = frozenset({"0.0.0.0", "::"})
 
 
@@ -22,21 +19,21 @@ class Settings:
 
     Attributes:
         host: Address to listen on.
-        port: Port; 0 takes a free one.
-        token: Who knows it may change things, and, if `guarded`, do anything.
-        guarded: Whether everything needs the token; else only changes do.
-        allow_add: Pictures may be added.
-        state: Folder for what the server keeps: marks, pictures that were added, the audit log.
-        reports: Folder with pages that evaluations wrote, to be opened from the page.
-        audit: The audit log; None keeps none.
-        cache: Where the matcher's maps of candidates are kept for later searches; None keeps none.
-        names: Names under which the server may be asked for, besides any IP address and ``localhost``.
-        upload_bytes: Most bytes of one request.
-        upload_pixels: Most pixels of one uploaded picture.
-        upload_pictures: Most pictures of one request.
-        threads: Searches in work at once; their pictures pass the network together.
-        waiting: Searches that may wait for a thread; more are told to come back.
-        timeout: Seconds after which a request is given up.
+        port: Port; 0 for any free one.
+        token: Needed for changes, and if `guarded` for everything.
+        guarded: Whether everything needs the token, or only changes.
+        allow_add: Whether clients may add pictures.
+        state: Folder of the server's own files: marks, added pictures, the audit log.
+        reports: Folder with reports of evaluations, which the page lists.
+        audit: File of the audit log; None for no log.
+        cache: Folder that keeps the matcher's maps of candidates for later searches; None for none.
+        names: Host names that requests may use, besides IP addresses and ``localhost``.
+        upload_bytes: The most bytes of one request.
+        upload_pixels: The most pixels of one uploaded picture.
+        upload_pictures: The most pictures of one request.
+        threads: Searches that run at a time; their pictures go through the network together.
+        waiting: Searches that may wait for a thread; more are refused until later.
+        timeout: Seconds after which a request fails.
     """
 
     state: Path
@@ -58,10 +55,10 @@ class Settings:
 
     def __post_init__(self) -> None:
         if len(self.token) < SHORTEST_TOKEN or not self.token.isascii() or not self.token.isprintable():
-            raise InputError("--token", f"at least {SHORTEST_TOKEN} printable ASCII characters are needed")
+            raise InputError("--token", f"must have at least {SHORTEST_TOKEN} printable ASCII characters")
         if not is_loopback(self.host) and not self.guarded:
             raise InputError(
-                f"--host {self.host}", "a server that others can reach must be guarded by a token"
+                f"--host {self.host}", "a server that others can reach needs a token for everything"
             )
         if self.reports is not None and not self.reports.is_dir():
             raise InputError(f"--reports {self.reports}", "no such folder")
@@ -81,47 +78,7 @@ def is_loopback(host: str) -> bool:
 
 
 def state_folder(gallery: str) -> Path:
-    """Where a server keeps its things unless told otherwise: beside the gallery's file, or here."""
+    """The default folder of a server's own files: beside the gallery's file, or the current folder."""
     if gallery.startswith(("http://", "https://")):
         return Path("kronreid-serve").absolute()
     return Path(gallery).absolute().with_suffix(".serve")
-
-
-def make_private(folder: Path) -> Path:
-    """A folder that only its owner may enter; made if need be."""
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(folder, f"cannot be made ({error.strerror})") from error
-    return folder
-
-
-def append_line(path: Path, line: str) -> None:
-    """Append to a file that only its owner may read: one write, so that lines never mix, and on to the disk.
-
-    Raises:
-        OSError: It cannot be written.
-    """
-    if path.exists() and not path.is_file():  # a pipe to something that collects logs
-        _append(path, line)
-        return
-    with in_turn(path):  # another's line may be half there
-        _append(path, line)
-
-
-def _append(path: Path, line: str) -> None:
-    handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o600)
-    try:
-        data = (line + "\n").encode()
-        status = os.fstat(handle)
-        plain = stat.S_ISREG(status.st_mode)
-        if plain and status.st_size:
-            os.lseek(handle, -1, os.SEEK_END)
-            if os.read(handle, 1) != b"\n":
-                data = b"\n" + data  # half a line, of a crash or a full disk, must not spoil this one
-        if os.write(handle, data) != len(data):
-            raise OSError("the disk is full")
-        if plain:
-            os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -1,29 +1,32 @@
-"""Pictures from outside: looked at with suspicion before they are decoded, and remembered for a while."""
+"""Uploaded pictures: checked before they are decoded, and remembered for a while."""
 
 import base64
+import hashlib
 import io
 import threading
-from collections import OrderedDict
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
+from cachetools import LRUCache
 from PIL import Image
 
 from kronreid.data.images import format_and_pixels, read_rgb
-from kronreid.gallery.entries import Entry, format_box, parse_box
+from kronreid.gallery.entries import Entry, parse_box
 from kronreid.gallery.indexing import crop, identified
+from kronreid.serve.files import write_once
 
-#: Only these decoders see what comes from outside: common, and hardened by long use.
+#: The formats that are accepted: their decoders are common and hardened by long use.
 FORMATS = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp", "BMP": ".bmp", "TIFF": ".tif", "GIF": ".gif"}
-#: Bytes of recent uploads that are remembered.
+#: Bytes of decoded uploads that are remembered; one has at most 3 * `ENOUGH_PIXELS` of them.
 RECENT_BYTES = 64_000_000
-#: Small pictures are at most so high (twice what is shown, sharp on fine screens) and twice as wide.
+#: The most pixels of a thumbnail's height: twice what is shown, so that it is sharp on fine screens. It may
+#: be twice as wide.
 THUMBNAIL_HEIGHT = 320
 QUALITY = 85
-#: A JPEG cannot be longer.
+#: The longest side of a JPEG.
 JPEG_SIDE = 65_500
-#: Pictures with more pixels take hundreds of megabytes while they are decoded: only so many at once.
+#: Larger pictures take hundreds of megabytes while they are decoded, so only two are decoded at a time.
 LARGE = 4_000_000
 _large = threading.BoundedSemaphore(2)
 
@@ -33,10 +36,10 @@ class Upload:
     """An uploaded picture.
 
     Attributes:
-        name: What its sender calls it; only for messages.
-        content: The bytes that came.
-        suffix: The file ending that fits its format.
-        entry: Its box and identifier, as a gallery would have them; the path is only its name.
+        name: The sender's name for it; only for messages.
+        content: Its bytes.
+        suffix: The file ending of its format.
+        entry: Its box and identifier, as in a gallery; the path is only its name.
         image: The person, upright RGB.
     """
 
@@ -51,25 +54,25 @@ def read_upload(name: str, content: bytes, box: str, most_pixels: int) -> Upload
     """Decode an uploaded picture, if it is harmless.
 
     Args:
-        name: What its sender calls it.
+        name: The sender's name for it.
         content: Its bytes.
         box: ``x,y,width,height`` of the person in the upright picture; empty for all of it.
-        most_pixels: Larger pictures are refused by what their header says, before anything is decoded.
+        most_pixels: Larger pictures are refused. Their header tells, before anything is decoded.
 
     Raises:
-        InputError: It is no picture of a known format, damaged or too large, or the box is impossible.
+        InputError: It is not a picture of an accepted format, damaged or too large, or the box is impossible.
     """
     name = printable_name(name)
     known = Entry(Path(name), box=parse_box(box))
     kind, pixels = format_and_pixels(content, name, FORMATS, most_pixels)
-    suffix = FORMATS.get(kind, ".jpg")  # a camera's MPO is a JPEG with more behind it
+    suffix = FORMATS.get(kind, ".jpg")  # a camera's MPO file is a JPEG followed by more data
     with _large if pixels > LARGE else nullcontext():
         picture = crop(read_rgb(content, name, FORMATS, most_pixels), known)
     return Upload(name, content, suffix, identified([known], content)[0], picture)
 
 
 def printable_name(name: str) -> str:
-    """A sender's file name for a message: short, on one line, without folders."""
+    """A sender's file name as a message shows it: short, on one line, without folders."""
     last = name.replace("\\", "/").rpartition("/")[2]
     shown = "".join(c if c.isprintable() else "?" for c in last).strip()
     return shown[:80] or "picture"
@@ -86,7 +89,7 @@ def jpeg(image: Image.Image, quality: int = QUALITY) -> bytes:
 
 
 def thumbnail(image: Image.Image) -> Image.Image:
-    """A copy that is small enough for a list."""
+    """A small copy for lists."""
     small = image.copy()
     small.thumbnail((2 * THUMBNAIL_HEIGHT, THUMBNAIL_HEIGHT))
     return small
@@ -97,29 +100,30 @@ def data_address(content: bytes, kind: str) -> str:
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
-class Recent:
-    """Pictures that were uploaded a little while ago, by identifier, so that they need not come again.
+def keep(folder: Path, upload: Upload) -> Path:
+    """Store an upload's bytes, once, under the hash of its content; returns the file.
 
-    Kept are the bytes as they came: a picture encoded anew would have another score than in its search.
+    Raises:
+        OSError: It cannot be stored.
     """
+    return write_once(folder / (hashlib.sha256(upload.content).hexdigest() + upload.suffix), upload.content)
+
+
+class Recent:
+    """The pictures that were uploaded last, by identifier: a later request need not send them again."""
 
     def __init__(self, most_bytes: int = RECENT_BYTES) -> None:
-        self._most = most_bytes
-        self._bytes = 0
-        self._pictures: OrderedDict[str, tuple[bytes, str]] = OrderedDict()
+        self._images: LRUCache[str, Image.Image] = LRUCache(
+            most_bytes, getsizeof=lambda image: 3 * image.width * image.height
+        )
         self._lock = threading.Lock()
 
     def put(self, upload: Upload) -> None:
-        """Remember it; the oldest are forgotten."""
+        """Remember its picture. The pictures that were used least recently are forgotten."""
         with self._lock:
-            self._bytes += len(upload.content) - len(self._pictures.pop(upload.entry.id, (b"", ""))[0])
-            self._pictures[upload.entry.id] = upload.content, format_box(upload.entry.box)
-            while self._bytes > self._most:
-                self._bytes -= len(self._pictures.popitem(last=False)[1][0])
+            self._images[upload.entry.id] = upload.image
 
-    def get(self, id: str) -> tuple[bytes, str] | None:
-        """Its bytes and its box, as `read_upload` takes them; None if it is forgotten."""
+    def get(self, id: str) -> Image.Image | None:
+        """Its picture, upright RGB; None if it is forgotten."""
         with self._lock:
-            if id in self._pictures:
-                self._pictures.move_to_end(id)
-            return self._pictures.get(id)
+            return self._images.get(id)

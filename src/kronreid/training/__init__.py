@@ -1,4 +1,4 @@
-"""One way of training per kind of model, their configs, and the train command."""
+"""Training: a way for each kind of model, configs, and the train command."""
 
-# Lightning imports torchvision by way of torchmetrics, so the guard has to come first.
+# Lightning imports torchvision through torchmetrics, so the guard has to come first.
 import kronreid.torchvision_guard  # noqa: F401

@@ -1,4 +1,4 @@
-"""What happens beside the steps: evaluation, the run folder, its history, and the mean of the weights."""
+"""What happens between the steps: evaluation, the run folder, its history, and the mean of the weights."""
 
 import logging
 import time
@@ -26,8 +26,8 @@ CHECKPOINT = "last.ckpt"
 def mean_of_weights(decay: float) -> WeightAveraging:
     """A running mean of the weights, w̄ ← d · w̄ + (1 − d) · w with d = min(decay, (1 + n) / (10 + n)).
 
-    The mean starts short, so that it forgets the initial weights soon. Whole numbers, like a count sketch's
-    bins and BN's counters, are copied: their mean would be rounded to another bin.
+    The decay is small at first, so the mean soon forgets the initial weights. Whole numbers, like the bins of
+    a count sketch and the counters of BN, are copied: their mean would be rounded to another bin.
     """
 
     def average(mean: Tensor, current: Tensor, number: Tensor | int) -> Tensor:
@@ -42,15 +42,15 @@ def mean_of_weights(decay: float) -> WeightAveraging:
 class RunFolder(Callback):
     """Keeps a run's folder complete at the end of every epoch.
 
-    ``config.json`` and ``model.safetensors`` are the newest model that was evaluated, in the end the last
-    one (what `kronreid.load` opens), ``best/`` the one of the best mAP so far (chosen on the very queries
-    that it is measured on: report the newest), ``last.ckpt`` all that resuming needs, and ``history.csv`` a
-    line per epoch.
+    ``config.json`` and ``model.safetensors`` are the newest model that was evaluated, and at the end the last
+    one; `kronreid.load` opens it. ``best/`` is the model with the best mAP so far. It is chosen on the
+    queries that it is measured on, so report the newest one. ``last.ckpt`` has all that resuming needs, and
+    ``history.csv`` a line for each epoch.
 
     Args:
         folder: The run's folder.
         config: The run's options.
-        dataset: Evaluated on its queries and gallery.
+        dataset: The data set, whose queries and gallery are used for evaluation.
     """
 
     def __init__(self, folder: Path, config: Config, dataset: ReIDDataset) -> None:
@@ -64,9 +64,10 @@ class RunFolder(Callback):
         self.started, self.evaluating, self.metrics = time.perf_counter(), 0.0, {}
 
     def evaluate(self, module: ReIDTraining) -> None:
-        """Evaluate the module as it is now, on all processes, and save it; also as best if it is.
+        """Evaluate the module in its present state, on all processes, and save it; also as best if it is.
 
-        In full precision, as `kronreid evaluate` does it: Lightning calls this under the training's autocast.
+        It computes in full precision, as `kronreid evaluate` does. Lightning calls this under the training's
+        autocast.
         """
         start = time.perf_counter()
         training = module.model.training
@@ -102,7 +103,7 @@ class RunFolder(Callback):
             write_history(self.folder / HISTORY, self.rows)
             shown = "  ".join(f"{key} {value:.4g}" for key, value in row.items() if key != "iteration")
             log.info("iteration %d/%d  %s", row["iteration"], self.config.training.iterations, shown)
-        # All processes take part in a checkpoint; it replaces the old one only when it is complete.
+        # All processes take part in a checkpoint. It replaces the old one only when it is complete.
         new = self.folder / ".new.ckpt"
         trainer.save_checkpoint(new)
         if trainer.is_global_zero:

@@ -1,14 +1,16 @@
-"""A training's options, and where they come from: a row's name, or a YAML file of one's own.
+"""The options of a training, and where they come from: a row, or a YAML file of your own.
 
-A config file may name what it starts from in `base:`, a row or another file. It then holds only the changes::
+A config file may start from a row or another file, which it names in `base:`. It then holds only the
+changes::
 
     base: horeid/market1501/horeid
     model:
       order: 2
 """
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, make_dataclass
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,27 +19,30 @@ from pydantic import Field
 
 from kronreid.data.transforms import AugmentOptions, InputOptions
 from kronreid.errors import InputError, one_line
+from kronreid.losses import LOSSES, Loss
+from kronreid.losses.options import LossOptions, loss_options
 from kronreid.models import MODELS
 from kronreid.models.storage import build
 from kronreid.options import NotNegative, Positive, Share, Weight, checked
 from kronreid.papers.rows import merge, row_options
+from kronreid.registry import NO_PLUGIN, nearest
 
 
 @dataclass(frozen=True)
 class DataOptions:
-    """What to learn from.
+    """What the model learns from.
 
     Attributes:
-        root: Folder of the data set; ``--data`` overrides it; ``${VARIABLE}`` is replaced from the
-            environment.
-        layout: How it is laid out; None takes `usual_layout` if the root looks like it, and otherwise the
-            layout that is found.
-        protocol: How it is evaluated while training; None takes `usual_protocol` for data of the usual
+        root: Folder of the data set. ``--data`` overrides it. ``${VARIABLE}`` is replaced by a variable of
+            the environment.
+        layout: How the data set is laid out. None takes `usual_layout` if the root looks like it, and
+            otherwise the layout that is found.
+        protocol: How it is evaluated while training. None takes `usual_protocol` for data of the usual
             layout, and otherwise the layout's own.
-        usual_layout: The layout of the data set that the config was written for. It decides between several
-            layouts that a root could have, and data of another layout are read all the same.
-        usual_protocol: How that data set is evaluated; None takes the layout's own.
-        split: Which of its divisions into training and test, where it has several (CUHK03: 0 to 19).
+        usual_layout: The layout of the data set that the config was written for. It decides if a root could
+            have several layouts. Data of other layouts can be read, too.
+        usual_protocol: How that data set is evaluated; None takes the layout's own protocol.
+        split: Which division into training and test, for a data set with several (CUHK03: 0 to 19).
         workers: Processes that load pictures.
         keep: Keep decoded pictures in memory.
     """
@@ -62,12 +67,12 @@ class BatchOptions:
 
     Attributes:
         identities: P of the PK batch, over all processes together.
-        pictures: K.
-        across_cameras: Take an identity's pictures from different cameras where there are several.
-        hard_identities: Epochs between two searches for the identities that look alike, of which batches are
-            then made: one at random and its nearest ones (GHIS, Zhang et al. 2019); 0 draws all at random.
+        pictures: K, the number of pictures of each identity.
+        across_cameras: Take an identity's pictures from different cameras if there are several.
+        hard_identities: Epochs between two searches for identities that look alike (GHIS, Zhang et al. 2019).
+            A batch then has a random identity and its nearest ones. 0 draws all identities at random.
         negatives: Negative pairs for each positive one (pair models).
-        hard_negatives: How many of them are the batch's most similar ones instead of random ones.
+        hard_negatives: How many of them are the most similar pairs of the batch instead of random ones.
     """
 
     identities: Positive = 64
@@ -79,56 +84,21 @@ class BatchOptions:
 
 
 @dataclass(frozen=True)
-class LossOptions:
-    """What is minimised: the sum of the terms whose weight is not 0.
-
-    Attributes:
-        triplet: Weight of the triplet loss of each of a model's vectors.
-        margin: m_t of the triplet loss (HOReID, Eq. 16).
-        mining: ``all`` triplets of the batch, or each picture's ``hard`` one (Hermans et al. 2017).
-        average: Mean over ``all`` of all triplets as in HOReID, or over the ``active`` ones.
-        regulariser: λ_reg, the weight of DSR.
-        regulariser_margin: m_p of DSR (Eq. 13).
-        identity: Weight of a classification of the training identities from each vector, through a BN neck
-            (Luo et al. 2019). Not in HOReID.
-        smoothing: Label smoothing of that classification.
-        oim: Weight of online instance matching of each vector (Xiao et al. 2017).
-        oim_temperature: Its τ.
-        oim_momentum: Its η, what a row of the table keeps.
-        pooled: Weight of the terms above for a pair model's pooled features, which make its first ranking.
-            Not in KPM.
-    """
-
-    triplet: Weight = 1.0
-    margin: Annotated[float, Field(ge=0, le=2)] = 0.2
-    mining: Literal["all", "hard"] = "all"
-    average: Literal["all", "active"] = "all"
-    regulariser: Weight = 0.1
-    regulariser_margin: Annotated[float, Field(ge=-1, le=1)] = 0.2
-    identity: Weight = 0.0
-    smoothing: Share = 0.1
-    oim: Weight = 0.0
-    oim_temperature: Annotated[float, Field(ge=1e-6)] = 1 / 30
-    oim_momentum: Share = 0.5
-    pooled: Weight = 0.0
-
-
-@dataclass(frozen=True)
 class OptimiserOptions:
-    """How it is minimised. All schedules count iterations.
+    """How the loss is minimised. All schedules count iterations.
 
     Attributes:
         name: ``sgd`` as in the papers, or ``adamw``.
-        lr: Learning rate of the backbone, and of new layers where `new_lr` is not given.
+        lr: Learning rate of the backbone, and of new layers if `new_lr` is not given.
         new_lr: Learning rate of the layers that do not start from pretrained weights.
         momentum: Of SGD.
         weight_decay: L2 penalty (SGD) or decoupled decay (AdamW).
-        schedule: ``step`` multiplies by `factor` every `decay_iterations` (HOReID); ``gradual`` goes
-            evenly from lr to lr · `factor` within `decay_iterations` and stays there (KPM); ``cosine`` ends
+        schedule: ``step`` multiplies the rate by `factor` every `decay_iterations` (HOReID). ``gradual`` goes
+            evenly from lr to lr · `factor` within `decay_iterations` and stays there (KPM). ``cosine`` ends
             at lr · `factor`.
         decay_iterations: See `schedule`.
         factor: See `schedule`.
-        warmup: Iterations of linear rise at the start.
+        warmup: Iterations at the start in which the rate rises linearly.
     """
 
     name: Literal["sgd", "adamw"] = "sgd"
@@ -147,13 +117,13 @@ class TrainingOptions:
     """How long, how precisely, and where.
 
     Attributes:
-        iterations: Batches in total, a multiple of `epoch`.
-        epoch: Iterations per epoch, the unit of checkpoints and log lines; HOReID's lineage takes 100.
+        iterations: Number of batches, a multiple of `epoch`.
+        epoch: Iterations of an epoch, the unit of checkpoints and log lines. HOReID's lineage takes 100.
         evaluate_every: Epochs between two evaluations on the query and gallery pictures; 0 for none.
         precision: ``32-true``, ``bf16-mixed`` or ``16-mixed``.
-        average_weights: Decay of a running mean of the weights, which is what is evaluated and saved; 0
-            turns it off.
-        seed: Decides initial weights, batches and random changes.
+        average_weights: Decay of a running mean of the weights. The mean is evaluated and saved. 0 turns it
+            off.
+        seed: Seed of initial weights, batches and random changes.
         devices: Processes on this machine.
         accelerator: ``auto``, ``cpu`` or ``gpu``.
     """
@@ -174,16 +144,16 @@ class TrainingOptions:
 
 @dataclass(frozen=True)
 class Config:
-    """Everything about one training.
+    """All options of a training.
 
     Attributes:
         model: ``name`` and the model's own options.
-        input: What the network sees.
-        augment: Random changes.
-        data: What to learn from.
+        input: Size and normalisation of the pictures.
+        augment: Random changes of the pictures.
+        data: What the model learns from.
         batch: How a batch is made up.
         loss: What is minimised.
-        optimiser: How it is minimised.
+        optimiser: How the loss is minimised.
         training: How long, how precisely, and where.
     """
 
@@ -208,14 +178,14 @@ class Config:
 
 
 def read_config(source: str | Path, changes: Sequence[str] = ()) -> Config:
-    """Read the options of a row or a config file, its bases below it and the changes above it.
+    """Read the options of a row or a config file, on top of its bases, with changes on top of them.
 
     Args:
         source: A row's name (`kronreid.papers.row_names`) or a YAML file.
         changes: ``section.key=value`` each, the value in YAML, as ``--set`` takes them.
 
     Raises:
-        InputError: There is no such row or file, the file is no YAML, a key is unknown or a value is of the
+        InputError: There is no such row or file, the file is no YAML, a key is unknown, or a value has the
             wrong type.
     """
     values = _values(str(source), Path(), seen=())
@@ -240,22 +210,36 @@ def make_config(values: dict[str, Any], source: str = "config") -> Config:
     """Check plain values against the options' types.
 
     Raises:
-        InputError: A key is unknown, or a value is of the wrong type or out of its range.
+        InputError: A key is unknown, or a value has the wrong type or is out of range.
     """
     values = dict(values)
     model = values.pop("model", None)
     if not isinstance(model, dict) or "name" not in model:
         raise InputError(source, f"'model' needs a name; one of {', '.join(MODELS)}")
-    return checked(Config, {"model": model, **values}, source)
+    losses = tuple(LOSSES.items())
+    loss, known = values.get("loss"), [option.name for option in fields(loss_options(losses))]
+    for name in loss if isinstance(loss, Mapping) else ():
+        if name not in known:
+            near = nearest(str(name), known)
+            raise InputError(source, f"loss.{name} is unknown; {near} {NO_PLUGIN}")
+    return checked(_config_with(losses), {"model": model, **values}, source)
+
+
+@cache
+def _config_with(losses: tuple[tuple[str, type[Loss]], ...]) -> type[Config]:
+    """`Config` with the options of these losses."""
+    options = loss_options(losses)
+    loss = ("loss", options, field(default_factory=options))
+    return make_dataclass("Config", [loss], bases=(Config,), frozen=True)
 
 
 def build_model(config: Config, source: str = "config") -> Any:
-    """The config's network, with the weights it starts from."""
+    """The config's network, with its initial weights."""
     return build(config.name, config.arguments, source)
 
 
 def to_yaml(config: Config) -> str:
-    """Every option, defaults too: what a run folder keeps."""
+    """All options as YAML, with defaults. A run's folder keeps it."""
 
     def plain(value: Any) -> Any:
         if isinstance(value, dict):
@@ -266,7 +250,7 @@ def to_yaml(config: Config) -> str:
 
 
 def _values(source: str, folder: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
-    """The options of a file, relative to `folder`, or of a row; `seen` are the files on the way here."""
+    """The options of a row, or of a file relative to `folder`; `seen` are the files that led to it."""
     path = folder / source
     if path.suffix not in (".yaml", ".yml") and not path.is_file():
         return row_options(source)

@@ -1,6 +1,6 @@
-"""What training on a CPU needs to be as fast as the processor allows; a GPU needs none of it.
+"""What makes training on a CPU as fast as the processor allows. A GPU needs none of it.
 
-Measured on two cores, MobileNetV2 at 192×96 in bf16 (`benchmarks/training.py`).
+The figures were measured on two cores, with MobileNetV2 at 192×96 in bf16 (`benchmarks/training.py`).
 """
 
 import ctypes
@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 Precision: TypeAlias = Literal["32-true", "bf16-mixed", "16-mixed"]
 
-# From glibc's malloc.h: names of mallopt's parameters.
+# Parameters of mallopt, from glibc's malloc.h.
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 LARGEST = 2**31 - 1  # mallopt takes an int
 
@@ -23,23 +23,23 @@ LARGEST = 2**31 - 1  # mallopt takes an int
 def keep_memory() -> None:
     """Tell glibc to reuse the memory of freed tensors instead of giving it back to the system.
 
-    Every step frees its feature maps. Large ones would be unmapped at once, and the next step would fault
-    each page in anew, a sixth of the step's time. Nothing happens where the C library is another.
+    Every step frees its feature maps. By default glibc unmaps large ones at once, and the next step faults in
+    every page again, which takes a sixth of the step's time. With another C library nothing happens.
     """
     if platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)
-        libc.mallopt(M_MMAP_MAX, 0)  # no mappings of their own for large tensors,
-        libc.mallopt(M_TRIM_THRESHOLD, LARGEST)  # and no end of the heap given back
+        libc.mallopt(M_MMAP_MAX, 0)  # large tensors get no mappings of their own,
+        libc.mallopt(M_TRIM_THRESHOLD, LARGEST)  # and the end of the heap is not given back
 
 
 class InFullPrecision:
-    """The forward of a convolution, outside autocast. A copy of the module gets a copy of this."""
+    """The forward pass of a convolution without autocast. A copy of the module gets a copy of this object."""
 
     def __init__(self, conv: nn.Conv2d) -> None:
         self.conv = conv
 
     def __call__(self, x: Tensor) -> Tensor:
-        """As the convolution's own class computes it in fp32, in the input's dtype."""
+        """Compute in fp32, as the convolution's own class does, and return the input's dtype."""
         with torch.autocast(x.device.type, enabled=False):
             return type(self.conv).forward(self.conv, x.float()).to(x.dtype)
 
@@ -47,8 +47,8 @@ class InFullPrecision:
 def strided_depthwise_in_full_precision(network: nn.Module) -> None:
     """Keep depthwise convolutions with a stride out of bf16 autocast.
 
-    oneDNN has no fast backward for them in bf16: three such layers take a quarter of MobileNetV2's step, and
-    a fifth of that in fp32. Parameters and their names stay as they are.
+    oneDNN has no fast backward pass for them in bf16: three such layers take a quarter of MobileNetV2's step,
+    and a fifth of that time in fp32. Parameters and their names stay as they are.
     """
     for module in network.modules():
         if (
@@ -62,11 +62,11 @@ def strided_depthwise_in_full_precision(network: nn.Module) -> None:
 def precision_here(precision: Precision, accelerator: str) -> Precision:
     """The precision to train in: ``bf16-mixed`` becomes ``32-true`` on a CPU without fast bfloat16.
 
-    Such a CPU, like most laptops', emulates bfloat16. A convolution takes about ten times as long there as in
+    Such a CPU, as in most laptops, emulates bfloat16. A convolution then takes about ten times as long as in
     float32, and is less precise.
 
     Args:
-        precision: What the config asks for.
+        precision: The config's precision.
         accelerator: ``auto``, ``cpu`` or ``gpu``.
     """
     on_cpu = accelerator == "cpu" or (accelerator == "auto" and not torch.accelerator.is_available())

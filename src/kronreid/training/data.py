@@ -1,4 +1,4 @@
-"""A config's data set: which layout and protocol it has, and whether training can evaluate on it."""
+"""A config's data set: its layout and protocol, and whether training can evaluate on it."""
 
 import logging
 import os
@@ -14,13 +14,16 @@ log = logging.getLogger(__name__)
 
 
 def read_dataset(options: DataOptions) -> ReIDDataset:
-    """Read a config's data set, by the layout that it names, or else its usual one, or else what is found.
+    """Read a config's data set.
+
+    The layout is the one that the config names. Otherwise it is the usual one if the root looks like it, and
+    else the one that is found.
 
     Returns:
-        The data set; its `protocol` is the one to evaluate by while training.
+        The data set. Its `protocol` is the one for evaluation while training.
 
     Raises:
-        InputError: There is no root, or it cannot be read.
+        InputError: The config has no root, or the root cannot be read.
     """
     if options.root is None:
         raise InputError("--data", "the data set's root is needed (or data.root in the config)")
@@ -39,11 +42,11 @@ def read_dataset(options: DataOptions) -> ReIDDataset:
 
 
 def check_evaluation(dataset: ReIDDataset, pairs: bool) -> None:
-    """Complain now about what would stop the first evaluation, which may be hours away.
+    """Check now what would stop the first evaluation, which may be hours away.
 
     Args:
-        dataset: As it was read; its protocol is the one to evaluate by.
-        pairs: Whether a pair model trains, which re-scores the best of each query's list.
+        dataset: As `read_dataset` returns it.
+        pairs: Whether a pair model trains. Its evaluation re-scores the best candidates of each query.
 
     Raises:
         InputError: The protocol is unknown or does not fit the model or the data set's labels.

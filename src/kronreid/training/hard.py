@@ -1,4 +1,4 @@
-"""Global hard identity searching: which training identities look alike to the network as it is now."""
+"""Global hard identity search: which training identities look alike to the network in its present state."""
 
 from typing import Any
 
@@ -17,12 +17,12 @@ from kronreid.training.modules import ReIDTraining
 class HardIdentitySearch(Callback):
     """GHIS (Zhang et al. 2019): keeps the identities' mean features up to date.
 
-    All training pictures, unchanged ones, are embedded before the first epoch and after every
-    `batch.hard_identities` epochs; each process embeds its share. The means are saved with the checkpoint, so
-    that a resumed run makes the same batches.
+    All training pictures are embedded, without random changes, before the first epoch and after every
+    `batch.hard_identities` epochs. Each process embeds its share. The means are saved with the checkpoint, so
+    a resumed run makes the same batches.
 
     Args:
-        nearest: Told the means; the batches are drawn from it.
+        nearest: Gets the means. Batches are drawn from it.
         pictures: The training pictures.
         config: The run's options.
     """
@@ -39,7 +39,7 @@ class HardIdentitySearch(Callback):
             self.search(trainer, pl_module)
 
     def search(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
-        """Embed the training pictures, in full precision, and take each identity's mean feature."""
+        """Embed the training pictures in full precision, and average the vectors of each identity."""
         assert isinstance(module, ReIDTraining)
         training = module.model.training
         mine = range(trainer.global_rank, len(self.pictures), trainer.world_size)

@@ -9,11 +9,11 @@ HISTORY = "history.csv"
 
 
 def write_history(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Write the whole file anew; it replaces the old one only when it is complete.
+    """Write the whole file anew. It replaces the old one only when it is complete.
 
     Args:
         path: The file.
-        rows: A value for each column. A line may lack some.
+        rows: The lines, with values by column. A line may lack some.
     """
     names = list(dict.fromkeys(name for row in rows for name in row))
     new = path.with_name(".new.csv")
@@ -25,6 +25,6 @@ def write_history(path: Path, rows: Sequence[dict[str, Any]]) -> None:
 
 
 def read_history(path: Path) -> list[dict[str, float]]:
-    """The lines of a run's ``history.csv``; those of epochs that were not evaluated have no metrics."""
+    """The lines of a run's ``history.csv``. Epochs that were not evaluated have no metrics."""
     with path.open(newline="") as file:
         return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]

@@ -1,10 +1,10 @@
-"""One Lightning module per way of training: vectors for embedding models, pairs for pair models."""
+"""One Lightning module for each way of training: vectors for embedding models, pairs for pair models."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 import lightning
 import torch
@@ -12,25 +12,18 @@ from torch import Tensor, nn
 
 from kronreid.data.transforms import normalise
 from kronreid.errors import InputError
-from kronreid.losses import (
-    OIM,
-    IdentityLoss,
-    batch_hard_triplet_loss,
-    in_batch_pairs,
-    sampler_regulariser,
-    triplet_loss,
-    verification_loss,
-)
+from kronreid.losses import LOSSES, Loss, PairLoss, PartLoss, VectorLoss
+from kronreid.losses.verification import in_batch_pairs
 from kronreid.models.pairs import PairModel
 from kronreid.training.config import Config, OptimiserOptions
 
 
 class ReIDTraining(lightning.LightningModule):
-    """What all ways share: the optimiser, its schedule and the batch's way onto the device.
+    """What all ways of training share: losses of vectors, the optimiser and its schedule, the training step.
 
     Args:
         model: The network.
-        config: Everything about the training.
+        config: All options.
         identities: Number of training identities.
     """
 
@@ -39,54 +32,50 @@ class ReIDTraining(lightning.LightningModule):
         self.model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.config = config
         self.evaluate: Callable[[ReIDTraining], None] | None = None
-        # The heads belong to the training, not to the model that it leaves. A picture of zeros tells which
-        # vectors there are and how long they are.
-        self.heads, self.tables = nn.ModuleDict(), nn.ModuleDict()
-        loss = config.loss
-        if loss.identity or loss.oim:
-            model.eval()
-            with torch.no_grad():
-                vectors = self.vectors(torch.zeros(1, 3, config.input.height, config.input.width))
-            model.train()
-            for name, vector in vectors.items():
-                channels = vector.shape[1]
-                if loss.identity:
-                    self.heads[name] = IdentityLoss(channels, identities, loss.smoothing)
-                if loss.oim:
-                    self.tables[name] = OIM(channels, identities, loss.oim_temperature, loss.oim_momentum)
+        # Parameters of losses belong to the training, not to the model that it leaves.
+        self.heads = nn.ModuleDict()
+        self.terms: dict[str, Callable[..., Tensor]] = {}
+        for name, part in config.loss.chosen(PartLoss).items():
+            self._add_term(name, part.make())
+        for name, pair in config.loss.chosen(PairLoss).items():
+            self._add_term(name, pair.make())
+        for vector, channels in self._channels().items():
+            for name, loss in config.loss.chosen(VectorLoss).items():
+                self._add_term(_term(vector, name), loss.make(channels, identities))
+
+    def _add_term(self, name: str, loss: Callable[..., Tensor]) -> None:
+        self.terms[name] = loss
+        if isinstance(loss, nn.Module):
+            self.heads[name] = loss
+
+    def _channels(self) -> dict[str, int]:
+        """The length of each vector, which a picture of zeros tells."""
+        self.model.eval()
+        with torch.no_grad():
+            vectors = self.vectors(torch.zeros(1, 3, self.config.input.height, self.config.input.width))
+        self.model.train()
+        return {name: vector.shape[1] for name, vector in vectors.items()}
 
     def vectors(self, images: Tensor) -> dict[str, Tensor]:
-        """The vectors that triplets and identities are learnt from, by name, L2-normalised."""
+        """The vectors that have losses, by name, L2-normalised."""
         raise NotImplementedError
 
     def vector_losses(self, vectors: dict[str, Tensor], labels: Tensor) -> dict[str, Tensor]:
-        """What each vector is trained by, weighted: triplets, identities, a table (see `LossOptions`).
+        """The weighted losses of each vector, over the pictures of all processes.
 
-        Triplets reach over the pictures of all processes (Eq. 16), and so do the tables' updates.
+        Triplets reach over the whole batch that way (Eq. 16), and OIM's tables are the same in all processes.
         """
-        options = self.config.loss
         losses: dict[str, Tensor] = {}
         everybody = self.gathered(labels)
-        for name, vector in vectors.items():
-            if options.triplet:
-                losses[name] = options.triplet * self.triplets(self.gathered(vector.float()), everybody)
-            if options.identity:
-                losses[f"{name}-identity"] = options.identity * self.heads[name](vector, labels)
-            if options.oim:
-                table = cast(OIM, self.tables[name])
-                losses[f"{name}-oim"] = options.oim * table(vector, labels)
-                table.update(self.gathered(vector.detach().float()), everybody)
+        for vector, values in vectors.items():
+            together = self.gathered(values.float())
+            for name, loss in self.config.loss.chosen(VectorLoss).items():
+                term = _term(vector, name)
+                losses[term] = loss.weight * self.terms[term](together, everybody)
         return losses
 
-    def triplets(self, vectors: Tensor, labels: Tensor) -> Tensor:
-        """The triplet loss that the options choose."""
-        options = self.config.loss
-        if options.mining == "hard":
-            return batch_hard_triplet_loss(vectors, labels, options.margin)
-        return triplet_loss(vectors, labels, options.margin, options.average)
-
     def configure_optimizers(self) -> Any:
-        """Two groups, backbone and new layers, and one schedule for both, stepped by iteration."""
+        """Parameter groups for the backbone and the new layers, and one schedule that counts iterations."""
         options = self.config.optimiser
         backbone = list(self.model.backbone.parameters())
         known = set(map(id, backbone))
@@ -105,7 +94,7 @@ class ReIDTraining(lightning.LightningModule):
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """uint8 pictures (B, 3, H, W) and labels (B,) to the loss."""
+        """The loss of uint8 pictures (B, 3, H, W) and labels (B,)."""
         pictures, labels = batch
         images = normalise(pictures, self.config.input).contiguous(memory_format=torch.channels_last)
         losses = self.losses(images, labels)
@@ -116,16 +105,16 @@ class ReIDTraining(lightning.LightningModule):
         return total
 
     def validation_step(self, batch: Tensor, batch_idx: int) -> None:
-        """The whole evaluation, in the one step that there is (`TrainingData.val_dataloader`)."""
+        """Runs the whole evaluation. There is only this one step (`TrainingData.val_dataloader`)."""
         if self.evaluate is not None:
             self.evaluate(self)
 
     def losses(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """The terms of the loss by name, weighted; images are normalised (B, 3, H, W)."""
+        """The weighted terms of the loss by name, of normalised images (B, 3, H, W)."""
         raise NotImplementedError
 
     def gathered(self, vectors: Tensor) -> Tensor:
-        """Vectors of all processes, with gradients: triplets reach over the whole batch."""
+        """The vectors or labels of all processes, with their gradients."""
         if self.trainer.world_size == 1:
             return vectors
         everybody = self.all_gather(vectors, sync_grads=True)
@@ -134,12 +123,10 @@ class ReIDTraining(lightning.LightningModule):
 
 
 class EmbeddingTraining(ReIDTraining):
-    """An embedding model's training; HOReID's is a triplet loss per branch, and DSR (Sec. IV-D)."""
+    """Training of an embedding model. HOReID's losses are triplets of each branch, and DSR (Sec. IV-D)."""
 
     def __init__(self, model: nn.Module, config: Config, identities: int) -> None:
-        loss = config.loss
-        if not (loss.triplet or loss.identity or loss.oim):
-            raise InputError("loss", "triplet, identity and oim are all 0; give one of them a weight")
+        must_have(config, VectorLoss)
         super().__init__(model, config, identities)
 
     def vectors(self, images: Tensor) -> dict[str, Tensor]:
@@ -147,28 +134,30 @@ class EmbeddingTraining(ReIDTraining):
         return self.model(images).branches
 
     def losses(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """L = L_tri + λ_reg · L_reg."""
-        options = self.config.loss
+        """The losses of the branches, and those of the parts if there are any."""
         embedding = self.model(images)
         losses = self.vector_losses(embedding.branches, labels)
-        if embedding.parts and options.regulariser:
-            losses["regulariser"] = options.regulariser * sampler_regulariser(
-                embedding.parts, options.regulariser_margin
-            )
+        if embedding.parts:
+            for name, loss in self.config.loss.chosen(PartLoss).items():
+                losses[name] = loss.weight * self.terms[name](embedding.parts)
         return losses
 
 
 class PairTraining(ReIDTraining):
-    """KPM's training (Sec. 4.2, 4.3): binary cross-entropy on pairs formed inside the batch."""
+    """Training of a pair model. KPM's loss is binary cross-entropy on pairs of the batch (Sec. 4.2, 4.3)."""
 
     model: PairModel
 
+    def __init__(self, model: nn.Module, config: Config, identities: int) -> None:
+        must_have(config, PairLoss)
+        super().__init__(model, config, identities)
+
     def vectors(self, images: Tensor) -> dict[str, Tensor]:
-        """The pooled features that make the first ranking."""
-        return {"pooled": self.model.vectors(images)}
+        """The pooled features, which make the first ranking, if they have losses."""
+        return {"pooled": self.model.vectors(images)} if self.config.loss.pooled else {}
 
     def losses(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """The verification loss of this process's pairs, and the pooled features' losses if asked for."""
+        """The losses of the pairs of this process, and those of the pooled features if they have any."""
         options, batch = self.config.loss, self.config.batch
         pictures = self.model.encode(images)
         seed = hash((self.config.training.seed, self.trainer.global_step, self.global_rank)) % 2**63
@@ -177,15 +166,33 @@ class PairTraining(ReIDTraining):
             labels, batch.negatives, generator, pictures.pooled.detach(), batch.hard_negatives
         )
         logits = self.model.way.logits(pictures, first, second)  # one, or one per scale
-        losses = {"verification": torch.stack([verification_loss(one, same) for one in logits]).sum()}
+        losses: dict[str, Tensor] = {}
+        for name, loss in options.chosen(PairLoss).items():
+            losses[name] = loss.weight * torch.stack([self.terms[name](one, same) for one in logits]).sum()
         if options.pooled:
-            for name, loss in self.vector_losses({"pooled": pictures.pooled}, labels).items():
-                losses[name] = options.pooled * loss
+            for name, value in self.vector_losses({"pooled": pictures.pooled}, labels).items():
+                losses[name] = options.pooled * value
         return losses
 
 
+def must_have(config: Config, kind: type[Loss]) -> None:
+    """Check that a config has a loss of a kind.
+
+    Raises:
+        InputError: The weights of all losses of the kind are 0.
+    """
+    if not config.loss.chosen(kind):
+        names = " or ".join(name for name, loss in LOSSES.items() if issubclass(loss, kind))
+        raise InputError("loss", f"nothing is minimised; give {names} a weight")
+
+
+def _term(vector: str, loss: str) -> str:
+    """The name of a vector's loss in logs. Triplets have the vector's name alone."""
+    return vector if loss == "triplet" else f"{vector}-{loss}"
+
+
 def rate(options: OptimiserOptions, step: int, iterations: int) -> float:
-    """The share of the learning rate that is used at iteration `step` (0, 1, …)."""
+    """The factor of the learning rate at iteration `step` (0, 1, …)."""
     warmup = min(1.0, (step + 1) / options.warmup) if options.warmup else 1.0
     if options.schedule == "step":
         return warmup * options.factor ** (step // options.decay_iterations)

@@ -1,4 +1,4 @@
-"""Which row of the papers a run is: recorded when it is trained, read again from its folder."""
+"""Which row of the papers a run is. Training records it, and it is read from the run's folder."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Any
 
 from tqdm import tqdm
 
-from kronreid.data.check import PUBLISHED, count
+from kronreid.data.check import count
 from kronreid.data.files import walk
+from kronreid.data.readers import LAYOUTS
 from kronreid.data.records import ReIDDataset
 from kronreid.errors import InputError
-from kronreid.evaluation.protocols import PROTOCOLS
 from kronreid.papers import Measured, row_names
 from kronreid.training.config import Config, read_config
 from kronreid.training.history import HISTORY, read_history
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 RECORD = "run.json"
 
-#: Options that say where and how a run computes, not what it learns from what by which rule.
+#: Options that say where and how a run computes. They do not change what it learns.
 INDIFFERENT = frozenset(
     {
         "data.root",
@@ -38,14 +38,14 @@ INDIFFERENT = frozenset(
         "training.evaluate_every",
     }
 )
-#: Options that a record has no need to call changed: its description of the data says what was read.
+#: Options that a record does not list as changed, because its description of the data has them.
 DESCRIBED = frozenset({"data.layout", "data.protocol"})
 
 
 def changes(row: Config, run: Config) -> dict[str, tuple[Any, Any]]:
-    """Options that matter and differ, by dotted name: the row's value and the run's, None without one.
+    """Options that matter and differ, by dotted name: the row's value and the run's, or None without one.
 
-    Where a config does not say layout and protocol of its data, those that it was written for are compared.
+    If a config does not name layout and protocol of its data, the ones that it was written for are compared.
     """
     mine, other = _options(run), _options(row)
     names = sorted((mine.keys() | other.keys()) - INDIFFERENT)
@@ -53,12 +53,12 @@ def changes(row: Config, run: Config) -> dict[str, tuple[Any, Any]]:
 
 
 def record(config: Config, dataset: ReIDDataset, source: str | None) -> str:
-    """What ``run.json`` keeps of a run: its row, its changes to the row, and what its data set holds.
+    """The content of ``run.json``: the run's row, its changes to the row, and the contents of its data set.
 
     Args:
-        config: As it trains.
-        dataset: As it was read, with the protocol it is evaluated by.
-        source: The row or config file it was started from; None without one.
+        config: The run's options.
+        dataset: As it was read, with the protocol for its evaluation.
+        source: The row or config file that the run was started with; None without one.
     """
     row = source if source in row_names() else None
     changed = changes(read_config(row), config) if row else {}
@@ -79,15 +79,15 @@ def record(config: Config, dataset: ReIDDataset, source: str | None) -> str:
 
 
 def read_runs(folders: Sequence[Path]) -> list[Measured]:
-    """Every run at or below some folders.
+    """Read every run in or below some folders.
 
-    A run without a record, from before there were records, is a row if it is that row option by option.
+    A run from before there were records has none. It is a row if all its options are those of the row.
 
     Args:
         folders: Where to look.
 
     Raises:
-        InputError: A folder is missing or holds no run, or a run's files are damaged.
+        InputError: A folder is missing or has no run, or a run's files are damaged.
     """
     runs: dict[Path, Path] = {}  # by where they really are
     for folder in folders:
@@ -104,7 +104,7 @@ def read_runs(folders: Sequence[Path]) -> list[Measured]:
 
 
 def read_run(folder: Path, rows: Sequence[tuple[str, Config]] = ()) -> Measured:
-    """One run's folder; `rows` are looked through if it does not say which row it is.
+    """Read a run's folder. A run without a record is looked up among `rows`.
 
     Raises:
         InputError: A file is missing or damaged.
@@ -141,10 +141,10 @@ def _rows() -> Iterator[tuple[str, Config]]:
 
 
 def _evaluations(folder: Path, layout: str | None) -> Iterator[tuple[str, dict[str, float]]]:
-    """What `kronreid evaluate --json` wrote into a run's folder, by protocol; the newest file last.
+    """The figures that `kronreid evaluate --json` wrote into a run's folder, by protocol, newest file last.
 
-    Files that say that another data set was searched than that of this layout, or that another model or
-    k-reciprocal re-ranking helped, are no figures of the run and are passed over.
+    A file is passed over if it is of a data set of another layout, or if another model or k-reciprocal
+    re-ranking took part: its figures are not the run's own.
     """
     for path in sorted(folder.glob("*.json"), key=lambda path: path.stat().st_mtime):
         try:
@@ -163,27 +163,24 @@ def _evaluations(folder: Path, layout: str | None) -> Iterator[tuple[str, dict[s
 
 
 def _official(layout: str, pictures: dict[str, int], people: dict[str, int]) -> bool:
-    """Whether the counts are those that are published for the layout, wherever something is."""
-    published = PUBLISHED.get(layout)
-    if published is None:
+    """Whether the counts are equal to the published ones of the layout, as far as there are any."""
+    known = LAYOUTS.get(layout)
+    if known is None or known.published is None:
         return False
     pairs = [
         (here[part], there)
         for part in ("train", "query", "gallery")
         for here, there in (
-            (pictures, published.parts[part].pictures),
-            (people, published.parts[part].identities),
+            (pictures, known.published.parts[part].pictures),
+            (people, known.published.parts[part].identities),
         )
     ]
     return all(there is None or here == there for here, there in pairs)
 
 
 def _data_words(data: dict[str, Any], official: bool) -> str:
-    split = (
-        f", split {data['split']}"
-        if data["layout"].startswith("cuhk03-") and "np" not in data["layout"]
-        else ""
-    )
+    known = LAYOUTS.get(data["layout"])
+    split = f", split {data['split']}" if known and known.splits else ""
     if official:
         return f"{data['layout']}{split}"
     people, pictures = data["identities"], data["pictures"]
@@ -196,7 +193,8 @@ def _data_words(data: dict[str, Any], official: bool) -> str:
 def _options(config: Config) -> dict[str, Any]:
     data = config.data
     layout = data.layout or data.usual_layout
-    own = layout if layout in PROTOCOLS else None  # named like their layouts: market1501, dukemtmc, msmt17
+    known = LAYOUTS.get(layout or "")
+    own = known.protocol if known else None
     said = {"data.layout": layout, "data.protocol": data.protocol_for(layout) or own}
     return dict(_flat(asdict(config))) | said
 

@@ -36,7 +36,7 @@ from kronreid.training.modules import EmbeddingTraining, PairTraining, ReIDTrain
 from kronreid.training.records import RECORD, record
 
 log = logging.getLogger(__name__)
-# Lightning introduces itself at every start and deprecates its own calls; what matters is logged here.
+# Lightning announces itself at every start and deprecates its own calls. What matters is logged here.
 for name in ("lightning.pytorch", "lightning.fabric"):
     logging.getLogger(name).setLevel(logging.WARNING)
 warnings.filterwarnings("ignore", message=".*LeafSpec.*")
@@ -44,7 +44,7 @@ warnings.filterwarnings("ignore", message=".*does not have many workers.*")
 
 
 class TrainingData(lightning.LightningDataModule):
-    """The training batches, split over processes; and one empty step in which evaluation takes place."""
+    """The training batches, split over processes, and one empty step in which evaluation takes place."""
 
     def __init__(self, dataset: ReIDDataset, config: Config) -> None:
         super().__init__()
@@ -83,39 +83,39 @@ class TrainingData(lightning.LightningDataModule):
         )
 
     def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """Stops where a picture of the batch could not be read, in the main process."""
+        """Raise in the main process what a worker process could not read."""
         if isinstance(batch, InputError):
             raise batch
         return batch
 
     def val_dataloader(self) -> DataLoader:
-        """One item: evaluation embeds the query and gallery pictures itself, as `kronreid evaluate` does."""
+        """A single item. Evaluation itself embeds the pictures, as `kronreid evaluate` does."""
         return DataLoader([0])  # type: ignore[arg-type]
 
 
 def lightning_module(config: Config, identities: int, source: str = "config") -> ReIDTraining:
-    """The config's network in the way of training that fits it; `source` names the config in messages."""
+    """The config's network in its way of training; `source` names the config in messages."""
     model = build_model(config, source)
     way = PairTraining if isinstance(model, PairModel) else EmbeddingTraining
     return way(model, config, identities)
 
 
 def train(config: Config, out: str | Path, resume: bool = False, source: str | None = None) -> Path:
-    """Train, and leave a run folder (see `RunFolder`).
+    """Train a model, and leave a run folder (see `RunFolder`).
 
     Args:
-        config: Everything about it; `config.data.root` must be set.
+        config: All options; `config.data.root` must be set.
         out: The run's folder.
-        resume: Go on where an interrupted run in `out` stopped: after its last complete epoch, with the same
-            losses as if it had not been interrupted. Without a checkpoint there it starts from the beginning.
-        source: The row or config file; a row is what the folder then says it is (`kronreid papers`).
+        resume: Continue an interrupted run in `out` after its last complete epoch. The losses are the same as
+            if it had not been interrupted. Without a checkpoint it starts from the beginning.
+        source: The name of the row or config file. The run's folder records the row (`kronreid papers`).
 
     Returns:
         `out`.
 
     Raises:
-        InputError: Bad data or options, a package is missing, or `out` holds a run and `resume` is off.
-        KeyboardInterrupt: Ctrl-C; the folder can be resumed.
+        InputError: Data or options are bad, a package is missing, or `out` holds a run and `resume` is off.
+        KeyboardInterrupt: After Ctrl-C. The run can be resumed.
     """
     require("training", "train")  # Lightning looks for TensorBoard only when it is used
     out = Path(out)
@@ -127,7 +127,7 @@ def train(config: Config, out: str | Path, resume: bool = False, source: str | N
     if not dataset.train:
         raise InputError(f"--data {dataset.root}", "has no pictures to train on")
     data = TrainingData(dataset, config)
-    data.sampler(0, config.training.devices)  # complains early about a data set that does not fit the batch
+    data.sampler(0, config.training.devices)  # raises early if the data set does not fit the batch
     lightning.seed_everything(config.training.seed, verbose=False)
     module = lightning_module(config, len(identities(dataset.train)), str(source or "config"))
     if config.training.evaluate_every:
@@ -137,7 +137,7 @@ def train(config: Config, out: str | Path, resume: bool = False, source: str | N
     options = config.training
     terminal = sys.stderr.isatty()
     callbacks: list[lightning.Callback] = [folder]
-    if config.batch.hard_identities:  # before the run's folder, which saves what it finds
+    if config.batch.hard_identities:  # before the run's folder, which saves its means
         callbacks.insert(0, HardIdentitySearch(data.nearest, data.pictures, config))
     if options.average_weights:
         callbacks.insert(0, mean_of_weights(options.average_weights))

@@ -165,7 +165,7 @@ def test_two_photos_of_ones_own_and_swapped(visit: Visit, home: Home, frame: Pat
 def test_an_upload_that_the_server_forgot_is_sent_again(visit: Visit, home: Home) -> None:
     page = visit.search(home.queries[0])
     visit.expected.add(404)
-    visit.site.server.service.recent = Recent()
+    visit.site.server.service.queries.recent = Recent()
     page.locator(".hit[data-rank='1'] .shot").click()
     page.wait_for_selector(".verdict-number")
     assert list(visit.sent()) == ["b_item"]

@@ -1,80 +1,90 @@
 """Readers of data sets as their owners distribute them: one file per layout, see docs/datasets.md.
 
-`read(root, layout)` is the way in; without a layout it looks which one the root has.
+`read(root, layout)` reads a data set. Without a layout it finds out which one the root has.
 """
 
-from collections.abc import Callable
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 
 from kronreid.data.names import describe
 from kronreid.data.readers import cuhk03, folders, listed, market1501, msmt17
+from kronreid.data.readers.layout import Layout
 from kronreid.data.records import ReIDDataset
 from kronreid.errors import InputError
+from kronreid.registry import Registry
 
-__all__ = ["LAYOUTS", "WITH_SPLITS", "describe", "detect", "read"]
+__all__ = ["LAYOUTS", "Layout", "describe", "detect", "read"]
 
-LAYOUTS: dict[str, Callable[..., ReIDDataset]] = {
-    "market1501": market1501.read_market1501,
-    "market1501+500k": partial(market1501.read_market1501, more_distractors=True),
-    "dukemtmc": market1501.read_dukemtmc,
-    "msmt17": msmt17.read_msmt17,
-    "cuhk03-labeled": partial(cuhk03.read_classic, kind="labeled"),
-    "cuhk03-detected": partial(cuhk03.read_classic, kind="detected"),
-    "cuhk03-np-labeled": partial(cuhk03.read_new_protocol, kind="labeled"),
-    "cuhk03-np-detected": partial(cuhk03.read_new_protocol, kind="detected"),
-    "folders": folders.read_folders,
-    "list": listed.read_listed,
-}
-#: Layouts that come in several divisions into training and test.
-WITH_SPLITS = ("cuhk03-labeled", "cuhk03-detected")
+#: The layouts by name.
+LAYOUTS: Registry[Layout] = Registry(
+    "layout",
+    {
+        "market1501": market1501.MARKET,
+        "market1501+500k": market1501.MARKET_500K,
+        "dukemtmc": market1501.DUKE,
+        "msmt17": msmt17.LAYOUT,
+        "cuhk03-labeled": cuhk03.LABELED,
+        "cuhk03-detected": cuhk03.DETECTED,
+        "cuhk03-np-labeled": cuhk03.NEW_LABELED,
+        "cuhk03-np-detected": cuhk03.NEW_DETECTED,
+        "folders": folders.LAYOUT,
+        "list": listed.LAYOUT,
+    },
+)
 
 
 def detect(root: str | Path) -> list[str]:
-    """The layouts that `root` looks like, also where something of it is missing; ``folders`` if nothing else.
+    """The layouts that `root` looks like, even if files are missing; ``folders`` if it looks like no other.
 
     Raises:
         InputError: The root is missing or empty.
     """
     root = Path(root)
-    if listed.is_list(root):
-        return ["list"]
+    found = [name for name, layout in LAYOUTS.items() if layout.looks_like(root)]
+    if found:
+        return found
     if not root.is_dir():
         raise InputError(root, "no such folder; the root of a data set, or a list of pictures, is expected")
-    if not any(root.iterdir()):
-        raise InputError(root, "the folder is empty; the root of a data set is expected")
-    found = [*market1501.looks_like(root), *msmt17.looks_like(root), *cuhk03.looks_like(root)]
-    return found or ["folders"]
+    _must_hold_something(root)
+    return ["folders"]
 
 
 def read(
     root: str | Path, layout: str | None = None, split: int = 0, usual: str | None = None
 ) -> ReIDDataset:
-    """Read a data set. Its training pictures may be missing where the layout has a folder for them, or a list
-    without any: evaluation does without.
+    """Read a data set.
+
+    Its training pictures may be missing if the layout has a folder for them, and a list may have none:
+    evaluation does not need them.
 
     Args:
         root: Its folder, or for the layout ``list`` a CSV or Parquet file.
-        layout: One of `LAYOUTS`; None looks which one it is.
-        split: Which division, for layouts that come in several: 0 to 19 for CUHK03 as first published.
-        usual: The layout to take, without `layout`, if the root looks like it.
+        layout: One of `LAYOUTS`; None finds out which one it is.
+        split: Which division, for a layout that has several: 0 to 19 for CUHK03 as first published.
+        usual: The layout to prefer if `layout` is None and the root looks like several.
 
     Raises:
         InputError: The root is missing or empty, is not laid out so, or could be several layouts.
     """
-    found = detect(root)
-    if layout is None and usual in found:
-        layout = usual
+    root = Path(root)
     if layout is None:
-        if len(found) > 1:
+        found = detect(root)
+        if usual not in found and len(found) > 1:
             raise InputError(root, f"could be read as {', '.join(found)}; choose one with --layout")
-        layout = found[0]
-    if layout not in LAYOUTS:
-        raise InputError(f"--layout {layout} (or data.layout)", f"unknown; one of {', '.join(LAYOUTS)}")
-    if layout in WITH_SPLITS:
-        return LAYOUTS[layout](Path(root), split=split)
-    if split:
+        layout = usual if usual in found else found[0]
+    elif root.is_dir():
+        _must_hold_something(root)
+    elif not root.is_file():
+        raise InputError(root, "no such folder or file; the root of a data set, or a list, is expected")
+    known = LAYOUTS.named(layout, "--layout (or data.layout)")
+    if split and not known.splits:
         raise InputError(
             f"--split {split} (or data.split)", f"layout {layout} has one division; leave it out"
         )
-    return LAYOUTS[layout](Path(root))
+    dataset = known.read(root, split=split) if known.splits else known.read(root)
+    return replace(dataset, name=layout)
+
+
+def _must_hold_something(root: Path) -> None:
+    if not any(root.iterdir()):
+        raise InputError(root, "the folder is empty; the root of a data set is expected")

@@ -1,18 +1,20 @@
 """CUHK03 (Li et al., CVPR 2014): as first published, and in the new protocol of Zhong et al. (CVPR 2017).
 
-Both read pictures that `kronreid.data.extract` took out of ``cuhk-03.mat``. There are 1,467 people in five
-pairs of cameras, of each at most five pictures per camera, once with boxes drawn by hand (``labeled``) and
-once with those of a detector (``detected``). Cameras are numbered 1 and 2 in every pair, as all of the field
-does.
+Both readers take the pictures that `kronreid.data.extract` took out of ``cuhk-03.mat``. There are 1,467
+people in five pairs of cameras, with at most five pictures of each person and camera. Boxes were drawn by
+hand in one half of the data set (``labeled``) and by a detector in the other (``detected``). Cameras are
+numbered 1 and 2 in every pair, as is usual.
 """
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from kronreid.data.extract import KINDS, MAT, SPLITS, Splits, picture_folder
+from kronreid.data.extract import MAT, SPLITS, Splits, picture_folder
 from kronreid.data.names import CUHK03
+from kronreid.data.readers.layout import Count, Layout, Published
 from kronreid.data.records import Picture, ReIDDataset
 from kronreid.errors import InputError, one_line
 
@@ -24,25 +26,28 @@ def protocol_file(kind: str) -> str:
     return f"cuhk03_new_protocol_config_{kind}.mat"
 
 
-def looks_like(root: Path) -> list[str]:
-    """What the root holds of ``cuhk03-labeled``, ``cuhk03-detected`` and the same in the new protocol."""
-    original = find(root, MAT) or find(root, SPLITS)
-    new = [kind for kind in KINDS if find(root, protocol_file(kind))]
-    return [f"cuhk03-{kind}" for kind in KINDS if original] + [f"cuhk03-np-{kind}" for kind in new]
+def looks_classic(root: Path) -> bool:
+    """Whether a root has the file of CUHK03, or what `extract` makes of it."""
+    return bool(find(root, MAT) or find(root, SPLITS))
+
+
+def looks_new(root: Path, kind: str) -> bool:
+    """Whether a root has the new protocol's official file for ``labeled`` or ``detected`` boxes."""
+    return bool(find(root, protocol_file(kind)))
 
 
 def find(root: Path, name: str) -> Path | None:
-    """A file in the root or in a folder there (``cuhk03_release``); None without one."""
+    """Look for a file in the root or in a folder there (``cuhk03_release``); None if there is none."""
     return next((path for path in (root / name, *sorted(root.glob(f"*/{name}"))) if path.is_file()), None)
 
 
 def read_classic(root: Path, kind: str, split: int = 0) -> ReIDDataset:
-    """CUHK03 with one of its 20 published divisions: 100 people test, all others train (1,367).
+    """Read CUHK03 with one of its 20 published divisions: 100 people for the test, 1,367 for training.
 
-    The owners drew their 100 test people from the first three pairs of cameras and set 100 more aside to
-    validate; as in open-reid and since, these train, too. All pictures of the test people ask and all are
-    searched: the protocol ``cuhk03-classic`` draws from the other camera. People are numbered through the
-    pairs, from 1; they have the same numbers in the new protocol.
+    The owners drew their 100 test people from the first three pairs of cameras and set 100 more aside for
+    validation. Here these train too, as in open-reid and since. All pictures of the test people are both
+    queries and gallery: the protocol ``cuhk03-classic`` draws from the other camera. People are numbered
+    through the pairs, from 1. They have the same numbers in the new protocol.
 
     Args:
         root: Where `extract` put the pictures: ``images_labeled``, ``images_detected`` and `SPLITS`.
@@ -50,7 +55,7 @@ def read_classic(root: Path, kind: str, split: int = 0) -> ReIDDataset:
         split: 0 to 19.
 
     Raises:
-        InputError: Nothing has been extracted, or not all of it; there is no such split.
+        InputError: The pictures have not been extracted, or not all of them, or there is no such split.
     """
     if not (root / SPLITS).is_file():
         if mat := find(root, MAT):
@@ -85,14 +90,15 @@ def _names(folder: Path) -> list[str]:
 
 
 def read_new_protocol(root: Path, kind: str) -> ReIDDataset:
-    """CUHK03 as Zhong et al. divided it: 767 people train, 700 test, one query per person and camera.
+    """Read CUHK03 as Zhong et al. divided it: 767 people for training, 700 for the test, and one query for
+    each person and camera.
 
     Args:
         root: A folder with ``cuhk03_new_protocol_config_<kind>.mat`` and the extracted pictures.
         kind: ``labeled`` or ``detected``.
 
     Raises:
-        InputError: The file is missing or is another one, or pictures that it lists are missing.
+        InputError: The file is missing or is another one, or pictures in its list are missing.
     """
     path = find(root, protocol_file(kind))
     if path is None:
@@ -135,7 +141,7 @@ def read_new_protocol(root: Path, kind: str) -> ReIDDataset:
 
 
 def _load(path: Path) -> dict[str, np.ndarray]:
-    """The columns of the new protocol's file, each flat."""
+    """The columns of the new protocol's file, one-dimensional."""
     from scipy.io import loadmat
 
     try:
@@ -147,3 +153,32 @@ def _load(path: Path) -> dict[str, np.ndarray]:
         found = ", ".join(name for name in content if not name.startswith("__"))
         raise InputError(path, f"no {', '.join(missing)} in it, found {found or 'nothing'}; another file?")
     return {field: np.asarray(content[field]).reshape(-1) for field in FIELDS}
+
+
+def _classic(kind: str, title: str, pictures: int) -> Layout:
+    test = Count(None, 100, 2)
+    counts = {"all": Count(pictures, 1467, 2), "train": Count(None, 1367, 2), "query": test, "gallery": test}
+    return Layout(
+        partial(read_classic, kind=kind),
+        "cuhk03-classic",
+        looks_classic,
+        splits=True,
+        published=Published(f"CUHK03, {title} (Li et al., CVPR 2014)", counts),
+    )
+
+
+def _new_protocol(kind: str, title: str, train: int, gallery: int) -> Layout:
+    counts = {"train": Count(train, 767, 2), "query": Count(1400, 700, 2), "gallery": Count(gallery, 700, 2)}
+    return Layout(
+        partial(read_new_protocol, kind=kind),
+        "cuhk03-np",
+        partial(looks_new, kind=kind),
+        published=Published(f"CUHK03, {title}, new protocol (Zhong et al., CVPR 2017)", counts),
+    )
+
+
+#: The cells of cuhk-03.mat.
+LABELED, DETECTED = _classic("labeled", "labelled", 14096), _classic("detected", "detected", 14097)
+#: The lists of Zhong et al.
+NEW_LABELED = _new_protocol("labeled", "labelled", 7368, 5328)
+NEW_DETECTED = _new_protocol("detected", "detected", 7365, 5332)

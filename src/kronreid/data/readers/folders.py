@@ -1,4 +1,4 @@
-"""Plain folders: one per person."""
+"""Plain folders, one for each person."""
 
 import logging
 from collections.abc import Mapping
@@ -7,6 +7,7 @@ from pathlib import Path
 
 from kronreid.data.files import is_picture, pictures_below, some
 from kronreid.data.names import is_division, parse
+from kronreid.data.readers.layout import Layout
 from kronreid.data.readers.parts import NOBODY, LeftOut, must_hold, say_left_out
 from kronreid.data.records import JUNK, Picture, ReIDDataset, identities
 from kronreid.errors import InputError
@@ -24,23 +25,23 @@ REASONS = (NO_CAMERA_IN_NAME, NO_FOLDER, TOO_DEEP, DIVISION, NOBODY)
 
 
 def read_folders(root: Path) -> ReIDDataset:
-    """Plain folders: ``root/<person>/<camera>_<anything>.jpg``, and other names that tell a camera.
+    """Read plain folders: ``root/<person>/<camera>_<anything>.jpg``, or other names that tell a camera.
 
-    A picture is of the person whose folder it lies in directly, whatever its name says. The camera is read
-    from its name (see `kronreid.data.names`). Any folder names are people, ``0`` and ``0000`` too; the
-    folder ``-1`` is nobody: junk in the gallery, left out elsewhere. People are numbered by the sorted order
-    of their folders' names, from 1.
+    A picture shows the person in whose folder it lies, whatever its name says. The camera is read from its
+    name (see `kronreid.data.names`). Every folder is a person, ``0`` and ``0000`` too, except for ``-1``: its
+    pictures show nobody, are junk in the gallery and are left out elsewhere. People are numbered from 1, in
+    the sorted order of their folders' names.
 
-    Where `root` holds the folders ``query`` and ``gallery``, these and ``train``, which may be missing or
-    empty, hold the folders of people, and the same name means the same person. Other folders there, such as
-    ``val``, are not read. Without them the first half of the people trains and the other half tests, the
-    first picture of each camera of a test person being a query, as in Market-1501; folders with names like
-    ``train``, ``val`` and ``test`` are no people then.
+    If `root` has the folders ``query`` and ``gallery``, the folders of people are in these and in ``train``,
+    which may be missing or empty. The same name means the same person. Other folders, such as ``val``, are
+    not read. If `root` does not have the two, the first half of the people is for training and the other half
+    for the test. The first picture of a test person in each camera is a query, as in Market-1501. Folders
+    with names like ``train``, ``val`` and ``test`` are not people then.
 
-    Pictures that are not used (elsewhere, deeper, without a camera) are counted and listed.
+    Pictures that are not used (elsewhere, deeper, or without a camera) are counted and listed.
 
     Raises:
-        InputError: No usable picture in a person's folder, or fewer than four people to divide.
+        InputError: No person's folder has a usable picture, or there are fewer than four people to divide.
     """
     if not root.is_dir():
         raise InputError(root, "no such folder")
@@ -101,14 +102,14 @@ def _expected(folder: Path) -> str:
 
 @dataclass
 class _Found:
-    """What lies below a folder of people: (picture, person, camera) each, and what is of no use."""
+    """The pictures below a folder of people, (picture, person, camera) each, and those that are left out."""
 
     folder: Path
     pictures: list[tuple[Path, str, int]]
     left_out: LeftOut
 
     def numbered(self, number: Mapping[str, int], keep_junk: bool) -> tuple[Picture, ...]:
-        """The pictures by numbers of people; junk is left out unless it is to be kept."""
+        """The pictures with people's numbers; junk is left out unless `keep_junk`."""
         kept = []
         for path, person, camera in self.pictures:
             if number[person] == JUNK and not keep_junk:
@@ -139,3 +140,6 @@ def _find(folder: Path) -> _Found:
         else:
             found.pictures.append((path, person, camera))
     return found
+
+
+LAYOUT = Layout(read_folders, "cross-camera")

@@ -1,10 +1,11 @@
-"""One's own pictures by a list: CSV or Parquet."""
+"""Own pictures in a list: CSV or Parquet."""
 
 import logging
 from pathlib import Path
 
 from kronreid.data.lists import TABLE_SUFFIXES, Record, Row, Skipped, collect, read_rows, some_of
 from kronreid.data.lists.files import is_file
+from kronreid.data.readers.layout import Layout
 from kronreid.data.records import NO_CAMERA, Picture, ReIDDataset, number_labels
 from kronreid.data.values import label, shown
 from kronreid.errors import InputError
@@ -15,23 +16,23 @@ PARTS = ("train", "query", "gallery")
 
 
 def is_list(path: Path) -> bool:
-    """Is it the name of a list?"""
+    """Whether a path has the name of a list."""
     return path.suffix.lower() in TABLE_SUFFIXES and not path.is_dir()
 
 
 def read_listed(path: Path) -> ReIDDataset:
-    """A list with the columns ``path`` (relative to the list), ``identity``, ``camera`` and ``split``.
+    """Read a list with the columns ``path`` (relative to the list), ``identity``, ``camera`` and ``split``.
 
-    ``split`` is train, query or gallery. With columns ``x``, ``y``, ``w`` and ``h`` (or ``box``) a picture is
-    that part of its file, in pixels. Identities may be any text: whole numbers from 1 stay what they are,
-    others are numbered by their sorted order; −1 is junk. Cameras are numbered likewise; in a list without
-    any, only the query picture itself is dropped in evaluation (``no-camera``).
+    ``split`` is train, query or gallery. The columns ``x``, ``y``, ``w`` and ``h`` (or ``box``) give the part
+    of the file, in pixels, that shows the person. Identities may be any text. Whole numbers from 1 stay as
+    they are, others are numbered in sorted order, and −1 is junk. Cameras are numbered in the same way. A
+    list without cameras is evaluated by ``no-camera``, which drops only the query picture itself.
 
-    A row without a split or an identity, and one whose file is missing, is skipped, and one warning says how
-    many there are.
+    A row without a split or an identity is skipped, and so is one whose file is missing. One warning gives
+    their number.
 
     Raises:
-        InputError: No row is usable; the message says what is wrong with the first.
+        InputError: No row is usable; the message says what is wrong with the first one.
     """
     if path.suffix.lower() not in TABLE_SUFFIXES:
         raise InputError(
@@ -61,7 +62,7 @@ def read_listed(path: Path) -> ReIDDataset:
 
 
 def _checked(row: Row, there: dict[Path, bool]) -> Record:
-    """The row, or what keeps it from being a picture of a data set."""
+    """The row, or the reason why it is skipped."""
     if row.path not in there:
         there[row.path] = is_file(row.path)
     try:
@@ -82,5 +83,8 @@ def _checked(row: Row, there: dict[Path, bool]) -> Record:
 
 
 def _split(row: Row) -> str:
-    """The part of the data set, in lower case; empty where the row does not say."""
+    """The part of the data set, in lower case; empty if the row does not say it."""
     return (label(row.attributes.get("split"), "split") or "").lower()
+
+
+LAYOUT = Layout(read_listed, "cross-camera", is_list)

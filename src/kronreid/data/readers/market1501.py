@@ -1,12 +1,14 @@
-"""Market-1501 and DukeMTMC-reID, which share folders and names; and own pictures laid out like them."""
+"""Market-1501 and DukeMTMC-reID, which have the same folders, and own pictures that are laid out so."""
 
 import logging
 from collections.abc import Collection
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from kronreid.data.files import is_picture, names_below
 from kronreid.data.names import DUKEMTMC, MARKET1501, Kind, parse
+from kronreid.data.readers.layout import Count, Layout, Original, Published, never
 from kronreid.data.readers.parts import (
     NOBODY,
     NUMBERED,
@@ -23,23 +25,30 @@ log = logging.getLogger(__name__)
 
 FOLDERS = ("bounding_box_train", "query", "bounding_box_test")
 TRAIN, QUERY, GALLERY = FOLDERS
-#: Folders of the archives, where somebody unpacked them into a folder of their own.
+#: The folders to which the archives unpack.
 MARKET_HOME, DUKE_HOME = "Market-1501-v15.09.15", "DukeMTMC-reID"
-#: Drawn by hand, for multi-query.
+#: Its pictures are for multi-query; their boxes were drawn by hand.
 BOXES = "gt_bbox"
-#: distractors_500k.zip unpacks to a folder ``images``; many rename it, or unpack it into one of its name.
+#: distractors_500k.zip unpacks to a folder ``images``. Many rename it, or unpack it into one of its own name.
 DISTRACTORS = ("distractors_500k", "images")
 
 
-def looks_like(root: Path) -> list[str]:
-    """``market1501`` and ``dukemtmc``, whose folders tell them apart by the pictures' names."""
-    places = homes(root, (MARKET_HOME, DUKE_HOME), (TRAIN, GALLERY))
-    duke = {_is_duke(place) for place in places}
-    return ["market1501"] * (False in duke) + ["dukemtmc"] * (True in duke)
+def looks_like_market1501(root: Path) -> bool:
+    """Whether a root has Market-1501's folders, and names that are not DukeMTMC-reID's."""
+    return not all(map(_is_duke, _homes(root)))
+
+
+def looks_like_dukemtmc(root: Path) -> bool:
+    """Whether a root has Market-1501's folders, and DukeMTMC-reID's names."""
+    return any(map(_is_duke, _homes(root)))
+
+
+def _homes(root: Path) -> list[Path]:
+    return homes(root, (MARKET_HOME, DUKE_HOME), (TRAIN, GALLERY))
 
 
 def _is_duke(home: Path) -> bool:
-    """Whether every name that gives a person and a camera is one of DukeMTMC-reID's, and there is one."""
+    """Whether there are names that give a person and a camera, and all of them are DukeMTMC-reID's."""
     names = (name for folder in FOLDERS for name in names_below(home / folder) if is_picture(name))
     found = False
     for name in names:
@@ -56,23 +65,23 @@ def market_home(root: Path) -> Path:
 
 
 def read_market1501(root: Path, more_distractors: bool = False) -> ReIDDataset:
-    """Market-1501 (Zheng et al., ICCV 2015): ``bounding_box_train``, ``query``, ``bounding_box_test``; also
-    own pictures in such folders.
+    """Read Market-1501 (Zheng et al., ICCV 2015), or own pictures in its folders: ``bounding_box_train``,
+    ``query`` and ``bounding_box_test``.
 
-    File names begin ``<identity>_c<camera>`` (see `kronreid.data.names`). Identity −1 shows nobody: such
-    pictures are junk in the gallery and are left out elsewhere. Identity 0 is Market-1501's sign for
-    distractors, which lie in its gallery alone. Where the training or query folder holds pictures of
-    identity 0, it is a person like any other and gets the number after the highest one. Names that do not
-    parse are left out, counted and listed. The training folder may be missing or empty. The hand-drawn boxes
-    in ``gt_bbox``, where that folder is, serve multi-query.
+    File names begin with ``<identity>_c<camera>`` (see `kronreid.data.names`). Pictures of identity −1 show
+    nobody: they are junk in the gallery and are left out elsewhere. Identity 0 marks Market-1501's
+    distractors, which are in the gallery only. If the training or query folder holds pictures of identity 0,
+    this is a person like any other and gets the number after the highest one. Pictures whose names do not
+    parse are left out, counted and listed. The training folder may be missing or empty. The pictures of the
+    folder ``gt_bbox``, whose boxes were drawn by hand, are for multi-query.
 
     Args:
         root: The folder, or the one that holds ``Market-1501-v15.09.15``.
-        more_distractors: Add the pictures of ``distractors_500k.zip`` to the gallery, from a folder
-            ``distractors_500k`` or ``images``, whatever identity their names say.
+        more_distractors: Add the pictures of ``distractors_500k.zip`` to the gallery. They are in a folder
+            ``distractors_500k`` or ``images``, and are distractors whatever identity their names give.
 
     Raises:
-        InputError: The query or gallery folder is missing or holds no picture of somebody.
+        InputError: The query or gallery folder is missing or holds no usable picture.
     """
     home = market_home(root)
     train, query, gallery, more = _read_parts(home, "Market-1501", NUMBERED, MARKET1501.example)
@@ -109,17 +118,17 @@ def _distractors(home: Path) -> tuple[Picture, ...]:
 
 
 def read_dukemtmc(root: Path) -> ReIDDataset:
-    """DukeMTMC-reID (Ristani et al. 2016, Zheng et al. 2017): Market-1501's folders, names like
+    """Read DukeMTMC-reID (Ristani et al. 2016, Zheng et al. 2017). It has Market-1501's folders, names like
     ``0005_c2_f0046985.jpg``, no junk and no distractors of identity 0.
 
-    The owners of the recordings withdrew them in 2019, because the people in them had not agreed to it. It is
-    read for comparison with what has been published. The training folder may be missing or empty.
+    The owners withdrew the recordings in 2019, because the people in them had not agreed to be recorded. The
+    data set is read for comparison with published numbers. The training folder may be missing or empty.
 
     Args:
         root: The folder, or the one that holds ``DukeMTMC-reID``.
 
     Raises:
-        InputError: The query or gallery folder is missing or holds no picture whose name parses.
+        InputError: The query or gallery folder is missing, or holds no picture whose name parses.
     """
     home = (homes(root, (DUKE_HOME,), FOLDERS) or [root])[0]
     train, query, gallery, _ = _read_parts(home, "DukeMTMC-reID", (DUKEMTMC,), DUKEMTMC.example)
@@ -157,3 +166,47 @@ def _read_parts(
                 replace(one, identity=number) if one.identity == DISTRACTOR else one for one in part
             ]
     return tuple(tuple(part) for part in parts.values())
+
+
+def _market_remarks(dataset: ReIDDataset) -> list[str]:
+    if dataset.multi_query:
+        remarks = [f"{len(dataset.multi_query):,} pictures in {BOXES} for multi-query"]
+    else:
+        remarks = [f"no pictures of the queries in a folder {BOXES}: multi-query would be single query"]
+    home = market_home(dataset.root)
+    if dataset.name == "market1501" and (found := [name for name in DISTRACTORS if (home / name).is_dir()]):
+        remarks.append(f"more distractors in {found[0]}: --layout market1501+500k adds them to the gallery")
+    return remarks
+
+
+#: Of its readme.txt and lists.
+_COUNTS = {"train": Count(12936, 751, 6), "query": Count(3368, 750, 6), "gallery": Count(19732, 750, 6)}
+MARKET = Layout(
+    read_market1501,
+    "market1501",
+    looks_like_market1501,
+    published=Published("Market-1501 (Zheng et al., ICCV 2015)", _COUNTS),
+    original=Original("Market-1501", MARKET1501, people=1501, cameras=6),
+    remarks=_market_remarks,
+)
+MARKET_500K = replace(
+    MARKET,
+    read=partial(read_market1501, more_distractors=True),
+    looks_like=never,
+    published=Published(
+        "Market-1501 with 500,000 distractors (Zheng et al., ICCV 2015)",
+        {**_COUNTS, "gallery": Count(None, 750, 6)},
+    ),
+)
+#: Zheng, Zheng, Yang, ICCV 2017. 408 people of the gallery have no query.
+DUKE = Layout(
+    read_dukemtmc,
+    "dukemtmc",
+    looks_like_dukemtmc,
+    published=Published(
+        "DukeMTMC-reID (Ristani et al. 2016; Zheng et al., ICCV 2017)",
+        {"train": Count(16522, 702, 8), "query": Count(2228, 702, 8), "gallery": Count(17661, 1110, 8)},
+    ),
+    original=Original("DukeMTMC-reID", DUKEMTMC, people=7140, cameras=8),
+    remarks=lambda dataset: ["withdrawn by its owners in 2019: for comparison with published numbers only"],
+)

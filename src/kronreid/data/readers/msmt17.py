@@ -1,4 +1,4 @@
-"""MSMT17, versions 1 and 2: folders of pictures and lists that divide them."""
+"""MSMT17, versions 1 and 2: folders of pictures, and the lists that divide them."""
 
 import logging
 import re
@@ -7,39 +7,40 @@ from pathlib import Path
 from kronreid.data.lists import Skipped, some_of
 from kronreid.data.lists.files import is_file
 from kronreid.data.names import MSMT17
+from kronreid.data.readers.layout import Count, Layout, Published
 from kronreid.data.readers.parts import homes
 from kronreid.data.records import Picture, ReIDDataset
 from kronreid.errors import InputError
 
 log = logging.getLogger(__name__)
 
-#: The lists, and which folder holds their pictures.
+#: The lists, and the folder with the pictures of each.
 LISTS = {
     "list_train.txt": "train",
     "list_val.txt": "train",
     "list_query.txt": "test",
     "list_gallery.txt": "test",
 }
-#: The folders of version 1, and of version 2, in which faces are masked.
+#: The folders of version 1 and of version 2, in which faces are masked.
 FOLDERS = {"train": ("train", "mask_train_v2"), "test": ("test", "mask_test_v2")}
 HOMES = ("MSMT17_V1", "MSMT17_V2", "MSMT17")
 LINE = re.compile(r"(?P<path>\S.*\.\w+)\s+(?P<label>\d+)")
 EXAMPLE = f"0000/{MSMT17.example} 0"
 
 
-def looks_like(root: Path) -> list[str]:
-    """``msmt17`` if there is any of its lists, or a folder that only version 2 has."""
-    markers = (*LISTS, "mask_train_v2", "mask_test_v2")
-    return ["msmt17"] if homes(root, HOMES, markers) else []
+def looks_like(root: Path) -> bool:
+    """Whether a root has any of the lists, or a folder that only version 2 has."""
+    return bool(homes(root, HOMES, (*LISTS, "mask_train_v2", "mask_test_v2")))
 
 
 def read_msmt17(root: Path) -> ReIDDataset:
-    """MSMT17 (Wei et al., CVPR 2018), as distributed: V1 (``train``, ``test``) or V2 (``mask_train_v2``,
-    ``mask_test_v2``), with ``list_train.txt``, ``list_val.txt``, ``list_query.txt`` and ``list_gallery.txt``.
+    """Read MSMT17 (Wei et al., CVPR 2018) as it is distributed: V1 (``train``, ``test``) or V2
+    (``mask_train_v2``, ``mask_test_v2``), with ``list_train.txt``, ``list_val.txt``, ``list_query.txt`` and
+    ``list_gallery.txt``.
 
-    Train is train and val together, as published numbers have it: 32,621 pictures of 1,041 people. Both
-    halves number their people from 0; here they are numbered from 1 throughout, those of the test after those
-    of the training. The camera is the third field of a picture's name.
+    The training pictures are those of train and val together, as in published numbers: 32,621 pictures of
+    1,041 people. Both halves of the data set number their people from 0. Here they are numbered from 1, and
+    those of the test follow those of the training. The camera is the third field of a picture's name.
 
     Args:
         root: The folder with the lists, or the one that holds ``MSMT17_V1`` or ``MSMT17_V2``.
@@ -73,7 +74,7 @@ def read_msmt17(root: Path) -> ReIDDataset:
 
 
 def _folder(home: Path, half: str) -> Path:
-    """``train`` or ``mask_train_v2``, in whatever case."""
+    """The folder of a half of the data set, like ``train`` or ``mask_train_v2``, in upper or lower case."""
     found = [path for path in home.iterdir() if path.is_dir() and path.name.lower() in FOLDERS[half]]
     if len(found) == 1:
         return found[0]
@@ -86,7 +87,7 @@ def _folder(home: Path, half: str) -> Path:
 
 
 def _read_list(path: Path, folder: Path) -> tuple[list[tuple[Path, int, int, int]], int]:
-    """(picture, label, identity in its name, camera) of every usable line, and how many lines are not.
+    """(picture, label, identity in its name, camera) of every usable line, and the number of the others.
 
     Raises:
         InputError: No line is usable.
@@ -115,7 +116,7 @@ def _read_list(path: Path, folder: Path) -> tuple[list[tuple[Path, int, int, int
 def _renumber(
     home: Path, names: tuple[str, ...], parts: dict[str, list[tuple[Path, int, int, int]]], start: int
 ) -> dict[str, tuple[Picture, ...]]:
-    """The pictures of some lists, their people numbered from `start`, once labels agree with the names."""
+    """The pictures of some lists, with people numbered from `start`. Labels and names have to agree."""
     name_of: dict[int, int] = {}
     label_of: dict[int, int] = {}
     for name in names:
@@ -131,3 +132,15 @@ def _renumber(
         name: tuple(Picture(path, start + label, camera) for path, label, _, camera in parts[name])
         for name in names
     }
+
+
+#: Wei et al., CVPR 2018; train with val (30,248 + 2,373 pictures).
+LAYOUT = Layout(
+    read_msmt17,
+    "msmt17",
+    looks_like,
+    published=Published(
+        "MSMT17 (Wei et al., CVPR 2018)",
+        {"train": Count(32621, 1041, 15), "query": Count(11659, 3060, 15), "gallery": Count(82161, 3060, 15)},
+    ),
+)

@@ -1,4 +1,4 @@
-"""What readers share: a folder's pictures by their names, what is left out, and where a data set lies."""
+"""What readers share: the pictures of a folder by their names, those left out, and where a data set lies."""
 
 import logging
 from collections.abc import Collection, Sequence
@@ -14,14 +14,14 @@ log = logging.getLogger(__name__)
 #: Kinds of names that give a person's number and a camera.
 NUMBERED = (MARKET1501, DUKEMTMC, MSMT17, PERSON)
 
-#: Pictures that are left out, by the reason.
+#: Pictures that are left out, by reason.
 LeftOut = dict[str, list[Path]]
 NO_NAME = "with names that do not parse"
 NOBODY = "of nobody (−1)"
 
 
 def read_names(folder: Path, kinds: Collection[Kind] = NUMBERED) -> tuple[list[Picture], LeftOut]:
-    """The pictures below a folder by their names alone, and those whose names are of other kinds."""
+    """The pictures below a folder, as their names describe them, and those with names of other kinds."""
     pictures, strange = [], []
     for path in pictures_below(folder):
         said = parse(path.name)
@@ -33,7 +33,7 @@ def read_names(folder: Path, kinds: Collection[Kind] = NUMBERED) -> tuple[list[P
 
 
 def say_left_out(folder: Path, kept: int, left_out: LeftOut) -> None:
-    """One line of the log about the pictures of a folder that are not used, if there are any."""
+    """Log one line about the pictures of a folder that are not used, if there are any."""
     if total := sum(map(len, left_out.values())):
         log.warning(
             "%s: not using %s of its %s pictures: %s",
@@ -42,10 +42,10 @@ def say_left_out(folder: Path, kept: int, left_out: LeftOut) -> None:
 
 
 def must_hold(folder: Path, pictures: Sequence[Picture], left_out: LeftOut, expected: str) -> None:
-    """Complain about a folder in which no picture is usable.
+    """Check that a folder has usable pictures.
 
     Raises:
-        InputError: There is none; the message says what lies there instead, and `expected`.
+        InputError: There is none. The message says what the folder holds, and what is `expected`.
     """
     if pictures:
         return
@@ -61,10 +61,10 @@ def _list(folder: Path, left_out: LeftOut) -> str:
 
 
 def homes(root: Path, folders: Sequence[str], markers: Sequence[str]) -> list[Path]:
-    """`root` and its given `folders`, those that hold a file or folder named as one of `markers`.
+    """Those of `root` and its given `folders` that hold a file or folder with a name of `markers`.
 
-    Archives unpack to a folder of their own, so a data set's root is often one level below the folder that
-    somebody made for it.
+    Archives unpack to a folder of their own, so the root of a data set is often one level below the folder
+    that was made for it.
     """
     places = [root, *(root / folder for folder in folders)]
     return [place for place in places if any((place / marker).exists() for marker in markers)]

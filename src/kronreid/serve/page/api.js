@@ -1,4 +1,4 @@
-// The only place that talks to the server. Every failure becomes an `ApiError` with a sentence for a person.
+// The only place that talks to the server. Every failure becomes an `ApiError` with a sentence for the user.
 
 import { button, dialog, h, toast } from "./dom.js";
 
@@ -23,7 +23,7 @@ const PLAIN = {
   504: "The server took too long; try again, or compare fewer hits.",
 };
 
-/** The server's messages begin small; a file's name at the beginning stays as it is. */
+/** A message of the server with a capital letter, unless it begins with a file's name. */
 function sentence(text) {
   const name = /^\S*[./_]\S*:/.test(text);
   return (name ? text : text[0].toUpperCase() + text.slice(1)) + (/[.!?]$/.test(text) ? "" : ".");
@@ -34,13 +34,13 @@ async function problem(response) {
   try {
     message = (await response.json()).message;
   } catch {
-    // Not JSON: perhaps a proxy's page. The plain words below do.
+    // Not JSON, perhaps a proxy's page: the words below are used.
   }
   message ||= PLAIN[response.status] || `The server could not do that (it answered ${response.status}).`;
   return new ApiError(sentence(message), response.status);
 }
 
-/** Fetch; a 401 asks for the token and tries once more. */
+/** Fetch. On a 401, ask for the token and try once more. */
 async function request(path, options = {}, mayAsk = true) {
   let response;
   try {
@@ -81,7 +81,7 @@ export const api = {
 
 let asking = null;
 
-/** Ask for the token until it is right or the dialog is closed; one dialog for all who wait. */
+/** Ask for the token until it is right or the dialog is closed; all waiting requests share one dialog. */
 export function signIn() {
   asking ??= ask().finally(() => (asking = null));
   return asking;

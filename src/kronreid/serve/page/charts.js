@@ -3,7 +3,7 @@
 import { count, h, moment, plural, s } from "./dom.js";
 
 const HOUR = 3_600_000;
-/** What one column may stand for, in hours, and its name. */
+/** The hours that one column may stand for, and the name of that time. */
 const STEPS = [
   [1, "hour"],
   [24, "day"],
@@ -51,7 +51,7 @@ export function cameraChart(cameras, chosen, press) {
 }
 
 /**
- * Columns over time. Hours without pictures are gaps; long times are put together by day or week.
+ * Columns over time. Hours without pictures are gaps; a long time is shown by day or week.
  * @param {{value: string|null, count: number}[]} hours In order.
  * @param {(from: Date, until: Date) => void} press
  */

@@ -1,4 +1,4 @@
-// Compare two pictures: how alike they are, what that means, and which places matched.
+// Compare two pictures: how similar they are, what that means, and which places matched.
 
 import { api } from "./api.js";
 import { announce, button, cosine, describe, h, icon, notice, percent } from "./dom.js";
@@ -107,7 +107,7 @@ export class CompareView {
     this.open();
   }
 
-  /** Explain the sides there are, by an address of their own where both have an id. */
+  /** Explain the chosen sides; if both have an id, the address shows them. */
   open() {
     const [a, b] = this.sides;
     if (a.id && b.id) location.hash = `#/compare?a=${a.id}&b=${b.id}`;

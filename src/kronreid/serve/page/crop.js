@@ -8,10 +8,10 @@ const SMALLEST = 8; // pixels
 const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
 
 /**
- * Let somebody draw a box.
+ * Let the user draw a box.
  * @param {HTMLImageElement} image Decoded and upright.
- * @param {number[]|null} start The box there is: x, y, width, height in pixels.
- * @returns {Promise<number[]|null|undefined>} A box; null for the whole picture; undefined if nothing is to change.
+ * @param {number[]|null} start The current box: x, y, width, height in pixels.
+ * @returns {Promise<number[]|null|undefined>} A box; null for the whole picture; undefined for no change.
  */
 export function cropBox(image, start) {
   return new Promise((resolve) => {
@@ -168,7 +168,7 @@ export function cropBox(image, start) {
   });
 }
 
-/** A box in the middle, of a person's shape. */
+/** A box in the middle, in the shape of a person. */
 function middle(wide, high) {
   const height = 0.7 * high;
   const width = Math.min(height / 2, wide);

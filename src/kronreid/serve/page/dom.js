@@ -34,12 +34,12 @@ export function s(tag, attributes = {}, ...children) {
   return element;
 }
 
-/** An icon of the sprite in index.html, hidden from screen readers: its button has the words. */
+/** An icon of the sprite in index.html. It is hidden from screen readers, since its button has words. */
 export function icon(name) {
   return s("svg", { class: "icon", "aria-hidden": "true" }, s("use", { href: `#i-${name}` }));
 }
 
-/** A button with an icon, and words that are seen (`text`) or only heard and shown on hovering (`label`). */
+/** A button with an icon and visible words (`text`), or words for screen readers and a tooltip (`label`). */
 export function button({ text, label, glyph, kind = "", press, ...rest }) {
   return h(
     `button${kind ? "." + kind.split(" ").join(".") : ""}`,
@@ -50,7 +50,7 @@ export function button({ text, label, glyph, kind = "", press, ...rest }) {
 }
 
 let names = 0;
-/** A name that no other element has. */
+/** An id that no other element has. */
 export const unique = (stem) => `${stem}-${++names}`;
 
 // ── words ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -76,7 +76,7 @@ export const cosine = (value) => value.toFixed(3).replace("-", "−");
 export const duration = (seconds) =>
   seconds < 0.0005 ? "<1 ms" : seconds < 1 ? `${Math.round(1000 * seconds)} ms` : `${seconds.toFixed(1)} s`;
 
-// Made once: making them takes longer than using them, and a thousand hits have a thousand times.
+// Made once, since making a formatter takes longer than using it a thousand times.
 const utc = (options) => new Intl.DateTimeFormat("en-GB", { timeZone: "UTC", ...options });
 const CLOCK = { hour: "2-digit", minute: "2-digit", hourCycle: "h23" };
 const DAY = utc({ day: "numeric", month: "short", year: "numeric" });
@@ -89,7 +89,7 @@ export const moment = (iso, withTime = true) => (withTime ? DAY_AND_CLOCK : DAY)
 /** The same for captions, which must be short: "4 Mar 10:41". */
 export const shortMoment = (iso) => SHORT.format(new Date(iso)).replace(", ", " ");
 
-/** What is known of a picture in one line, for captions and screen readers. */
+/** What is known about a picture, in one line, for captions and screen readers. */
 export function describe(item) {
   const parts = [];
   if (item.identity) parts.push(`identity ${item.identity}`);
@@ -98,7 +98,7 @@ export function describe(item) {
   return parts.join(", ") || item.name || "picture";
 }
 
-/** Everything that is known of a picture, as a definition list. */
+/** Everything that is known about a picture, as a definition list. */
 export function facts(item) {
   const rows = [
     ["File", item.name],
@@ -136,7 +136,7 @@ export function toast(text, kind = "") {
   setTimeout(() => message.remove(), kind === "error" ? 9000 : 4000);
 }
 
-/** An error that stays where it happened, with a way on. */
+/** An error that stays where it happened, with a button to go on. */
 export function notice(text, { again, kind = "error" } = {}) {
   return h(
     `div.notice.${kind}`,
@@ -169,14 +169,14 @@ export function dialog({ title, body, actions = [], kind = "", onclose }) {
     element.remove();
     onclose?.();
   });
-  // A press that begins on the backdrop closes; one that only ends there (a drawn box) does not.
+  // A press that begins on the backdrop closes the dialog; one that only ends there (drawing a box) does not.
   element.addEventListener("pointerdown", (event) => event.target === element && element.close());
   document.body.append(element);
   element.showModal();
   return { element, close: () => element.close() };
 }
 
-/** Ask before something that cannot be taken back; resolves to true or false. */
+/** Ask before something that cannot be undone; resolves to true or false. */
 export function confirmed({ title, text, yes }) {
   return new Promise((resolve) => {
     let answer = false;
@@ -193,7 +193,7 @@ export function confirmed({ title, text, yes }) {
 }
 
 /**
- * One of several, side by side, as radio buttons: arrow keys and screen readers know what to do.
+ * A choice of one, side by side, made of radio buttons so that arrow keys and screen readers work.
  * @param {[string, string][]} options Value and words.
  */
 export function segmented({ legend, options, value, change, hideLegend = false }) {
@@ -215,7 +215,7 @@ export function segmented({ legend, options, value, change, hideLegend = false }
   return element;
 }
 
-/** Something remembered between visits; storage may be switched off, nothing depends on it. */
+/** A value remembered between visits. Storage may be switched off, so nothing depends on it. */
 export function remember(key, value) {
   try {
     if (value === undefined) return localStorage.getItem(`kronreid.${key}`);

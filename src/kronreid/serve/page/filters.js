@@ -38,7 +38,7 @@ export class FilterPanel {
     this.offer([]);
   }
 
-  /** The cameras there are, with their numbers of pictures (`Count`); what is chosen stays chosen. */
+  /** Show the cameras with their numbers of pictures (`CountItem`); chosen cameras stay chosen. */
   offer(cameras) {
     const chosen = new Set(this.chosenCameras());
     const known = cameras.filter(({ value }) => value !== null);
@@ -110,16 +110,16 @@ export class FilterPanel {
     this.change();
   }
 
-  /** How many conditions hold. */
+  /** Number of conditions. */
   get size() {
     return [...this.entries()].length;
   }
 
-  /** Pairs as the API has them: camera, since, until, identity, source, where. */
+  /** Pairs of names and values as the API takes them: camera, since, until, identity, source, where. */
   *entries() {
     for (const camera of this.chosenCameras()) yield ["camera", camera];
     if (this.since.value) yield ["since", this.since.value];
-    // A minute is meant to its end, as people read it.
+    // The chosen minute counts to its end.
     if (this.until.value)
       yield ["until", this.until.value.length === 16 ? `${this.until.value}:59.999` : this.until.value];
     for (const row of this.conditions.children) {
@@ -137,7 +137,7 @@ export class FilterPanel {
   }
 }
 
-/** A fold that says in its summary how many conditions hold. */
+/** A fold whose summary shows the number of conditions. */
 export function filterFold(panel, open) {
   const number = h("span.tally");
   const clear = button({ text: "Clear", kind: "quiet", press: () => panel.clear() });

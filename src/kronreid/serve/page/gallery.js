@@ -75,7 +75,7 @@ export class GalleryView {
     this.addButton.hidden = !state.info.allow_add;
   }
 
-  /** Begin again, with the filters as they are. */
+  /** Load the first page again, with the current filters. */
   async load() {
     this.loaded = true;
     const turn = (this.turn = (this.turn ?? 0) + 1);

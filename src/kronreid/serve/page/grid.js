@@ -28,8 +28,8 @@ export function sizeControl(target) {
 }
 
 /**
- * Arrow keys, Home and End walk the cards of a grid. Only the card that was walked to is in the order of the
- * Tab key, first its `focus` and then its buttons: a thousand cards are one stop.
+ * Arrow keys, Home and End walk the cards of a grid. The Tab key only reaches the current card,
+ * first its `focus` and then its buttons, so a thousand cards are one stop.
  * @param {HTMLElement} root Holds the cards, now or later.
  * @param {string} card Selector of a card.
  * @param {string} focus Selector of what takes the focus in a card.
@@ -41,7 +41,7 @@ export class Roving {
     root.addEventListener("focusin", (event) => this.activate(event.target.closest(card)));
   }
 
-  /** The cards are new: the first is the one to enter by. */
+  /** After new cards: the Tab key reaches the first. */
   reset() {
     this.active = null;
     this.activate(this.root.querySelector(this.card));
@@ -78,7 +78,7 @@ export class Roving {
   }
 }
 
-/** The card of the next (1) or previous (−1) row that is nearest sideways. */
+/** The horizontally nearest card of the next (1) or previous (−1) row. */
 function neighbour(cards, place, way) {
   const here = cards[place].getBoundingClientRect();
   let [best, distance, row] = [place, Infinity, null];

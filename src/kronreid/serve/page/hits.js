@@ -70,7 +70,7 @@ export class HitList {
         if (!groups.has(key)) groups.set(key, []);
         groups.get(key).push(hit);
       }
-      // What is unknown is no group of its own: it comes last.
+      // Hits whose value is unknown form no group; they come last.
       const order = [...groups].sort(([a, x], [b, y]) => (a === "") - (b === "") || x[0].rank - y[0].rank);
       this.element.replaceChildren(
         ...order.map(([key, members]) => {
@@ -211,7 +211,7 @@ export class HitList {
 
   // ── the profile ────────────────────────────────────────────────────────────────────────────────────────
 
-  /** Both scores over the ranks: where the list stops to convince. A press goes to that hit. */
+  /** Both scores over the ranks show where they drop. A press goes to that hit. */
   drawProfile() {
     const { hits } = this.answer;
     const looked = hits.filter(({ probability }) => probability !== null).length;

@@ -1,6 +1,6 @@
 // From numbers to colours: the ramp, heat maps over pictures, and what a correspondence says about a place.
 
-/** Cividis at eleven points: even in brightness, and the same to eyes that do not tell red from green. */
+/** Cividis at eleven points: its brightness rises evenly, and colour-blind people see it alike. */
 const CIVIDIS = [
   [0, 34, 78],
   [8, 51, 112],
@@ -64,7 +64,7 @@ export class ScaleMap {
   }
 
   /**
-   * A few places of A that say most: attended and sure, apart from each other, from head to feet.
+   * A few informative places of A: attended, with a sure match, apart from each other, from head to feet.
    * @returns {{from: number, to: number, share: number}[]}
    */
   links(wanted = 8) {
@@ -111,9 +111,9 @@ export class Parts {
     return out;
   }
 
-  /** The part that looks most at a place; −1 where all look elsewhere. */
+  /** The part that looks most at a place; −1 if all look elsewhere. */
   at(place) {
-    let [best, most] = [-1, 1 / this.places]; // less than an even look at everything is no look
+    let [best, most] = [-1, 1 / this.places]; // a part looks at a place if its share is above the mean
     for (let part = 0; part < this.count; part++) {
       const share = (this.maps[part * this.places + place] / 255) * this.maximum[part];
       if (share > most) [best, most] = [part, share];
@@ -171,7 +171,7 @@ export function rebuild(canvas, scale, picture) {
     let all = 0;
     for (let j = 0; j < scale.places; j++) {
       const share = scale.rows[i * scale.places + j];
-      if (share < 13) continue; // below a twentieth of the strongest: seen by nobody, and slow
+      if (share < 13) continue; // less than a twentieth of the strongest cannot be seen, and costs time
       all += share;
       const [top, left] = [Math.floor(j / scale.width) * cell, (j % scale.width) * cell];
       for (let y = 0, k = 0; y < cell; y++) {

@@ -1,4 +1,4 @@
-// Photos that somebody brings: dropped, pasted or chosen; each may have a box drawn on it.
+// Photos that the user drops, pastes or chooses; each may have a box drawn on it.
 
 import { cropBox } from "./crop.js";
 import { button, describe, h, icon, toast, unique } from "./dom.js";
@@ -32,7 +32,7 @@ export class Tray {
    * @param {object} options
    * @param {boolean} options.several Whether more than one fits; otherwise a new one replaces the old.
    * @param {string} options.invitation What the empty place says.
-   * @param {string} [options.noun] What its button asks for when there are some already.
+   * @param {string} [options.noun] What its button asks for when there is a photo already.
    * @param {() => void} options.change Called after every change.
    */
   constructor({ several, invitation, noun = "photo", change }) {
@@ -67,9 +67,9 @@ export class Tray {
     return this.photos.length === 0;
   }
 
-  /** Take files; what is no picture is refused in words. A full frame asks for a box at once. */
+  /** Add files. A file that is no picture is refused with a message; a full frame opens the box dialog. */
   async take(files) {
-    const all = [...files]; // the list empties itself with its input
+    const all = [...files]; // the list becomes empty when its input is reset
     this.input.value = "";
     const pictures = all.filter((file) => file.type.startsWith("image/"));
     if (!pictures.length) {
@@ -96,7 +96,7 @@ export class Tray {
     if (taken.length === 1 && isFrame(taken[0])) this.crop(taken[0]);
   }
 
-  /** Take a picture that the server has. */
+  /** Add a picture that the server has. */
   async takeItem(item) {
     const photo = { file: null, item, image: null, box: null };
     if (!this.several) this.clear(true);
@@ -197,7 +197,7 @@ function preview(photo, label) {
   return canvas;
 }
 
-/** Files dropped on an element; the element shows that it would take them. */
+/** Accept files dropped on an element, which is highlighted while files are over it. */
 export function acceptDrops(element, take) {
   let inside = 0;
   const carriesFiles = (event) => event.dataTransfer?.types.includes("Files");

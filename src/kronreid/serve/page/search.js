@@ -100,7 +100,7 @@ export class SearchView {
     }
   }
 
-  /** What the server can do is known now. */
+  /** Called when the page knows what the server can do. */
   ready() {
     this.matcherOptions.hidden = !state.info.has_matcher;
     this.loadCameras();
@@ -112,7 +112,7 @@ export class SearchView {
       this.filters.offer(stats.cameras);
       this.filters.times.parentElement.hidden = !stats.hours.some(({ value }) => value !== null);
     } catch {
-      // Without numbers the filters are empty; the search says what is wrong with the server.
+      // Without counts the filters are empty; the search will report what is wrong with the server.
     }
   }
 
@@ -136,7 +136,7 @@ export class SearchView {
     this.form.classList.toggle("changed", changed);
   }
 
-  /** What would be asked, to tell whether it has changed since the last search. */
+  /** The request as text, to tell whether it has changed since the last search. */
   signature() {
     const photos = this.tray.photos.map(({ file, item, box }) => [file?.name, file?.size, item?.id, box]);
     return JSON.stringify([
@@ -242,7 +242,7 @@ export class SearchView {
       heading.scrollIntoView({ block: "start", behavior: "instant" });
   }
 
-  /** Before the first search: some pictures to begin with. */
+  /** Before the first search: some pictures of the gallery to start from. */
   async welcome() {
     const shelf = h("ul.shelf");
     this.results.replaceChildren(
@@ -318,7 +318,7 @@ function skeleton() {
   );
 }
 
-/** Where the time went, as one line of stages. */
+/** The time of each stage, in one line. */
 function stages(seconds) {
   const { total, ...parts } = seconds;
   const known = Object.entries(parts).filter(([, value]) => value > 0);

@@ -96,7 +96,7 @@ export class Stage {
 
   /**
    * @param {object} explanation `ExplainAnswer`.
-   * @param {(string|null)[]} addresses Better pictures than those the network saw, if there are any.
+   * @param {(string|null)[]} addresses Sharper pictures than those the network saw, if there are any.
    * @param {(Node|string)[]} captions
    */
   show(explanation, addresses, captions) {
@@ -202,7 +202,7 @@ export class Stage {
       const [high, wide] = this.size();
       const here =
         this.at?.side === side ? this.at.place : Math.floor(high / 2) * wide + Math.floor(wide / 2);
-      const still = this.at?.side !== side; // the first press shows where one is
+      const still = this.at?.side !== side; // the first press only shows the current place
       const y = Math.max(0, Math.min(high - 1, Math.floor(here / wide) + (still ? 0 : way[0])));
       const x = Math.max(0, Math.min(wide - 1, (here % wide) + (still ? 0 : way[1])));
       this.point(side, y * wide + x);
@@ -370,5 +370,5 @@ export class Stage {
 
 const capital = (text) => text[0].toUpperCase() + text.slice(1);
 
-/** A word on a match that is no point. */
+/** Describes a match that does not point to one place. */
 const spread = (most, places) => (most < 6 / places ? ": spread so widely that it means little." : ".");

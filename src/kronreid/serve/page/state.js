@@ -12,7 +12,7 @@ export const state = {
   shown: new Map(),
   /** The photos that were uploaded for the last search, by the id that the server gave them. */
   uploads: new Map(),
-  /** `Item`s by id that some answer has told of. */
+  /** `Item`s of all answers so far, by id. */
   known: new Map(),
   /** The view that is open decides what a pasted picture is for. */
   paste: null,
@@ -21,16 +21,16 @@ export const state = {
 /** Views listen for `mark`: detail is the hit whose mark has changed. */
 export const events = new EventTarget();
 
-/** Keep what is known of items, so that another view need not ask for them. */
+/** Keep items, so that another view need not request them. */
 export function remembered(items) {
   for (const item of items) state.known.set(item.id, item);
 }
 
-/** Address of a picture that the gallery has, or of an upload that was searched for. */
+/** Address of a picture of the gallery, or of an upload that was searched for. */
 export const pictureOf = (id, size = "full") => state.shown.get(id) ?? `/api/pictures/${id}?size=${size}`;
 
 /**
- * Mark a hit for the query of the last search; the mark it has already is taken back.
+ * Mark a hit for the query of the last search. The same mark again removes it.
  * Several query pictures show one person, so each of them gets the mark.
  */
 export async function mark(hit, same) {

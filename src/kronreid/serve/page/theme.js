@@ -4,7 +4,7 @@
   try {
     choice = localStorage.getItem("kronreid.theme");
   } catch {
-    // Storage may be switched off; the system's choice holds then.
+    // Storage may be switched off. Then the system's theme is used.
   }
   if (choice === "light" || choice === "dark") document.documentElement.dataset.theme = choice;
 })();

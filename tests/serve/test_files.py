@@ -3,7 +3,7 @@
 import threading
 from pathlib import Path
 
-from kronreid.serve.settings import append_line
+from kronreid.serve.files import append_line
 
 
 def test_lines_written_at_once_neither_mix_nor_leave_gaps(tmp_path: Path) -> None:

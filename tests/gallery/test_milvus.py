@@ -1,9 +1,13 @@
-"""What is particular to files and to servers. (Milvus Lite can be a server too, of the same protocol.)"""
+"""What is particular to Milvus: files, servers and its language of filters.
+
+Milvus Lite can be a server too, of the same protocol.
+"""
 
 import re
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import grpc
 import numpy as np
@@ -11,12 +15,13 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from milvus_lite.adapter.grpc.server import start_server_in_thread
+from milvus_lite.search.filter.parser import parse_expr
 from pymilvus import MilvusException
 
 from kronreid.errors import InputError
 from kronreid.gallery import Gallery, Selection
-from kronreid.gallery.entries import Entry
-from kronreid.gallery.store import Store, _bounds, _ranges
+from kronreid.gallery.entries import FIELDS, Entry
+from kronreid.gallery.milvus import MilvusStore, _bounds, _ranges, expression, quote
 
 from .conftest import ColourEmbedder
 
@@ -62,7 +67,7 @@ def test_several_galleries_share_a_server(server, embedder, crops):
 
 
 def test_a_server_that_goes_and_comes_back(tmp_path, embedder, crops, monkeypatch):
-    monkeypatch.setattr("kronreid.gallery.store.PATIENCE_SECONDS", 1.0)
+    monkeypatch.setattr("kronreid.gallery.milvus_connection.PATIENCE_SECONDS", 1.0)
     server, db, port = start_server_in_thread(str(tmp_path / "server"))
 
     class Stopper(ColourEmbedder):
@@ -75,7 +80,7 @@ def test_a_server_that_goes_and_comes_back(tmp_path, embedder, crops, monkeypatc
     gallery = Gallery(f"http://127.0.0.1:{port}", Stopper())
     with pytest.raises(InputError, match="does not answer"):
         gallery.add(crops, batch_size=4)
-    monkeypatch.setattr("kronreid.gallery.store.PATIENCE_SECONDS", 60.0)
+    monkeypatch.setattr("kronreid.gallery.milvus_connection.PATIENCE_SECONDS", 60.0)
     server, db, _ = start_server_in_thread(str(tmp_path / "server"), port=port)
     try:
         with Gallery(f"http://127.0.0.1:{port}", embedder) as again:
@@ -115,6 +120,10 @@ def test_reading_while_writing(tmp_path, embedder, crops):
         assert gallery.count == 20
 
 
+def entries_of(store, *more):
+    return [Entry.from_row(row) for row in store.rows([*FIELDS, *more])]
+
+
 @pytest.mark.parametrize(("rows", "page"), [(0, 10), (1, 10), (10, 10), (11, 10), (1000, 7)])
 def test_ranges_cover_every_identifier_once(rows, page):
     ranges = _ranges(rows, page)
@@ -126,9 +135,9 @@ def test_ranges_cover_every_identifier_once(rows, page):
 
 
 def test_pages_give_every_row(tmp_path, monkeypatch):
-    monkeypatch.setattr("kronreid.gallery.store.PAGE_EMBEDDED", 9)
-    monkeypatch.setattr("kronreid.gallery.store.PAGE_WITH_VECTORS", 7)
-    store = Store(str(tmp_path / "people.db"), "people")
+    monkeypatch.setattr("kronreid.gallery.milvus.PAGE_EMBEDDED", 9)
+    monkeypatch.setattr("kronreid.gallery.milvus.PAGE_WITH_VECTORS", 7)
+    store = MilvusStore(str(tmp_path / "people.db"), "people")
     store.create(4, {})
     entries = [
         Entry(tmp_path / str(i), id=f"{i * 0x9E3779B97F4A7C15 % 2**64:064x}"[::-1]) for i in range(100)
@@ -136,11 +145,11 @@ def test_pages_give_every_row(tmp_path, monkeypatch):
     vectors = np.eye(4, dtype=np.float32)[np.arange(100) % 4]
     store.upsert(entries, vectors)
     expected = sorted(entries, key=lambda entry: entry.id)
-    assert list(store.entries()) == expected
-    stored = list(store.entries_with_vectors('path > ""'))
-    assert [entry for entry, _ in stored] == expected
-    for entry, vector in stored:
-        assert np.array_equal(vector, vectors[int(entry.path.name)])
+    assert entries_of(store) == expected
+    stored = list(store.rows([*FIELDS, "vector"], Selection(path=tmp_path)))
+    assert list(map(Entry.from_row, stored)) == expected
+    for row in stored:
+        assert np.array_equal(row["vector"], vectors[int(Path(row["path"]).name)])
     store.close()
 
 
@@ -154,10 +163,10 @@ def test_what_is_too_large_for_one_answer_comes_in_several(tmp_path, monkeypatch
         def __str__(self) -> str:
             return said
 
-    store = Store(str(tmp_path / "people.db"), "people")
+    store = MilvusStore(str(tmp_path / "people.db"), "people")
     store.create(4, {})
     entries = [Entry(tmp_path / str(i), id=f"{i * 0x9E3779B97F4A7C15 % 2**64:064x}"[::-1]) for i in range(20)]
-    monkeypatch.setattr("kronreid.gallery.store.MOST_WRITTEN", 7)
+    monkeypatch.setattr("kronreid.gallery.milvus.MOST_WRITTEN", 7)
     store.upsert(entries, np.eye(4, dtype=np.float32)[np.arange(20) % 4])
     page = store.page(2, 15)
     real = getattr(store.client, call)
@@ -170,8 +179,7 @@ def test_what_is_too_large_for_one_answer_comes_in_several(tmp_path, monkeypatch
 
     monkeypatch.setattr(store.client, call, limited)
     expected = sorted(entries, key=lambda entry: entry.id)
-    assert list(store.entries()) == expected
-    assert [entry for entry, _ in store.entries_with_vectors()] == expected
+    assert entries_of(store) == entries_of(store, "vector") == expected
     assert store.page(2, 15) == page
     assert sorted(store.get([entry.id for entry in entries]), key=lambda entry: entry.id) == expected
     found = store.search(np.eye(4, dtype=np.float32)[1], 20)
@@ -181,7 +189,7 @@ def test_what_is_too_large_for_one_answer_comes_in_several(tmp_path, monkeypatch
 
 
 def test_an_answer_that_is_too_large_in_itself_is_said(tmp_path, monkeypatch):
-    store = Store(str(tmp_path / "people.db"), "people")
+    store = MilvusStore(str(tmp_path / "people.db"), "people")
     store.create(4, {})
     store.upsert([Entry(tmp_path / "a", id="0" * 64)], np.eye(4, dtype=np.float32)[:1])
 
@@ -237,7 +245,7 @@ def test_names_that_no_collection_has(tmp_path_factory, name):
     file = tmp_path_factory.getbasetemp() / "names.db"
     for uri in (str(file), "http://127.0.0.1:1"):
         with pytest.raises(InputError) as caught:
-            Store(uri, name)
+            MilvusStore(uri, name)
         assert str(caught.value).startswith("--collection ")
         assert "\n" not in str(caught.value)
     assert not file.exists()
@@ -270,3 +278,43 @@ def test_another_process_is_told_that_the_file_is_open(gallery, tmp_path):
     assert process.stderr == ""
     report = gallery.verify()
     assert (report.checked, report.intact) == (20, True)
+
+
+# ── the language of filters ─────────────────────────────────────────────────────────────────────────────
+
+
+@given(st.text(st.characters(codec="utf-8"), max_size=30))
+def test_no_text_ends_its_own_literal(text):
+    parsed = parse_expr(f"camera == {quote(text)}")
+    assert parsed.right.value == text
+
+
+@given(
+    st.dictionaries(
+        st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), min_size=1).filter(str.strip),
+        st.text(st.characters(codec="utf-8")) | st.integers() | st.floats(allow_infinity=False) | st.none(),
+        max_size=3,
+    ),
+    st.text(st.characters(codec="utf-8")) | st.integers() | st.lists(st.floats(0, 9), min_size=1),
+)
+def test_attributes_with_any_name_and_value_parse(where, camera):
+    parse_expr(expression(Selection(where=where, camera=camera)))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), "\udcff", 2**63])
+def test_what_cannot_be_written_is_refused(value):
+    with pytest.raises(InputError):
+        quote(value)
+
+
+def test_conditions_as_expressions():
+    assert expression(Selection()) == ""
+    assert expression(Selection(camera=[1, 2], source="")) == '(camera in ["1", "2"]) and (source in [""])'
+    assert expression(Selection(since=5)) == "(time > -1e+18 and time >= 5.0)"
+    assert expression(Selection(where={"k": 1})) == '(attributes["k"] == 1 or attributes["k"] == "1")'
+    assert expression(Selection(where={"k": ""})) == (
+        '((not (exists attributes["k"])) or attributes["k"] == "")'
+    )
+    assert expression(Selection(path="/a b/")).startswith(
+        '(((path == "/a b") or (path >= "/a b/" and path < "/a b0"))'
+    )

@@ -1,0 +1,118 @@
+"""The gallery that a server has open. Its failures are told from bad requests; it is reopened after one."""
+
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from kronreid.errors import InputError
+from kronreid.gallery import Entry, Gallery
+from kronreid.gallery.cache import MapCache
+from kronreid.gallery.store import StoreError
+from kronreid.models.inference import Matcher
+from kronreid.serve.batching import ModelThread, SharedEmbedder, SharedMatcher
+from kronreid.serve.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+class NotFound(InputError):
+    """There is no such picture."""
+
+
+class OutOfOrder(InputError):
+    """The server cannot do this now, whatever the request says."""
+
+
+class OpenGallery:
+    """A gallery as two objects: one re-ranks with the matcher, the other does not and is faster.
+
+    Args:
+        uri: Its address.
+        models: The thread that runs the networks.
+        matcher: Scores pairs; None without.
+        settings: How the server behaves.
+
+    Attributes:
+        plain: The gallery without the matcher.
+        reranked: The gallery with the matcher; `plain` itself if there is none.
+        writing: The lock of whoever changes the gallery or the server's own pictures.
+
+    Raises:
+        InputError: The gallery cannot be opened, or its vectors are another model's.
+    """
+
+    def __init__(self, uri: str, models: ModelThread, matcher: Matcher | None, settings: Settings) -> None:
+        self.uri = uri
+        self._models = models
+        self._matcher = matcher
+        self._settings = settings
+        self.writing = threading.RLock()
+        self._open()
+
+    def _open(self) -> None:
+        embedder = SharedEmbedder(self._models)
+        self.plain = self.reranked = Gallery(self.uri, embedder)
+        if self._matcher is not None:
+            folder = self._settings.cache
+            cache = MapCache(folder) if folder is not None else None
+            matcher = SharedMatcher(self._models, self._matcher)
+            self.reranked = Gallery(self.uri, embedder, matcher, cache=cache)
+
+    def close(self) -> None:
+        """Release the file or the connection."""
+        for gallery in {id(g): g for g in (self.plain, self.reranked)}.values():
+            gallery.close()
+
+    def entry(self, id: str) -> Entry:
+        """The picture with this identifier.
+
+        Raises:
+            NotFound: It is not there.
+        """
+        with self.in_use():
+            entry = self.plain.entry(id)
+        if entry is None:
+            raise NotFound(f"picture {id[:12]}…", "is not in the gallery; it may have been deleted")
+        return entry
+
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Turns failures of the gallery into `OutOfOrder`.
+
+        The messages of its own failures begin with its address; any other `InputError` is a bad request.
+        """
+        try:
+            yield
+        except InputError as error:
+            if error.where == self.uri:
+                log.error("%s", error)
+                raise OutOfOrder(error.where, error.what) from error
+            raise
+        except StoreError as error:  # for example, a failed write has closed the gallery under a search
+            log.error("%s", error)
+            raise OutOfOrder(self.uri, "the gallery does not answer; try again in a moment") from error
+
+    @contextmanager
+    def changing(self) -> Iterator[Gallery]:
+        """Gives the gallery to one thread at a time; failures become `OutOfOrder`.
+
+        A gallery that fails to write closes itself, so it is opened again after a failure.
+        """
+        with self.writing:
+            try:
+                with self.in_use():
+                    yield self.plain
+            except OutOfOrder:
+                self._reopen()
+                raise
+
+    def _reopen(self) -> None:
+        old = (self.plain, self.reranked)
+        try:
+            self._open()
+        except InputError as error:
+            log.error("%s", error)
+            return
+        for gallery in old:
+            gallery.close()
