@@ -101,7 +101,7 @@ def test_a_changed_file_has_a_fingerprint_of_its_own(file: Path, embedder: Embed
 
 def test_it_wants_no_sidecar(file: Path) -> None:
     Path(f"{file}.json").write_text('{"colours": "bgr"}')
-    with pytest.raises(InputError, match=r"so it needs no options; remove horeid.onnx.json"):
+    with pytest.raises(InputError, match=r"which needs no options; remove horeid.onnx.json"):
         load(file)
 
 
