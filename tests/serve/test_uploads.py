@@ -46,7 +46,7 @@ HOSTILE = {
     "a PNG that says it is endless": (png(2**31 - 1, 2**31 - 1, b""), "pixels"),
     "a PNG with no pixels": (png(0, 5, b""), "picture"),
     "a zip bomb": (png(20_000, 20_000, bytes(60_000_000)), "pixels"),
-    "a JPEG above the limit": (encoded(Image.new("RGB", (1100, 1000))), "1100 × 1000 pixels are more"),
+    "a JPEG above the limit": (encoded(Image.new("RGB", (1100, 1000))), "1100 × 1000 pixels, more"),
 }
 
 
