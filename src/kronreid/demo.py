@@ -227,7 +227,7 @@ def figures(
                 ranked.right.tolist(),
                 [f"{score:.2f}" for score in scores],
                 title,
-                "The list is ranked by HOReID's vectors. The numbers are KPM's probability of the same person.",
+                "HOReID's vectors ranked the list. The numbers are KPM's probability of the same person.",
             )
         )
         if not plates:
@@ -245,7 +245,7 @@ def explain_pair(a: Path, b: Path, embedder: Embedder, matcher: Matcher) -> list
         Plate(
             places_figure(embedder.explain(a, b)),
             "What HOReID's places say",
-            "The verdict is a sum over places. Each number leads to the place's best match in the other picture.",
+            "The verdict is a sum over places. Each line leads from a place to its best match.",
         ),
         Plate(
             correspondence_figure(why, scale=1),
