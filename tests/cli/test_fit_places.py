@@ -59,6 +59,12 @@ def test_a_model_gets_places_that_re_rank(
     assert figures[None]["rerank_ms_per_query"] > 0
     assert "first_stage" not in figures["0"]
 
+    capsys.readouterr()
+    assert main(["summary", str(run), "--json", str(tmp_path / "summary.json")]) == 0
+    size = embedder.places.bytes_per_picture
+    assert f"places: 8 of X_1; {size:,} bytes a picture in int8" in capsys.readouterr().out
+    assert json.loads((tmp_path / "summary.json").read_text())["bytes_per_picture"] == size
+
 
 def test_the_runs_own_options_come_first_and_changes_above_them(run: Path, pedestrians: Path) -> None:
     (run / "config.yaml").write_text(
