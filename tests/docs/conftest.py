@@ -67,6 +67,8 @@ def examples(
         if picture.identity > 0 and not viper.is_symlink():
             viper.symlink_to(picture.path)
     save_tiny_models(folder / "runs")
+    fit = ["fit-places", str(folder / "runs" / "horeid"), "--data", str(pedestrians)]
+    assert main([*fit, "--set", "places.steps=2", "places.lists=2"]) == 0
     shutil.copytree(folder / "runs" / "horeid", folder / "runs" / "horeid-without-dsr")
     gap = ["train", "horeid/market1501/gap", "--data", str(pedestrians)]
     with mock.patch.object(configs, "read_config", shrunk):

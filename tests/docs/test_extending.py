@@ -66,7 +66,7 @@ def test_a_loss_and_a_head_train_evaluate_and_need_their_plug_ins(
         ["summary", "run"],
         ["export", "run", "--out", "run.onnx"],
         ["index", str(pedestrians / "query"), "--model", "run", "--gallery", "run.db"],
-        ["match", "a.jpg", "b.jpg", "--matcher", "run"],
+        ["match", "a.jpg", "b.jpg", "--model", "run"],
     ]
     for command in commands:
         assert main(command) == 2
