@@ -1,7 +1,7 @@
 """One thread runs the networks, and embeds the pictures of several searches in one pass.
 
-Each search runs in a thread of its own; see `Lane`. `SharedEmbedder` and `SharedMatcher` look like an
-embedder and a matcher to a gallery, and pass the work on to the thread.
+Each search runs in a thread of its own; see `Lane`. `SharedEmbedder`, `SharedMatcher` and `SharedPlaces` look
+like an embedder, a matcher and an embedder's places to a gallery, and pass the work on to the thread.
 """
 
 import threading
@@ -16,6 +16,8 @@ import numpy as np
 
 from kronreid.data.images import ImageLike, as_list
 from kronreid.models.inference import EncodedMaps, Matcher
+from kronreid.models.place_matcher import PlaceMatcher
+from kronreid.models.places import Described
 from kronreid.models.protocols import Embeds
 
 T = TypeVar("T")
@@ -139,13 +141,20 @@ class ModelThread:
 
 
 class SharedEmbedder:
-    """An embedder that many threads may use."""
+    """An embedder that many threads may use.
+
+    Attributes:
+        matcher: Its places; None without any.
+    """
 
     def __init__(self, models: ModelThread) -> None:
         self._models = models
         self.dimension = models.embedder.dimension
         self.fingerprint = models.embedder.fingerprint
         self.path = getattr(models.embedder, "path", None)
+        self.calibration = getattr(models.embedder, "calibration", None)
+        places = getattr(models.embedder, "matcher", None)
+        self.matcher: Any = SharedPlaces(models, places) if places is not None else None
 
     def embed(self, images: Any, batch_size: int = BATCH, progress: bool = False) -> np.ndarray:
         """See `kronreid.models.inference.Embedder.embed`."""
@@ -168,4 +177,23 @@ class SharedMatcher(Matcher):
 
     def score(self, query: Any, candidates: Any, progress: bool = False) -> np.ndarray:
         """See `Matcher.score`."""
+        return self._models.call(lambda: self._matcher.score(query, candidates))
+
+
+class SharedPlaces(PlaceMatcher):
+    """An embedder's places that many threads may use; the network runs on the model's thread."""
+
+    def __init__(self, models: ModelThread, matcher: PlaceMatcher) -> None:
+        super().__init__(matcher.embedder, matcher.places)
+        self._models = models
+        self._matcher = matcher
+
+    def encode(
+        self, images: ImageLike | Sequence[ImageLike], batch_size: int = BATCH, progress: bool = False
+    ) -> Described:
+        """See `PlaceMatcher.encode`."""
+        return self._models.call(lambda: self._matcher.encode(images, batch_size))
+
+    def score(self, query: Any, candidates: Any, progress: bool = False) -> np.ndarray:
+        """See `PlaceMatcher.score`."""
         return self._models.call(lambda: self._matcher.score(query, candidates))

@@ -25,17 +25,17 @@ class OutOfOrder(InputError):
 
 
 class OpenGallery:
-    """A gallery as two objects: one re-ranks with the matcher, the other does not and is faster.
+    """A gallery as two objects: one re-ranks the best hits, the other does not and is faster.
 
     Args:
         uri: Its address.
         models: The thread that runs the networks.
-        matcher: Scores pairs; None without.
+        matcher: Re-ranks; None for the embedder's places, if it has any.
         settings: How the server behaves.
 
     Attributes:
-        plain: The gallery without the matcher.
-        reranked: The gallery with the matcher; `plain` itself if there is none.
+        plain: The gallery that does not re-rank.
+        reranked: The gallery that does; `plain` itself if there is nothing to re-rank with.
         writing: The lock of whoever changes the gallery or the server's own pictures.
 
     Raises:
@@ -58,6 +58,8 @@ class OpenGallery:
             cache = MapCache(folder) if folder is not None else None
             matcher = SharedMatcher(self._models, self._matcher)
             self.reranked = Gallery(self.uri, embedder, matcher, cache=cache)
+        elif embedder.matcher is not None:
+            self.reranked = Gallery(self.uri, embedder, embedder.matcher)
 
     def close(self) -> None:
         """Release the file or the connection."""
