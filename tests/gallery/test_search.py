@@ -13,10 +13,10 @@ def entry(number: int, **known) -> Entry:
     return Entry(Path(f"/{number}"), id=f"{number:064x}", **known)
 
 
-@given(st.lists(st.tuples(st.floats(-1, 1), st.none() | st.floats(0, 1)), max_size=20))
+@given(st.lists(st.tuples(st.floats(-1, 1), st.none() | st.floats(-40, 40)), max_size=20))
 def test_scored_hits_come_first_by_probability_then_the_others_by_similarity(scores):
     found = [(entry(i), similarity) for i, (similarity, _) in enumerate(scores)]
-    hits = ranked(found, [probability for _, probability in scores], 1)
+    hits = ranked(found, [logit for _, logit in scores], 1)
     assert [hit.rank for hit in hits] == list(range(1, len(scores) + 1))
     assert sorted(hit.id for hit in hits) == [e.id for e, _ in found]
     scored = [hit for hit in hits if hit.probability is not None]

@@ -134,9 +134,24 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def count(text: str) -> int:
+    """A whole number, 0 or more."""
+    return 0 if text == "0" else positive(text)
+
+
 def count_or_all(text: str) -> int | str:
-    """A whole number, or the word all."""
-    return text if text == "all" else 0 if text == "0" else positive(text)
+    """A whole number, 0 or more, or the word all."""
+    return text if text == "all" else count(text)
+
+
+def similarity(text: str) -> float | str:
+    """A cosine from -1 to 1, or the word auto."""
+    try:
+        if text == "auto" or -1 <= float(text) <= 1:
+            return text if text == "auto" else float(text)
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"{text!r}: a number from -1 to 1, or auto, is expected")
 
 
 def load_model(path: str, option: str) -> "Embedder | Matcher":

@@ -11,12 +11,14 @@ from kronreid.cli.options import (
     add_filters,
     add_gallery,
     add_login,
+    count,
     folder_must_exist,
     load_matcher,
     load_model,
     login,
     positive,
     selection_of,
+    similarity,
     to_json,
     write,
 )
@@ -34,12 +36,27 @@ def add(commands: "Commands") -> None:
     add_gallery(sub)
     add_login(sub)
     sub.add_argument("--model", metavar="MODEL", help="the embedder that made the gallery, if it has moved")
-    sub.add_argument("--matcher", metavar="MODEL", help="re-score the best candidates with this matcher")
+    sub.add_argument(
+        "--matcher",
+        metavar="MODEL",
+        help="re-score the best candidates with this matcher instead of the embedder's own places",
+    )
     sub.add_argument("--top", type=positive, default=20, help="how many hits (20)")
     sub.add_argument(
-        "--rerank-top", type=positive, default=100, metavar="N", help="how many candidates it re-scores (100)"
+        "--rerank-top",
+        type=count,
+        default=100,
+        metavar="N",
+        help="how many candidates are re-scored, 0 for none (100)",
     )
-    sub.add_argument("--matcher-weight", type=float, default=0.5, metavar="W", help=MATCHER_WEIGHT)
+    sub.add_argument("--matcher-weight", type=float, metavar="W", help=MATCHER_WEIGHT)
+    sub.add_argument(
+        "--min-similarity",
+        type=similarity,
+        metavar="auto|X",
+        help="show no hit below this similarity; auto: below one false alarm in a thousand searches, as "
+        "kronreid calibrate measured it",
+    )
     sub.add_argument(
         "--cache",
         type=Path,
@@ -64,6 +81,7 @@ def add(commands: "Commands") -> None:
 def run(options: argparse.Namespace) -> None:
     """See `kronreid.gallery.Gallery.search`."""
     from kronreid.gallery import Gallery, MapCache
+    from kronreid.models.calibration import similarity_limit
 
     for path, option in ((options.json, "--json"), (options.html, "--html")):
         if path:
@@ -79,24 +97,35 @@ def run(options: argparse.Namespace) -> None:
             raise InputError(
                 "--model", f"{options.gallery} was made by a model that is not at {gallery.model!r}; name it"
             )
-        gallery.attach(load_model(options.model or gallery.model, "--model"))
+        embedder = load_model(options.model or gallery.model, "--model")
+        gallery.attach(embedder)
+        selection = selection_of(options)
+        limit = None
+        if options.min_similarity is not None:
+            size = gallery.counts(selection=selection)[()]
+            limit = similarity_limit(options.min_similarity, embedder.calibration, size)
         result = gallery.search(
             options.query,
             options.top,
             options.rerank_top,
             matcher_weight=options.matcher_weight,
-            selection=selection_of(options),
+            selection=selection,
             group_by=options.group_by,
         )
+    if limit is not None:
+        result = result.above(limit.similarity)
     if options.json:
         write(options.json, to_json(result.as_dict()), "--json")
     if options.html:
         from kronreid.explain.pages.search import search_page
 
-        write(options.html, search_page(result, options.query, matcher), "--html")
+        explains = matcher or getattr(embedder, "matcher", None)
+        write(options.html, search_page(result, options.query, explains), "--html")
     for hit in result.hits:
         probability = "" if hit.probability is None else f"  match {hit.probability:.3f}"
         print(f"{hit.rank:4}  similarity {hit.similarity:.3f}{probability}  {hit.path}")
+    if limit is not None and not result.hits:
+        print(limit.nobody)
     print("  ".join(f"{stage} {1000 * seconds:.0f} ms" for stage, seconds in result.seconds.items()))
     for reason in result.unreadable:
         print(f"not re-scored: {reason}", file=sys.stderr)

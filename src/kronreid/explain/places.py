@@ -88,6 +88,12 @@ def places_figure(why: PairExplanation) -> Figure:
     return sheet(below(blocks, 0.2), margin=0.2)
 
 
+def shares_figure(why: PairExplanation) -> Figure:
+    """Both pictures with what each place of the first level adds to the verdict, small: beside a hit."""
+    height, width = why.image_a.shape[:2]
+    return sheet(_overlays(why, why.levels[0], min(1.0, 1.6 * width / height)), margin=0)
+
+
 def sum_of(why: PairExplanation) -> list[Term]:
     """The parts that add up to the logit: the vectors, and of each level the places of a and those of b."""
     terms = [Term(f"vectors (cosine {why.cosine:.2f})", max(why.vectors, 0.0), min(why.vectors, 0.0))]

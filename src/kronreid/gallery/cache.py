@@ -101,6 +101,16 @@ class MapCache:
             os.utime(path)  # others are now less recently used
         return maps
 
+    def keep(self, matcher: Matcher, identifier: str, maps: EncodedMaps) -> EncodedMaps:
+        """Store the maps of one picture, and return them as they are stored."""
+        kept = halved(maps)
+        self.write(matcher, identifier, kept)
+        return kept
+
+    def together(self, matcher: Matcher, parts: Sequence[EncodedMaps]) -> EncodedMaps:
+        """Several stored pictures as the matcher takes them."""
+        return whole(parts, matcher.device)
+
     def write(self, matcher: Matcher, identifier: str, maps: EncodedMaps) -> None:
         """Store the maps (`halved`) of one picture. After a failure nothing more is stored."""
         path = self._path(matcher, identifier)

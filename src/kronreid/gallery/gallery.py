@@ -13,6 +13,7 @@ from kronreid.gallery.entries import FIELDS, Entry
 from kronreid.gallery.filters import EVERYTHING, Scalar, Selection, Time
 from kronreid.gallery.indexing import AddReport, add_entries, described
 from kronreid.gallery.milvus import MilvusStore
+from kronreid.gallery.rescoring import PlaceMemory
 from kronreid.gallery.search import SearchResult, search
 from kronreid.gallery.store import MOST, Store
 from kronreid.gallery.upkeep import VerifyReport
@@ -53,7 +54,7 @@ class Gallery:
             Milvus server or cluster.
         embedder: Makes the vectors. Without one, an existing gallery can be listed, changed and verified, and
             no gallery is created. `attach` sets it later.
-        matcher: Re-scores the best candidates of a search.
+        matcher: Re-scores the best candidates of a search, instead of the embedder's places.
         token: Credentials for a server, as ``user:password`` or an API key; without, those of MILVUS_TOKEN in
             the environment.
         collection: Name of the collection, where one server holds several galleries: at most 255 ASCII
@@ -86,6 +87,7 @@ class Gallery:
         self.embedder: Embeds | None = None
         self.matcher = matcher
         self.cache = cache
+        self._memory = PlaceMemory()
         if cache is not None and matcher is not None:
             cache.check(matcher)
         remote = self.uri.startswith(("http://", "https://"))
@@ -213,7 +215,7 @@ class Gallery:
         top: int = 20,
         rerank_top: int = 100,
         *,
-        matcher_weight: float = 0.5,
+        matcher_weight: float | None = None,
         selection: Selection | None = None,
         group_by: str | None = None,
         **conditions: Any,
@@ -223,8 +225,11 @@ class Gallery:
         Args:
             query: One picture, or several of the same person, whose mean is searched for.
             top: Number of hits (of groups, with `group_by`).
-            rerank_top: How many of the most similar entries the matcher re-scores, if there is a matcher.
-            matcher_weight: The weight of its score in their new order, 0 to 1; the rest is the similarity's.
+            rerank_top: How many of the most similar entries the matcher re-scores, or without a matcher the
+                embedder's places, if it has some; 0 for none.
+            matcher_weight: The weight of that score in their new order, 0 to 1; the rest is the similarity's.
+                None takes 1 for the embedder's places, which count the similarity themselves, and 0.5 for a
+                matcher.
             selection: Search only these; all without one.
             group_by: ``identity``, ``camera``, ``source`` or the name of an attribute such as ``track``.
             conditions: A short form: ``camera=3`` is ``selection=Selection(camera=3)``.
@@ -251,6 +256,7 @@ class Gallery:
             replace(selection or EVERYTHING, **conditions),
             group_by,
             self.cache,
+            self._memory,
         )
         if not result.hits and not self.count:
             raise InputError(self.uri, "the gallery is empty; add pictures to it first")

@@ -2,10 +2,11 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from PIL import Image
 
 from kronreid.errors import InputError
@@ -13,11 +14,14 @@ from kronreid.evaluation.pairs import fuse
 from kronreid.gallery.entries import Entry, format_box
 from kronreid.gallery.filters import Selection, format_time
 from kronreid.gallery.indexing import unit
-from kronreid.gallery.rescoring import probabilities_of
+from kronreid.gallery.rescoring import logits_of
 from kronreid.gallery.store import MOST, Store
+from kronreid.models.calibration import probability
 
 if TYPE_CHECKING:
     from kronreid.gallery.cache import MapCache
+    from kronreid.gallery.rescoring import PlaceMemory
+    from kronreid.models.calibration import Calibration
     from kronreid.models.protocols import Embeds, Matches
 
 
@@ -83,6 +87,18 @@ class SearchResult:
     groups: list[Group] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)
 
+    def above(self, similarity: float) -> "SearchResult":
+        """The result without hits below a similarity. Hits keep their ranks."""
+        groups = [
+            Group(group.key, [hit for hit in group.hits if hit.similarity >= similarity])
+            for group in self.groups
+        ]
+        return replace(
+            self,
+            hits=[hit for hit in self.hits if hit.similarity >= similarity],
+            groups=[group for group in groups if group.hits],
+        )
+
     def as_dict(self) -> dict[str, Any]:
         """The result for JSON."""
         return {
@@ -102,31 +118,42 @@ def search(
     query: Sequence[Image.Image],
     top: int,
     rerank_top: int,
-    matcher_weight: float,
+    matcher_weight: float | None,
     selection: Selection,
     group_by: str | None = None,
     cache: "MapCache | None" = None,
+    memory: "PlaceMemory | None" = None,
 ) -> SearchResult:
     """See `Gallery.search`."""
-    for name, value in (("top", top), ("rerank_top", rerank_top)):
-        if not 1 <= value <= MOST:
-            raise InputError(f"{name} {value}", f"a whole number from 1 to {MOST:,} expected")
+    for name, value, least in (("top", top, 1), ("rerank_top", rerank_top, 0)):
+        if not least <= value <= MOST:
+            raise InputError(f"{name} {value}", f"a whole number from {least} to {MOST:,} expected")
+    places = getattr(embedder, "matcher", None) if matcher is None else None
+    if matcher_weight is None:
+        matcher_weight = 1.0 if places is not None else 0.5
     if not 0 <= matcher_weight <= 1:
         raise InputError(f"matcher_weight {matcher_weight}", "a number from 0 to 1 expected")
+    second: Matches | None = (matcher or places) if rerank_top else None
     clock = _Clock()
-    person = unit(unit(embedder.embed(query)).mean(axis=0))
+    asking = None
+    if second is not None and places is not None:  # vectors and places from one pass
+        asking = places.encode(query)
+        vectors = asking.vectors.cpu().numpy()
+    else:
+        vectors = embedder.embed(query)
+    person = unit(unit(vectors).mean(axis=0))
     clock.stop("embed")
-    wanted = max(top, rerank_top) if matcher is not None or group_by else top
+    wanted = max(top, rerank_top) if second is not None or group_by else top
     found = store.search(person, wanted, selection)
     clock.stop("search")
-    probabilities: list[float | None] = [None] * len(found)
+    logits: list[float | None] = [None] * len(found)
     unreadable: list[str] = []
-    if matcher is not None and found:
+    if second is not None and found:
         candidates = [entry for entry, _ in found[:rerank_top]]
-        probabilities[: len(candidates)], unreadable = probabilities_of(
-            matcher, query, candidates, cache, clock.stop
-        )
-    hits = ranked(found, probabilities, matcher_weight)
+        asking = second.encode(query) if asking is None else asking
+        kept = memory if places is not None else cache
+        logits[: len(candidates)], unreadable = logits_of(second, asking, candidates, kept, clock.stop)
+    hits = ranked(found, logits, matcher_weight, getattr(second, "calibration", None))
     groups: list[Group] = []
     if group_by is None:
         hits = hits[:top]
@@ -137,27 +164,30 @@ def search(
 
 
 def ranked(
-    found: Sequence[tuple[Entry, float]], probabilities: Sequence[float | None], matcher_weight: float
+    found: Sequence[tuple[Entry, float]],
+    logits: Sequence[float | None],
+    matcher_weight: float,
+    calibration: "Calibration | None" = None,
 ) -> list[Hit]:
-    """Hits in their final order: first those with a probability, by both scores; then by similarity.
+    """Hits in their final order: first those with a logit, by both scores; then by similarity.
 
-    `kronreid.evaluation.pairs.fuse` joins the scores, as in evaluation.
+    `kronreid.evaluation.pairs.fuse` joins the scores, as in evaluation. A probability may be 1 for many hits;
+    their logits still tell them apart.
     """
-    scored = [i for i, probability in enumerate(probabilities) if probability is not None]
-    chances = np.clip(np.array([probabilities[i] for i in scored], dtype=np.float64), 1e-9, 1 - 1e-9)
+    scored = [i for i, logit in enumerate(logits) if logit is not None]
+    second = np.array([logits[i] for i in scored], dtype=np.float64)
     similarities = np.array([found[i][1] for i in scored], dtype=np.float64)
-    joined = fuse(np.log(chances / (1 - chances))[None], similarities[None], matcher_weight)[0]
+    joined = fuse(second[None], similarities[None], matcher_weight)[0]
     place = dict(zip(scored, joined.tolist()))
+    chances = dict(zip(scored, probability(calibration, torch.from_numpy(second)).tolist()))
     order = sorted(
-        range(len(found)),
-        key=lambda i: (i in place, place.get(i, 0.0), probabilities[i] or 0.0, found[i][1]),
-        reverse=True,
+        range(len(found)), key=lambda i: (i in place, place.get(i, 0.0), found[i][1]), reverse=True
     )
     hits = []
     for rank, i in enumerate(order, start=1):
         entry, similarity = found[i]
         known = {f.name: getattr(entry, f.name) for f in fields(Entry)}
-        hits.append(Hit(**known, similarity=similarity, probability=probabilities[i], rank=rank))
+        hits.append(Hit(**known, similarity=similarity, probability=chances.get(i), rank=rank))
     return hits
 
 

@@ -11,19 +11,24 @@ from kronreid.data.images import ImageLike, as_list, open_rgb
 from kronreid.errors import InputError
 from kronreid.explain.matches import correspondence_figure
 from kronreid.explain.pages import render
+from kronreid.explain.places import shares_figure
 from kronreid.explain.style import bitmap
 from kronreid.gallery.filters import format_time
 from kronreid.gallery.indexing import picture_of
 from kronreid.gallery.search import Hit, SearchResult
+from kronreid.models.inference import Explanation
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from kronreid.models.inference import Matcher
+    from kronreid.models.place_matcher import PairExplanation, PlaceMatcher
 
 
 def search_page(
     result: SearchResult,
     query: ImageLike | Sequence[ImageLike],
-    matcher: Matcher | None = None,
+    matcher: Matcher | PlaceMatcher | None = None,
     maps: int = 20,
 ) -> str:
     """A page with the query, the ranked pictures with both stages' scores, and explanations of the best hits.
@@ -31,7 +36,7 @@ def search_page(
     Args:
         result: The result of the search.
         query: The query pictures; the explanations compare with the first one.
-        matcher: Explains the pairs; None leaves the explanations out.
+        matcher: Explains the pairs, a pair model or an embedder's places; None leaves the explanations out.
         maps: Number of best hits to explain.
 
     Returns:
@@ -43,7 +48,7 @@ def search_page(
     queries = [open_rgb(image) for image in as_list(query)]
     pictures = {hit.rank: _picture(hit) for hit in result.hits}
     figures = {
-        rank: bitmap(correspondence_figure(matcher.explain(queries[0], picture)))
+        rank: bitmap(_figure(matcher.explain(queries[0], picture)))
         for rank, picture in pictures.items()
         if picture and matcher and rank <= maps
     }
@@ -56,6 +61,10 @@ def search_page(
         scored=any(hit.probability is not None for hit in result.hits),
         time=format_time,
     )
+
+
+def _figure(why: Explanation | PairExplanation) -> Figure:
+    return correspondence_figure(why) if isinstance(why, Explanation) else shares_figure(why)
 
 
 def _picture(hit: Hit) -> Image.Image | None:
