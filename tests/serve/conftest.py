@@ -82,7 +82,7 @@ class Server:
 
     def ids(self) -> list[str]:
         """Of the gallery's pictures."""
-        return [entry.id for entry in self.service.gallery.plain.entries()]
+        return [entry.id for entry in self.service.gallery.current.entries()]
 
 
 def fill(home: Home, uri: Path) -> None:

@@ -82,11 +82,11 @@ class Service:
             OutOfOrder: The gallery does not answer.
         """
         with self.gallery.in_use():
-            return self.gallery.plain.count
+            return self.gallery.current.count
 
     def info(self, signed_in: bool) -> schemas.Info:
         """See `schemas.Info`."""
-        settings, gallery = self.settings, self.gallery.plain
+        settings, gallery = self.settings, self.gallery.current
         return schemas.Info(
             version=__version__,
             gallery=schemas.GallerySummary(
@@ -117,15 +117,15 @@ class Service:
     def browse(self, selection: Selection, offset: int, limit: int) -> schemas.GalleryPage:
         """Some pictures of the gallery."""
         with self.gallery.in_use():
-            total = self.gallery.plain.counts(selection=selection).get((), 0)
-            entries = list(self.gallery.plain.entries(selection, offset, limit))
+            total = self.gallery.current.counts(selection=selection).get((), 0)
+            entries = list(self.gallery.current.entries(selection, offset, limit))
         items = [schemas.Item(**item(entry, self.pictures.size(entry))) for entry in entries]
         return schemas.GalleryPage(items=items, total=total, offset=offset)
 
     def stats(self, selection: Selection) -> schemas.GalleryStats:
         """Counts by camera and by hour."""
         with self.gallery.in_use():
-            counts = self.gallery.plain.counts("camera", "hour", selection=selection)
+            counts = self.gallery.current.counts("camera", "hour", selection=selection)
         cameras: dict[str | None, int] = {}
         hours: dict[float | None, int] = {}
         for (camera, hour), count in counts.items():
@@ -168,16 +168,13 @@ class Service:
         if not images:
             raise InputError("pictures", "nothing to search for; upload a picture, or name an item")
         read = time.perf_counter() - started
-        gallery = self.gallery.reranked if rerank_top else self.gallery.plain
-        if matcher_weight is None:
-            matcher_weight = 1.0 if self.has_places else 0.5
         with self.gallery.in_use():
             result = SearchResult([], {})
-            if gallery.count:
-                result = gallery.search(
+            if self.gallery.current.count:
+                result = self.gallery.current.search(
                     images,
                     top,
-                    max(rerank_top, 1),
+                    rerank_top,
                     matcher_weight=matcher_weight,
                     group_by=group_by or None,
                     selection=selection,
@@ -217,7 +214,7 @@ class Service:
         """From which similarity on hits count, if the calibration can tell for so many pictures."""
         if self.calibration is None or not result.hits:
             return None
-        size = self.gallery.plain.counts(selection=selection).get((), 0)
+        size = self.gallery.current.counts(selection=selection).get((), 0)
         try:
             limit = similarity_limit("auto", self.calibration, size)
         except InputError:
@@ -301,7 +298,7 @@ class Service:
 
     def _drop(self, path: Path) -> None:
         """Remove one of the server's own files, unless a picture of the gallery comes from it."""
-        if not self.gallery.plain.counts(selection=Selection(path=path)).get((), 0):
+        if not self.gallery.current.counts(selection=Selection(path=path)).get((), 0):
             path.unlink(missing_ok=True)
 
     def mark(self, query: str, item: str, same: bool | None) -> None:
