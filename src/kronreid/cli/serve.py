@@ -92,6 +92,8 @@ def run(options: argparse.Namespace) -> None:
     from kronreid.serve.server import address_of, listen, make_server
     from kronreid.serve.service import Service
 
+    if options.cache and not options.matcher:
+        raise InputError("--cache", "keeps a matcher's maps; name a matcher with --matcher")
     settings = make_settings(options)
     with listen(settings) as listener:
         model = options.model

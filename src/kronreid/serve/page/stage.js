@@ -1,7 +1,9 @@
-// Two pictures side by side. Point at a place of one, and see where the matcher looked in the other.
+// Two pictures side by side. Point at a place of one, and see where the matcher looked in the other, or which
+// place the embedder's places matched with it.
 
-import { h, percent, s, segmented } from "./dom.js";
+import { cosine, h, percent, s, segmented } from "./dom.js";
 import { fitted, paint, Parts, ramp, rebuild, ScaleMap } from "./maps.js";
+import { Level, paintShares, signed } from "./places.js";
 
 const SCALE_NAMES = { 1: ["Only"], 2: ["Coarse", "Fine"], 3: ["Coarse", "Middle", "Fine"] };
 const SIDES = ["first", "second"];
@@ -18,6 +20,13 @@ export class Stage {
       h("i", { "aria-hidden": "true" }),
       h("span.ramp-most", {}),
     );
+    this.balance = h(
+      "div.ramp.balance",
+      {},
+      h("span.against", {}),
+      h("i", { "aria-hidden": "true" }),
+      h("span.for", {}),
+    );
     this.strength = h("input", {
       type: "range",
       min: "0.2",
@@ -26,6 +35,7 @@ export class Stage {
       value: "0.75",
       on: { input: () => this.draw() },
     });
+    this.strengthControl = h("label.field.strength", {}, h("span", {}, "Overlay"), this.strength);
     this.part = h("input", {
       type: "range",
       min: "0",
@@ -41,12 +51,16 @@ export class Stage {
       {},
       this.tools,
       this.pictures,
-      h("div.stage-foot", {}, this.bar, this.readout),
+      h("div.stage-foot", {}, this.bar, this.balance, this.readout),
     );
     /** What is pointed at: side 0 or 1 and a place there; null for nothing. */
     this.at = null;
     this.pinned = false;
-    new ResizeObserver(() => this.explanation && this.draw()).observe(this.pictures);
+    const again = () => this.explanation && this.draw();
+    new ResizeObserver(again).observe(this.pictures);
+    // The colours of shares are the theme's.
+    new MutationObserver(again).observe(document.documentElement, { attributeFilter: ["data-theme"] });
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", again);
   }
 
   plate(words, side) {
@@ -101,21 +115,27 @@ export class Stage {
    */
   show(explanation, addresses, captions) {
     this.explanation = explanation;
-    this.scales = explanation.scales.map((scale) => new ScaleMap(scale));
+    this.levels = explanation.places?.levels.map((level) => new Level(level)) ?? [];
+    this.scales = this.levels.length ? this.levels : explanation.scales.map((scale) => new ScaleMap(scale));
     this.parts = [explanation.parts_a, explanation.parts_b].map((parts) => parts && new Parts(parts));
-    this.scale = Math.min(this.scale ?? this.scales.length - 1, this.scales.length - 1);
+    this.scale = Math.min(this.scale ?? (this.levels.length ? 0 : 99), this.scales.length - 1);
     this.chosenPart = -1;
     this.pinned = false;
     this.at = null;
     const layers = [];
-    if (this.scales.length)
+    if (this.levels.length) layers.push(["shares", "Shares"], ["strongest", "Strongest"]);
+    else if (this.scales.length)
       layers.push(["places", "Places"], ["attention", "Attention"], ["rebuilt", "Rearranged"]);
     if (this.parts[0]) layers.push(["parts", "Parts"]);
     if (!layers.some(([key]) => key === this.layer)) this.layer = layers[0]?.[0];
-    const names = SCALE_NAMES[this.scales.length] ?? this.scales.map((_, i) => `Scale ${i + 1}`);
+    const names =
+      (!this.levels.length && SCALE_NAMES[this.scales.length]) || this.scales.map((_, i) => String(i + 1));
     this.scaleChoice = segmented({
-      legend: "Scale",
-      options: this.scales.map(({ height, width }, i) => [String(i), `${names[i]} ${height}×${width}`]),
+      legend: this.levels.length ? "Level" : "Scale",
+      options: this.scales.map(({ height, width }, i) => [
+        String(i),
+        this.levels.length ? `${names[i]} (${height}×${width})` : `${names[i]} ${height}×${width}`,
+      ]),
       value: String(this.scale),
       change: (key) => this.choose({ scale: Number(key) }),
     });
@@ -129,7 +149,7 @@ export class Stage {
       layers.length > 1 ? this.layerChoice : "",
       this.scales.length > 1 ? this.scaleChoice : "",
       this.partControl,
-      h("label.field.strength", {}, h("span", {}, "Overlay"), this.strength),
+      this.strengthControl,
     );
     if (this.parts[0]) this.part.max = this.parts[0].count;
     this.plates.forEach((plate, side) => {
@@ -218,15 +238,20 @@ export class Stage {
       attention: this.drawAttention,
       rebuilt: this.drawRebuilt,
       parts: this.drawParts,
+      shares: this.drawShares,
+      strongest: this.drawStrongest,
     };
     for (const { canvas, cell } of this.plates) {
       fitted(canvas);
       cell.hidden = true;
+      cell.classList.remove("match");
     }
     this.links.replaceChildren();
     this.scaleChoice.hidden = this.layer === "parts";
     this.partControl.hidden = this.layer !== "parts";
+    this.strengthControl.hidden = this.layer === "strongest";
     this.bar.hidden = true;
+    this.balance.hidden = true;
     this.pictures.dataset.layer = this.layer;
     this.pictures.classList.toggle("pinned", this.pinned);
     layered[this.layer].call(this);
@@ -278,39 +303,112 @@ export class Stage {
   }
 
   drawLinks(scale) {
-    const area = this.pictures.getBoundingClientRect();
-    const point = (side, place) => {
-      const plate = this.plates[side].picker.getBoundingClientRect();
-      return [
-        plate.left - area.left + (((place % scale.width) + 0.5) / scale.width) * plate.width,
-        plate.top - area.top + ((Math.floor(place / scale.width) + 0.5) / scale.height) * plate.height,
-      ];
-    };
-    this.links.setAttribute("viewBox", `0 0 ${area.width} ${area.height}`);
-    const links = scale.links(area.width < 480 ? 6 : 8);
+    const links = scale.links(this.narrow ? 6 : 8);
     links.forEach(({ from, to, share }, i) => {
       const colour = `rgb(${ramp(0.12 + (0.88 * i) / Math.max(1, links.length - 1)).join()})`;
-      const [[x0, y0], [x1, y1]] = [point(0, from), point(1, to)];
-      const bend = 0.42 * (x1 - x0);
-      const d = `M${x0} ${y0}C${x0 + bend} ${y0} ${x1 - bend} ${y1} ${x1} ${y1}`;
-      const group = s("g");
       const opacity = 0.35 + 0.65 * Math.min(1, 2 * share);
-      group.append(
-        s("path", { d, class: "casing", opacity: 0.7 * opacity }),
-        s("path", { d, stroke: colour, opacity }),
-      );
-      for (const [x, y] of [
-        [x0, y0],
-        [x1, y1],
-      ]) {
-        const dark = i > 0.55 * links.length;
-        group.append(
-          s("circle", { cx: x, cy: y, r: 9.5, fill: colour }),
-          s("text", { x, y, fill: dark ? "#10151c" : "#fff" }, String(i + 1)),
-        );
-      }
-      this.links.append(group);
+      const { group, ends } = this.link([0, from], [1, to], { colour, opacity });
+      for (const end of ends) badge(group, end, i + 1, colour, i > 0.55 * links.length ? "#10151c" : "#fff");
     });
+  }
+
+  get narrow() {
+    return this.pictures.getBoundingClientRect().width < 480;
+  }
+
+  /** Join two places, each given as picture and place. */
+  link(from, to, { colour, opacity = 1, dashes }) {
+    const area = this.pictures.getBoundingClientRect();
+    this.links.setAttribute("viewBox", `0 0 ${area.width} ${area.height}`);
+    const [high, wide] = this.size();
+    const ends = [from, to].map(([side, place]) => {
+      const plate = this.plates[side].picker.getBoundingClientRect();
+      return [
+        plate.left - area.left + (((place % wide) + 0.5) / wide) * plate.width,
+        plate.top - area.top + ((Math.floor(place / wide) + 0.5) / high) * plate.height,
+      ];
+    });
+    const [[x0, y0], [x1, y1]] = ends;
+    const bend = 0.42 * (x1 - x0);
+    const d = `M${x0} ${y0}C${x0 + bend} ${y0} ${x1 - bend} ${y1} ${x1} ${y1}`;
+    const group = s(
+      "g",
+      {},
+      s("path", { d, class: "casing", opacity: 0.7 * opacity }),
+      s("path", { d, stroke: colour, opacity, "stroke-dasharray": dashes }),
+    );
+    this.links.append(group);
+    return { group, ends };
+  }
+
+  /** The colours of what speaks for the same person and what speaks against, as the theme has them. */
+  colours() {
+    return ["for", "against"].map((kind) => getComputedStyle(this.balance.querySelector(`.${kind}`)).color);
+  }
+
+  drawShares() {
+    const level = this.levels[this.scale];
+    const colours = this.colours();
+    this.balance.hidden = false;
+    for (const [kind, sign] of [
+      ["for", 1],
+      ["against", -1],
+    ])
+      this.balance.querySelector(`.${kind}`).textContent = signed(sign * level.most, level.digits);
+    level.shares.forEach((shares, side) =>
+      paintShares(
+        this.plates[side].canvas,
+        shares,
+        level.height,
+        level.width,
+        Number(this.strength.value),
+        level.most,
+        colours,
+      ),
+    );
+    if (this.at) this.drawMatch(level, colours);
+    else
+      this.readout.textContent =
+        "Blue places speak for the same person, orange ones against; a place without colour is matched as well as usual. Point at a place of either picture to see its best match in the other.";
+  }
+
+  /** The place that is pointed at and its best match, joined and in words. */
+  drawMatch(level, colours) {
+    const { side, place } = this.at;
+    const share = level.shares[side][place];
+    const found = level.found[side][place];
+    this.markCell(side, place);
+    this.markCell(1 - side, found);
+    this.plates[1 - side].cell.classList.add("match");
+    this.link([side, place], [1 - side, found], {
+      colour: colours[share < 0 ? 1 : 0],
+      dashes: share < 0 ? "7 5" : null,
+    });
+    const says = share < 0 ? "against the same person" : share > 0 ? "for the same person" : "neither way";
+    this.readout.textContent = `${capital(this.where(place))} of the ${SIDES[side]} picture speaks ${says}, with a share of ${signed(share, level.digits)}. Its best match is ${this.where(found)} of the ${SIDES[1 - side]} picture, with a cosine of ${cosine(level.similarity[side][place])}.`;
+  }
+
+  drawStrongest() {
+    const level = this.levels[this.scale];
+    const colours = this.colours();
+    if (this.at) {
+      this.drawMatch(level, colours);
+      return;
+    }
+    const links = [...level.strongest(this.narrow ? 4 : 5, 1), ...level.strongest(3, -1)];
+    const marks = s("g"); // above all lines
+    links.forEach(({ from, to, share }, i) => {
+      const colour = colours[share < 0 ? 1 : 0];
+      const { ends } = this.link(from, to, { colour, dashes: share < 0 ? "7 5" : null });
+      const [x, y] = ends[1];
+      marks.append(s("circle", { cx: x, cy: y, r: 5, class: `ring ${share < 0 ? "against" : "for"}` }));
+      badge(marks, ends[0], i + 1, colour, "var(--card)");
+    });
+    this.links.append(marks);
+    const said = links.map(({ share }, i) => `${i + 1}: ${signed(share, level.digits)}`).join(", ");
+    this.readout.textContent = links.length
+      ? `The places that say most, each with its share: ${said}. A line leads from a place (number) to its best match (ring). Dashed lines speak against the same person.`
+      : "No place says anything here: every share is zero.";
   }
 
   drawAttention() {
@@ -366,6 +464,14 @@ export class Stage {
           : `Where HOReID's ${this.parts[0].count} parts look, all together. Point at a place to see the part that looks there, and where that part looks in the other picture.`
         : `Part ${part + 1}${this.at ? `, which looks most at ${this.where(this.at.place)} of the ${SIDES[this.at.side]} picture` : ""}: the same part in both pictures.`;
   }
+}
+
+/** A number in a disc. */
+function badge(group, [x, y], number, colour, ink) {
+  group.append(
+    s("circle", { cx: x, cy: y, r: 9.5, fill: colour }),
+    s("text", { x, y, fill: ink }, String(number)),
+  );
 }
 
 const capital = (text) => text[0].toUpperCase() + text.slice(1);
