@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import ctypes
 import json
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
+from tqdm import tqdm
 
 from kronreid.data.transforms import InputOptions
 from kronreid.models.backbone import BackboneOptions
@@ -19,11 +21,58 @@ from kronreid.models.inference import Embedder
 BATCH = 64
 
 
-def seconds(function: Callable[[], object]) -> float:
+def synchronise(device: str) -> None:
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def seconds(function: Callable[[], object], device: str = "cpu") -> float:
     """The wall time of one call in seconds."""
+    synchronise(device)
     start = time.perf_counter()
     function()
+    synchronise(device)
     return time.perf_counter() - start
+
+
+def take_turns(
+    forms: dict[str, Callable[[], object]], budget: float, device: str, name: str
+) -> dict[str, float]:
+    """The best seconds of each form. They alternate until the budget (seconds) is used, at least 3 times."""
+    for form in forms.values():
+        form()
+    best = dict.fromkeys(forms, float("inf"))
+    start, turns = time.perf_counter(), 0
+    with tqdm(total=None, desc=name, disable=None, leave=False) as bar:
+        while turns < 3 or time.perf_counter() - start < budget:
+            for key, form in forms.items():
+                best[key] = min(best[key], seconds(form, device))
+            turns += 1
+            bar.update()
+    return best
+
+
+def extra_megabytes(function: Callable[[], object], device: str) -> float | None:
+    """The rise of memory above the level before; None if the system does not report it."""
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        function()
+        torch.cuda.synchronize()
+        return (torch.cuda.max_memory_allocated() - before) / 2**20
+    try:
+        ctypes.CDLL("libc.so.6").malloc_trim(0)  # return freed pages, whose reuse would hide new memory
+        Path("/proc/self/clear_refs").write_text("5")  # resets the peak
+        before_kb = status_kb("VmRSS")
+        function()
+        return (status_kb("VmHWM") - before_kb) / 2**10
+    except OSError:
+        return None
+
+
+def status_kb(field: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(field + ":"))
 
 
 def make_parser(description: str | None) -> argparse.ArgumentParser:
@@ -57,7 +106,7 @@ def make_embedder(options: argparse.Namespace) -> tuple[Embedder, dict[str, floa
     return Embedder(model, InputOptions(options.height, options.width)), told
 
 
-def report(figures: Mapping[str, float | str], file: Path | None) -> None:
+def report(figures: Mapping[str, float | str | None], file: Path | None) -> None:
     """Print the figures, and write them to the file if there is one."""
     for key, value in figures.items():
         print(f"{key:36} {value:.4g}" if isinstance(value, float) else f"{key:36} {value}")

@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
-import os
 import resource
 import statistics
 import sys
@@ -27,24 +26,17 @@ import numpy as np
 import torch
 
 from kronreid.evaluation import evaluate
+from labels import add_labels, read_labels
 
 DIMENSION = 1024
 NOISE = 2.7  # relative to centres of deviation 1: gives about the mAP of a good model at Market-1501's size
-MARKET = (3368, 19732, 750, 6)  # queries, gallery, identities, cameras
-MSMT17 = (11659, 82161, 3060, 15)
-Labels = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]  # query ids, cameras, gallery ids, cameras
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    shared = os.environ.get("KRONREID_SHARED")
-    default = Path(shared) / "data" / "market1501_labels" if shared else None
-    parser.add_argument("--labels", type=Path, default=default, help="folder of Market-1501's label files")
-    parser.add_argument("--scale", type=float, default=1.0, help="fraction of the sizes, to try the script")
+    add_labels(parser)
     parser.add_argument("--json", type=Path, help="write the figures there")
     options = parser.parse_args()
-    if options.labels is not None and not options.labels.is_dir():
-        parser.error(f"--labels {options.labels}: no such folder")
 
     figures: dict[str, float] = {"threads": torch.get_num_threads()}
     jobs: list[tuple[str, Callable[..., dict[str, float]], tuple]] = [
@@ -67,31 +59,6 @@ def main() -> None:
             print(f"  {key:28} {value:10.3f}", flush=True)
     if options.json:
         options.json.write_text(json.dumps(figures, indent=2) + "\n")
-
-
-def read_labels(folder: Path | None, scale: float, size: str) -> Labels:
-    """Market-1501's official lists, or random ones of the sizes of Market-1501 or MSMT17."""
-    if size == "market" and folder is not None and scale == 1:
-        from scipy.io import loadmat
-
-        def read(name: str) -> np.ndarray:
-            arrays = loadmat(folder / f"{name}.mat")
-            return next(v for k, v in arrays.items() if not k.startswith("__")).reshape(-1).astype(np.int64)
-
-        return read("queryID"), read("queryCam"), read("testID"), read("testCam")
-    queries, gallery, people, cameras = MARKET if size == "market" else MSMT17
-    queries, gallery, people = (max(20, int(scale * count)) for count in (queries, gallery, people))
-    rng = np.random.default_rng(0)
-    gallery_ids = rng.integers(1, people + 1, gallery)
-    if size == "market":
-        gallery_ids[rng.random(gallery) < 3819 / 19732] = -1
-        gallery_ids[rng.random(gallery) < 2798 / 15913] = 0
-    return (
-        rng.integers(1, people + 1, queries),
-        rng.integers(0, cameras, queries),
-        gallery_ids,
-        rng.integers(0, cameras, gallery),
-    )
 
 
 def make_vectors(ids: np.ndarray, noise: float, seed: int) -> torch.Tensor:

@@ -12,10 +12,8 @@ run are added.
 from __future__ import annotations
 
 import argparse
-import ctypes
 import json
 import sys
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -23,8 +21,8 @@ from unittest.mock import patch
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
+from common import extra_megabytes, seconds, take_turns
 from kronreid.ops import blocks
 from kronreid.ops.blocks import PreparedMaps, prepare, score_block
 from kronreid.ops.matching import match_pairs, match_reference
@@ -35,59 +33,6 @@ GEMM_SIZE = {"cpu": 2048, "cuda": 8192}
 REFERENCE_BATCH = {"cpu": 16, "cuda": 128}
 QUERIES, CANDIDATES = {"cpu": 8, "cuda": 64}, {"cpu": 48, "cuda": 512}
 TRAINING_PICTURES, TRAINING_PAIRS = 16, 32
-
-
-def synchronise(device: str) -> None:
-    if device == "cuda":
-        torch.cuda.synchronize()
-
-
-def seconds(function: Callable[[], object], device: str) -> float:
-    synchronise(device)
-    start = time.perf_counter()
-    function()
-    synchronise(device)
-    return time.perf_counter() - start
-
-
-def take_turns(
-    forms: dict[str, Callable[[], object]], budget: float, device: str, name: str
-) -> dict[str, float]:
-    """The best seconds of each form. They alternate until the budget (seconds) is used, at least 3 times."""
-    for form in forms.values():
-        form()
-    best = dict.fromkeys(forms, float("inf"))
-    start, turns = time.perf_counter(), 0
-    with tqdm(total=None, desc=name, disable=None, leave=False) as bar:
-        while turns < 3 or time.perf_counter() - start < budget:
-            for key, form in forms.items():
-                best[key] = min(best[key], seconds(form, device))
-            turns += 1
-            bar.update()
-    return best
-
-
-def extra_megabytes(function: Callable[[], object], device: str) -> float | None:
-    """The rise of memory above the level before; None if the system does not report it."""
-    if device == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-        function()
-        torch.cuda.synchronize()
-        return (torch.cuda.max_memory_allocated() - before) / 2**20
-    try:
-        ctypes.CDLL("libc.so.6").malloc_trim(0)  # return freed pages, whose reuse would hide new memory
-        Path("/proc/self/clear_refs").write_text("5")  # resets the peak
-        before_kb = status_kb("VmRSS")
-        function()
-        return (status_kb("VmHWM") - before_kb) / 2**10
-    except OSError:
-        return None
-
-
-def status_kb(field: str) -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(field + ":"))
 
 
 def pictures(channels: int, positions: int, device: str) -> tuple[Tensor, Tensor, Tensor]:

@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
@@ -20,6 +21,8 @@ from kronreid.data.transforms import InputOptions
 from kronreid.evaluation import PROTOCOLS
 from kronreid.losses import LOSSES
 from kronreid.models import MODELS
+from kronreid.models.inference import Embedder
+from kronreid.models.places import PlaceMatching, PlacesOptions
 from kronreid.models.storage import build, save
 
 # A busy machine is slow, which says nothing about the code under test.
@@ -125,6 +128,49 @@ def own_entries(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Non
     for name in set(sys.modules) - before:
         if Path(getattr(sys.modules[name], "__file__", None) or "/").is_relative_to(tmp_path):
             del sys.modules[name]
+
+
+@pytest.fixture(scope="session")
+def random_places() -> Callable[..., PlaceMatching]:
+    """A place matching of random numbers, as if it had been fitted.
+
+    It takes the options of the places, the sizes of the levels' maps and a seed.
+    """
+
+    def make(options: PlacesOptions, sizes: Sequence[tuple[int, ...]], seed: int = 0) -> PlaceMatching:
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            matching = PlaceMatching(options, [(c, h, w) for c, h, w in sizes])
+            for projection in matching.projections:
+                torch.nn.init.orthogonal_(projection)
+            torch.nn.init.normal_(matching.linear.weight, std=0.3)
+            torch.nn.init.normal_(matching.linear.bias)
+            for statistics in (matching.norm.running_mean, matching.norm.running_var):
+                torch.nn.init.uniform_(cast(torch.Tensor, statistics), 0.2, 0.9)
+        return matching.eval()
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def embedder_with_places(random_places: Callable[..., PlaceMatching]) -> Callable[..., Embedder]:
+    """An embedder that has learned nothing, with a place matching of random numbers.
+
+    It takes the options of the places.
+    """
+
+    def make(**options: Any) -> Embedder:
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            backbone = {"name": "test_resnet", "weights": "none"}
+            model = build("pooled", {"backbone": backbone, "channels": 16})
+        embedder = Embedder(model, InputOptions(height=64, width=32), "c0ffee")
+        places = PlacesOptions(**options)
+        maps = next(embedder.embeddings([np.zeros((64, 32, 3), np.uint8)])).maps
+        embedder.places = random_places(places, [tuple(maps[level].shape[1:]) for level in places.levels])
+        return embedder
+
+    return make
 
 
 @pytest.fixture(scope="session")

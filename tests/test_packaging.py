@@ -27,6 +27,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "kronreid": (),
     "kronreid.data.lists.parquet": ("data",),
     "kronreid.ops.matching_triton": ("triton",),
+    "kronreid.ops.places_triton": ("triton",),
     "kronreid.training.callbacks": ("train",),
     "kronreid.training.hard": ("train",),
     "kronreid.training.modules": ("train",),

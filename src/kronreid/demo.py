@@ -31,6 +31,7 @@ from kronreid.explain import (
     attention_figure,
     correspondence_figure,
     part_figure,
+    places_figure,
     write_demo_report,
 )
 from kronreid.gallery import Gallery
@@ -71,6 +72,7 @@ MODELS: dict[str, dict[str, Any]] = {
         },
         "batch": {"identities": 16, "pictures": 4, "across_cameras": True},
         "loss": {"average": "active", "identity": 0.5},
+        "places": {"fit": True},
     },
     "kpm": {
         "model": {"name": "kpm", "backbone": {**BACKBONE, "last_stride": 2}},
@@ -125,7 +127,8 @@ def run(out: Path) -> Path:
     assert isinstance(embedder, Embedder)
     assert isinstance(matcher, Matcher)
     with timed("evaluate both models, alone and together", seconds):
-        metrics["horeid"]["trained"] = measure(embedder, dataset)
+        metrics["places"] = measure(embedder, dataset)
+        metrics["horeid"]["trained"] = metrics["places"]["first_stage"]  # the vectors alone
         metrics["kpm"]["trained"] = measure(matcher, dataset)
         metrics["reranked"] = measure(embedder, dataset, matcher)
     (out / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
@@ -205,7 +208,7 @@ def figures(
 ) -> tuple[list[RankedPictures], list[Plate]]:
     """Ranked lists of a few queries, and explanations of one pair."""
     protocol, every = dataset.protocol, len(dataset.query)
-    found = evaluate_dataset(embedder, dataset, protocol=protocol, hardest=every).hardest
+    found = evaluate_dataset(embedder, dataset, protocol=protocol, rerank_top=0, hardest=every).hardest
     chosen = [
         ("Found at once", first_where(found, lambda right: right[:3].all())),
         ("Found late", first_where(found, lambda right: right[1:5].any() and not right[0])),
@@ -224,7 +227,7 @@ def figures(
                 ranked.right.tolist(),
                 [f"{score:.2f}" for score in scores],
                 title,
-                "The list is ranked by HOReID. The numbers are KPM's probability of the same person.",
+                "HOReID's vectors ranked the list. The numbers are KPM's probability of the same person.",
             )
         )
         if not plates:
@@ -233,12 +236,17 @@ def figures(
 
 
 def explain_pair(a: Path, b: Path, embedder: Embedder, matcher: Matcher) -> list[Plate]:
-    """Figures of the correspondences, attention and part maps of one pair."""
+    """Figures of the places, correspondences, attention and part maps of one pair."""
     why = matcher.explain(a, b)
     maps = embedder.part_maps(a)
     pixels = embedder.pixels(a).permute(1, 2, 0).numpy()
     channels = range(0, len(maps), max(1, len(maps) // 8))[:8]
     return [
+        Plate(
+            places_figure(embedder.explain(a, b)),
+            "What HOReID's places say",
+            "The verdict is a sum over places. Each line leads from a place to its best match.",
+        ),
         Plate(
             correspondence_figure(why, scale=1),
             "Which part matched which",
@@ -300,7 +308,7 @@ def commands(out: Path) -> list[Command]:
         Command(
             "compare two pictures",
             f"kronreid match {out}/query.jpg {out}/data/query/{FOUND:04d}_c1s1_000000_00.jpg "
-            f"--model {out}/runs/kpm --png match.png",
+            f"--model {out}/runs/horeid --png match.png",
         ),
         Command(
             "evaluate again",
@@ -321,6 +329,7 @@ def print_table(metrics: dict[str, dict[str, Any]]) -> None:
         for name in MODELS
         for state in ("untrained", "trained")
     ]
-    for label, figures_ in [*rows, ("HOReID, then KPM", metrics["reranked"])]:
+    rows += [("HOReID with places", metrics["places"]), ("HOReID, then KPM", metrics["reranked"])]
+    for label, figures_ in rows:
         values = "".join(f"{100 * figures_[key]:7.1f}%" for key in ("rank1", "rank5", "mAP", "mINP"))
         print(f"{label:22}{values}")

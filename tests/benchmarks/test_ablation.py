@@ -282,7 +282,7 @@ def test_bad_rows_and_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         (["--report-only"], "has no run"),
         ([*command(tmp_path)[:2], "--rerank", "warm", "gap"], "gap: is an embedder"),
         ([*command(tmp_path)[:2], "--set", "training.devices=2"], "only 1 works here"),
-        ([*command(tmp_path)[:2], "--rerank", "gap", "kpm"], "--rerank kpm: none of the rows"),
+        ([*command(tmp_path)[:2], "--rerank", "gap", "kpm"], "--rerank kpm: matches none of the rows"),
         ([*command(tmp_path)[:1], "--json", str(tmp_path / "no" / "x.json")], "there is no folder"),
     ):
         assert ablation.main([*arguments, "--out", str(tmp_path / "out")]) == 2

@@ -289,5 +289,5 @@ def test_bad_input_is_said(
         assert message in capsys.readouterr().err
     dataset = read(pedestrians)
     both = ReIDDataset("x", "no-camera", pedestrians, (), dataset.query, dataset.query)
-    with pytest.raises(InputError, match="in the gallery too"):
+    with pytest.raises(InputError, match="also in the gallery"):
         robustness.measure([Path(gap)], None, both, "no-camera", [ORIGINAL], 0)

@@ -411,7 +411,7 @@ def test_the_command_tells_what_it_did(tmp_path: Path, capsys: pytest.CaptureFix
     for more, message in (
         (["--category", "car"], "--category: .*l.csv has no categories"),
         (["--category", ""], "--category"),
-        (["--min-height", "-1"], "--min-height -1: 0 or more"),
+        (["--min-height", "-1"], "--min-height -1: a number of 0 or more"),
         (
             ["--min-height", "99"],
             "has no usable boxes; left out: 2 less.*7 records are skipped, first row 2",

@@ -390,7 +390,7 @@ def test_what_else_lies_there_is_said_once(name: str, tmp_path: Path, said: Call
     for folder in ("bounding_box_train", "query", "bounding_box_test"):
         tree(tmp_path, f"{folder}/{name}", f"{folder}/Thumbs.db")
     read(tmp_path)
-    lines = [line for line in said() if "no picture by its name" in line]
+    lines = [line for line in said() if "not a picture, by its suffix" in line]
     assert len(lines) == len(set(lines)) == 3
 
 

@@ -1,13 +1,21 @@
-"""A data set, an embedder and a matcher without networks: whole numbers, so that every score is exact."""
+"""A data set, embedders and a matcher without networks.
+
+Vectors and the matcher's maps are whole numbers, so that their scores are exact. Places are not: no two of
+their logits are equal.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch.nn import functional as F
 
 from kronreid.data.records import Picture, ReIDDataset
 from kronreid.evaluation import evaluate, evaluate_dataset
+from kronreid.models.place_matcher import PlaceMatcher
+from kronreid.models.places import Described, PlaceMatching, PlacesOptions
+from kronreid.ops.places import keep
 
 
 def signs(names, dimension, salt):
@@ -62,6 +70,28 @@ class FakeMatcher(FakeEmbedder):
         return (query.values[:, None] * twisted[lists]).sum(2)
 
 
+class FakePlaces(FakeEmbedder):
+    """An embedder with a place matching; six places of eight numbers are fixed by each name."""
+
+    def __init__(self, precision="int8"):
+        super().__init__()
+        self.encoded = 0
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            self.places = PlaceMatching(PlacesOptions(numbers=8, precision=precision), [(8, 3, 2)]).eval()
+            torch.nn.init.normal_(self.places.linear.weight)
+
+    @property
+    def matcher(self):
+        return PlaceMatcher(self, self.places)
+
+    def describe(self, images, batch_size=64, progress=False, places=None):
+        self.encoded += len(images)
+        rows = [np.random.default_rng([3, *str(name).encode()]).normal(size=(6, 8)) for name in images]
+        unit = F.normalize(torch.tensor(np.array(rows), dtype=torch.float32), dim=2)
+        return Described(torch.from_numpy(signs(images, 16, 1) / 4), [keep(unit, places.options.precision)])
+
+
 def fake_dataset(queries=23, gallery=90, people=9, cameras=3, seed=0, root="nowhere"):
     rng = np.random.default_rng(seed)
 
@@ -95,11 +125,14 @@ def results_of_every_kind():
         evaluate_dataset(embedder, dataset, matcher=FakeMatcher(), rerank_top=9),
         evaluate_dataset(FakeMatcher(), dataset, rerank_top="all"),
         evaluate_dataset(embedder, fake_dataset(cameras=2), protocol="cuhk03-classic"),
+        evaluate_dataset(FakePlaces(), dataset, rerank_top=9),
+        evaluate_dataset(FakePlaces("bf16"), dataset, rerank_top="all", batch_size=8),
     ]
+    out += [result.first_stage for result in out if result.first_stage is not None]
     arrays = {"embedded": np.array(len(embedder.seen))}
     for number, result in enumerate(out):
         for key, value in vars(result).items():
-            if key not in ("seconds", "hardest", "verification"):
+            if key not in ("seconds", "hardest", "verification", "first_stage", "rerank_ms_per_query"):
                 arrays[f"{number}.{key}"] = np.asarray(value)
         arrays[f"{number}.hardest"] = np.array(
             [[str(one.query), *map(str, one.pictures)] for one in result.hardest]

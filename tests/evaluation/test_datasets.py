@@ -10,7 +10,7 @@ from kronreid.data.records import Picture, ReIDDataset
 from kronreid.errors import InputError
 from kronreid.evaluation import evaluate_dataset
 
-from .fakes import FakeEmbedder, fake_dataset, signs
+from .fakes import FakeEmbedder, FakeMatcher, FakePlaces, fake_dataset, signs
 from .oracle import check, ranked
 
 
@@ -89,6 +89,81 @@ def test_multi_query_takes_the_pictures_of_gt_bbox(tmp_path, caplog):
     # Those of the query's person and camera, without the query picture, which is drawn by hand there again.
     assert [path for path in embedder.seen if path.name.startswith("0")] == [more[0].path, more[1].path]
     assert result.queries == 1
+
+
+STAGES = {
+    "places": (FakePlaces, {}),
+    "all places": (FakePlaces, {"rerank_top": "all"}),
+    "places after k-reciprocal": (FakePlaces, {"k_reciprocal": True}),
+    "a matcher": (FakeEmbedder, {"matcher": FakeMatcher()}),
+    "a matcher instead of places": (FakePlaces, {"matcher": FakeMatcher(), "rerank_top": 9}),
+    "a matcher alone": (FakeMatcher, {}),
+}
+
+
+def same_result(one, other):
+    for key, value in vars(one).items():
+        if key not in ("seconds", "hardest", "first_stage", "rerank_ms_per_query"):
+            np.testing.assert_array_equal(value, getattr(other, key), key)
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_the_first_stage_is_what_vectors_alone_reach(name):
+    make, options = STAGES[name]
+    dataset = fake_dataset()
+    result = evaluate_dataset(make(), dataset, **options)
+    alone = evaluate_dataset(make(), dataset, **{**options, "rerank_top": 0})
+    same_result(result.first_stage, alone)
+    assert alone.score_kind != result.score_kind == "logit"
+    assert alone.first_stage is alone.rerank_ms_per_query is result.first_stage.first_stage is None
+    assert (result.average_precision != alone.average_precision).any()
+    assert result.rerank_ms_per_query > 0
+    figures = result.to_json()
+    assert figures["first_stage"] == result.first_stage.to_json()
+    assert figures["rerank_ms_per_query"] == result.rerank_ms_per_query
+    assert not {"first_stage", "rerank_ms_per_query"} & alone.to_json().keys()
+
+
+def test_a_matcher_that_scores_all_pairs_has_no_first_stage():
+    assert evaluate_dataset(FakeMatcher(), fake_dataset(), rerank_top="all").first_stage is None
+
+
+def test_a_matcher_re_scores_instead_of_the_places():
+    dataset, embedder = fake_dataset(), FakePlaces()
+    options = {"matcher": FakeMatcher(), "rerank_top": 9}
+    same_result(
+        evaluate_dataset(embedder, dataset, **options), evaluate_dataset(FakeEmbedder(), dataset, **options)
+    )
+    assert embedder.encoded == 0
+
+
+def test_places_have_the_say_that_is_given_to_them():
+    dataset = fake_dataset()
+    full, silent, half = (
+        evaluate_dataset(FakePlaces(), dataset, rerank_top=999, matcher_weight=weight)
+        for weight in (1, 0, 0.5)
+    )
+    same_result(full, evaluate_dataset(FakePlaces(), dataset, rerank_top=999))
+    np.testing.assert_allclose(silent.average_precision, silent.first_stage.average_precision)
+    assert (half.average_precision != full.average_precision).any()
+
+
+@pytest.mark.parametrize(
+    ("protocol", "options"), [("cuhk03-classic", {"cameras": 2}), ("market1501-multi-query", {})]
+)
+def test_where_there_is_no_one_list_vectors_rank_alone(protocol, options):
+    dataset, embedder = fake_dataset(**options), FakePlaces()
+    result = evaluate_dataset(embedder, dataset, protocol=protocol)
+    same_result(result, evaluate_dataset(FakeEmbedder(), dataset, protocol=protocol))
+    assert result.first_stage is None
+    assert embedder.encoded == 0
+
+
+def test_all_places_are_scored_in_drawn_galleries():
+    dataset = fake_dataset(cameras=2)
+    result = evaluate_dataset(FakePlaces(), dataset, protocol="cuhk03-classic", rerank_top="all")
+    assert result.draws == 100
+    assert result.mAP != result.first_stage.mAP
 
 
 def test_no_model_is_an_error():

@@ -16,15 +16,19 @@ from kronreid.models.backbone import BackboneOptions
 from kronreid.models.inference import Matcher
 from kronreid.models.kpm import KPM
 
-from .fakes import FakeEmbedder, FakeMatcher, fake_dataset, signs
+from .fakes import FakeEmbedder, FakeMatcher, FakePlaces, fake_dataset, signs
 from .oracle import check, is_dropped, is_match, ranked
 
 
-def rescored_orders(dataset, top, first_stage_distances=None):
-    """Rank by the first stage, re-score the first `top` that are not dropped, sort in two groups."""
+def rescored_orders(dataset, top, logits=None):
+    """Rank by the first stage, re-score the first `top` that are not dropped, sort in two groups.
+
+    The logits (Q, G) are those of `FakeMatcher` unless others are given.
+    """
     paths = [[p.path for p in part] for part in (dataset.query, dataset.gallery)]
     first = signs(paths[0], 16, 1) @ signs(paths[1], 16, 1).T
-    logits = signs(paths[0], 8, 2) @ np.roll(signs(paths[1], 8, 2), 1, 1).T
+    if logits is None:
+        logits = signs(paths[0], 8, 2) @ np.roll(signs(paths[1], 8, 2), 1, 1).T
     orders = []
     for i, query in enumerate(dataset.query):
         kept = [
@@ -81,6 +85,59 @@ def test_all_pairs_equal_the_oracle(memory):
     assert matcher.seen == []  # no first stage
     if memory == 2048:
         assert matcher.encoded == len(set(q)) + sum(identity != -1 for identity in ids)
+
+
+def place_logits(dataset):
+    embedder = FakePlaces()
+    query, gallery = (
+        embedder.matcher.encode([p.path for p in part]) for part in (dataset.query, dataset.gallery)
+    )
+    return embedder.matcher.logits(query, gallery).numpy()
+
+
+@pytest.mark.parametrize("top", [1, 7, None, 1000, "all"])
+def test_rescoring_by_places_equals_the_oracle(top):
+    dataset, embedder = fake_dataset(gallery=150), FakePlaces()
+    result = evaluate_dataset(embedder, dataset, rerank_top=top, hardest=0)
+    count = {None: 100, "all": 1000}.get(top, top)  # 100 unless something is said
+    check(result, rescored_orders(dataset, count, place_logits(dataset)))
+    assert result.score_kind == "logit"
+    assert embedder.seen == []
+    wanted = {p.path for p in (*dataset.query, *dataset.gallery) if p.identity != -1}
+    assert embedder.encoded == len(wanted), "one pass gives vectors and places"
+
+
+@pytest.mark.parametrize("top", [5, 30, "all"])
+def test_described_pictures_score_as_those_that_a_matcher_encodes(top):
+    """The embedder's own places, and the same places as if they were another model."""
+    dataset, embedder = fake_dataset(seed=3), FakePlaces()
+    own = evaluate_dataset(embedder, dataset, rerank_top=top)
+    for memory in (2048, 9):
+        other = evaluate_dataset(
+            FakeEmbedder(),
+            dataset,
+            matcher=embedder.matcher,
+            rerank_top=top,
+            matcher_weight=1,
+            pictures_in_memory=memory,
+        )
+        np.testing.assert_array_equal(own.average_precision, other.average_precision)
+        np.testing.assert_array_equal(own.first_rank, other.first_rank)
+        np.testing.assert_allclose(
+            np.sort(own.positive_scores), np.sort(other.positive_scores), rtol=1e-5, atol=1e-5
+        )
+
+
+def test_real_places_by_lists_and_by_blocks(pedestrians: Path, embedder_with_places) -> None:
+    dataset, embedder = read(pedestrians), embedder_with_places(levels=("X_1", "below"))
+    found = [
+        evaluate_dataset(embedder, dataset, rerank_top=top) for top in (None, len(dataset.gallery), "all")
+    ]
+    for other in found[1:]:
+        np.testing.assert_array_equal(other.average_precision, found[0].average_precision)
+        np.testing.assert_allclose(
+            np.sort(other.positive_scores), np.sort(found[0].positive_scores), rtol=1e-4, atol=1e-4
+        )
 
 
 def test_all_equals_a_list_as_long_as_the_gallery():
@@ -199,14 +256,33 @@ class Broken(FakeMatcher):
 @pytest.mark.parametrize(
     ("options", "argument"),
     [
-        ({"rerank_top": 0}, "rerank_top"),
+        ({"rerank_top": -1}, "rerank_top"),
+        ({"rerank_top": 7.5}, "rerank_top"),
         ({"rerank_top": "most"}, "rerank_top"),
         ({"rerank_top": True}, "rerank_top"),
+        ({"rerank_top": False}, "rerank_top"),
         ({"rerank_top": "all", "k_reciprocal": True}, "k_reciprocal"),
-        ({"protocol": "market1501-multi-query"}, "matcher"),
+        ({"rerank_top": 5, "protocol": "market1501-multi-query"}, "matcher"),
+        ({"rerank_top": "all", "protocol": "market1501-multi-query"}, "matcher"),
+        ({"rerank_top": 5, "protocol": "cuhk03-classic"}, "rerank_top"),
         ({"matcher": Broken()}, "matcher"),
+        ({"matcher_weight": 1.5}, "matcher_weight"),
     ],
 )
-def test_bad_input_names_the_argument(options, argument):
+@pytest.mark.parametrize("model", [FakeMatcher, FakePlaces])
+def test_bad_input_names_the_argument(model, options, argument):
     with pytest.raises(InputError, match=rf"^{argument}: "):
-        evaluate_dataset(FakeMatcher(), fake_dataset(), **options)
+        evaluate_dataset(model(), fake_dataset(cameras=2), **options)
+
+
+@pytest.mark.parametrize("top", [1, 100, "all"])
+def test_nothing_to_re_score_with_is_said(top):
+    with pytest.raises(InputError, match=f"^rerank_top {top}: nothing re-scores"):
+        evaluate_dataset(FakeEmbedder(), fake_dataset(), rerank_top=top)
+
+
+def test_broken_places_are_said():
+    embedder = FakePlaces()
+    torch.nn.init.constant_(embedder.places.cosine, torch.nan)
+    with pytest.raises(InputError, match=r"^model: its answer is not finite"):
+        evaluate_dataset(embedder, fake_dataset())

@@ -101,12 +101,12 @@ def test_a_changed_file_has_a_fingerprint_of_its_own(file: Path, embedder: Embed
 
 def test_it_wants_no_sidecar(file: Path) -> None:
     Path(f"{file}.json").write_text('{"colours": "bgr"}')
-    with pytest.raises(InputError, match=r"so it needs no options; remove horeid.onnx.json"):
+    with pytest.raises(InputError, match=r"which needs no options; remove horeid.onnx.json"):
         load(file)
 
 
 def test_it_is_not_exported_again(file: Path) -> None:
-    with pytest.raises(InputError, match="an ONNX file already"):
+    with pytest.raises(InputError, match="already an ONNX file"):
         export_onnx(load(file), file.with_name("again.onnx"))
 
 
@@ -142,7 +142,7 @@ def test_wrong_numbers_are_not_written(home: Path, tmp_path: Path, monkeypatch: 
     file = tmp_path / "pooled.onnx"
     file.write_text("as it was")
     monkeypatch.setattr(exporting, "compare", lambda *_: (float("nan"), 1.0))
-    with pytest.raises(InputError, match=r"pooled.onnx: not written: .* differ from the model's by"):
+    with pytest.raises(InputError, match=r"pooled.onnx: was not written: .* differ from the model's by"):
         export_onnx(load(home / "pooled", device="cpu"), file)
     assert file.read_text() == "as it was"
     assert list(tmp_path.iterdir()) == [file]

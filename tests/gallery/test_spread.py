@@ -105,7 +105,7 @@ def test_two_workers_fill_a_gallery_once_though_one_is_killed(server, cluster, m
         assert [(picture.path.name, picture.reason) for picture in report.unreadable] == [
             (
                 "no\nne.jpg",
-                "is not a readable picture (empty, or another kind of file; "
+                "is not a picture that can be read (empty, or another kind of file; "
                 f"supported: {', '.join(FORMATS)})",
             )
         ]

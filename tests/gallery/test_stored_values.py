@@ -193,7 +193,7 @@ def test_a_column_of_vectors_is_kept_or_skipped(place, tmp_path, embedder):
         ({"attributes": {"a": object()}}, "attributes: a .*must be text"),
         ({"attributes": {"camera": 3}}, "attributes: camera is the name of a field"),
         ({"attributes": {"": 3}}, "a name is empty"),
-        ({"attributes": 3}, "attributes 3: names with values"),
+        ({"attributes": 3}, "attributes 3: must be names with values"),
     ],
 )
 def test_values_that_cannot_be_stored_are_refused(tmp_path, embedder, boxes, values, message):

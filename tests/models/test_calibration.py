@@ -142,10 +142,10 @@ def test_a_limit_takes_the_rarest_rate_that_is_known() -> None:
 @pytest.mark.parametrize(
     ("wanted", "calibration", "size", "named"),
     [
-        (1.5, KNOWN, 100, "min_similarity 1.5: "),
-        (math.nan, KNOWN, 100, "min_similarity nan: "),
-        ("auto", None, 100, "min_similarity auto: the model has no calibration; .* kronreid calibrate"),
-        ("auto", KNOWN, 10_000, "min_similarity auto: the calibration, of 100 .* too small .* of 10,000"),
+        (1.5, KNOWN, 100, "--min-similarity 1.5: "),
+        (math.nan, KNOWN, 100, "--min-similarity nan: "),
+        ("auto", None, 100, "--min-similarity auto: the model has no calibration; .* kronreid calibrate"),
+        ("auto", KNOWN, 10_000, "--min-similarity auto: the calibration, of 100 .* too small .* of 10,000"),
         ("auto", replace(KNOWN, similarity=None), 100, "score: 'similarity' is not calibrated"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Models by hub id: two files, nothing else, and no word to the network about what is a slip in a path."""
+"""Models by hub id: their files, nothing else, and no word to the network about what is a slip in a path."""
 
 import json
 from pathlib import Path
@@ -44,7 +44,12 @@ def test_a_hub_id_is_fetched(
         {
             "name": hub_id.partition("@")[0],
             "revision": revision,
-            "allow_patterns": ["config.json", "model.safetensors"],
+            "allow_patterns": [
+                "config.json",
+                "model.safetensors",
+                "places.safetensors",
+                "calibration.json",
+            ],
         }
     ]
     assert embedder.path == tmp_path / "snapshot"

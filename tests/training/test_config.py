@@ -85,4 +85,5 @@ def test_a_mistake_is_named_in_one_line(tmp_path: Path, text: str, changes: list
 
 def test_every_option_is_in_what_a_run_keeps(tmp_path: Path) -> None:
     values = yaml.safe_load(to_yaml(read_config(write(tmp_path / "a.yaml", "model: {name: pooled}\n"))))
-    assert set(values) == {"model", "input", "augment", "data", "batch", "loss", "optimiser", "training"}
+    sections = {"model", "input", "augment", "data", "batch", "loss", "optimiser", "training", "places"}
+    assert set(values) == sections

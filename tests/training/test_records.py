@@ -177,6 +177,20 @@ def test_evaluations_in_the_folder_count_by_protocol(tmp_path: Path) -> None:
     }
 
 
+def test_of_a_run_with_places_the_vectors_figures_count(tmp_path: Path) -> None:
+    """The papers print what vectors reach; fitting places is no change of the row either."""
+    config = read_config(ROW, ["places.fit=true", "places.numbers=32"])
+    assert changes(read_config(ROW), config) == {}
+    folder = run_folder(tmp_path / "runs" / "a", config)
+    first = {"protocol": "market1501", "rank1": 0.6, "mAP": 0.5}
+    values = {"protocol": "market1501", "rank1": 0.7, "mAP": 0.6, "rerank_with": "places"}
+    (folder / "own.json").write_text(json.dumps({**values, "first_stage": first}))
+    (run,) = read_runs([folder])
+    assert run.results["market1501"] == {"rank1": 0.6, "mAP": 0.5}
+    (folder / "own.json").write_text(json.dumps({**values, "first_stage": None}))
+    assert read_runs([folder])[0].results["market1501"] == {"rank1": 0.7, "mAP": 0.6}  # of the history
+
+
 @pytest.mark.parametrize(
     "more", [{"matcher": "runs/kpm"}, {"k_reciprocal": True}, {"matcher_weight": 0.5}, {"layout": "msmt17"}]
 )

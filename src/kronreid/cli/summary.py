@@ -23,21 +23,25 @@ def run(options: argparse.Namespace) -> None:
     """See `kronreid.models.summary`."""
     from dataclasses import asdict
 
+    from kronreid.models.places import load_places
     from kronreid.models.storage import load_folder
     from kronreid.models.summary import summarise
     from kronreid.training.config import build_model, read_config
 
-    path = Path(options.model)
+    path, places = Path(options.model), None
     if path.is_dir():
         if options.set:
             raise InputError("--set", f"{path} is a model folder, whose options cannot change; name a config")
-        model, size, _ = load_folder(path)
+        model, size, fingerprint = load_folder(path)
+        places = load_places(path, fingerprint)
     else:
         config = read_config(options.model, [*options.set, "model.backbone.weights=none"])
         model, size = build_model(config, options.model), config.input
     summary = summarise(model, size)
     if options.json:
-        write(options.json, to_json(asdict(summary)), "--json")
+        kept = {"places": None if places is None else places.places}
+        kept["bytes_per_picture"] = None if places is None else places.bytes_per_picture
+        write(options.json, to_json(asdict(summary) | kept), "--json")
     print(f"{'part':12} {'parameters':>12} {'multiply-adds':>15}  layers")
     for part in summary.parts:
         layers = ", ".join(f"{number} {kind}" for kind, number in part.layers.items())
@@ -47,3 +51,6 @@ def run(options: argparse.Namespace) -> None:
         f"for one {size.height} × {size.width} picture"
     )
     print(f"{'with count sketches as dense matrices':25} {summary.parameters_with_sketches:,}")
+    if places is not None:
+        levels = ", ".join(f"{count} of {name}" for count, name in zip(places.places, places.options.levels))
+        print(f"places: {levels}; {places.bytes_per_picture:,} bytes a picture in {places.options.precision}")

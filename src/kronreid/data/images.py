@@ -203,7 +203,7 @@ def _pillow(
     except UnidentifiedImageError:
         kinds = ", ".join(formats)
         raise InputError(
-            name, f"is not a readable picture (empty, or another kind of file; supported: {kinds})"
+            name, f"is not a picture that can be read (empty, or another kind of file; supported: {kinds})"
         ) from None
     except Image.DecompressionBombError:
         raise InputError(

@@ -22,7 +22,7 @@ class Kind:
         name: Name of the kind; for the names of a data set, its layout.
         example: An example.
         pattern: Matches whole names, with the groups ``identity`` (in all kinds but ``camera``) and
-        ``camera``.
+            ``camera``.
     """
 
     name: str

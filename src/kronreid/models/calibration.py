@@ -233,17 +233,17 @@ def similarity_limit(
     """
     if wanted != "auto":
         if not -1 <= wanted <= 1:
-            raise InputError(f"min_similarity {wanted}", "a number from -1 to 1, or auto, expected")
+            raise InputError(f"--min-similarity {wanted}", "a number from -1 to 1, or auto, expected")
         return SimilarityLimit(wanted, None)
     if calibration is None:
         raise InputError(
-            "min_similarity auto",
+            "--min-similarity auto",
             "the model has no calibration; measure one with kronreid calibrate, or give a number",
         )
     rate = max(USUAL_RATE, calibration.rarest(gallery_size))
     if rate > HIGHEST_RATE:
         raise InputError(
-            "min_similarity auto",
+            "--min-similarity auto",
             f"the calibration, of {len(calibration.of('similarity').strangers):,} searches in "
             f"{calibration.gallery:,} pictures, is too small for a gallery of {gallery_size:,}; calibrate on "
             "more people, or give a number",

@@ -7,6 +7,8 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
 from kronreid.errors import InputError, one_line
+from kronreid.models.calibration import CALIBRATION
+from kronreid.models.places import PLACES
 from kronreid.models.storage import CONFIG, WEIGHTS
 
 _ID = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
@@ -22,13 +24,14 @@ def is_hub_id(path: str) -> bool:
 
 
 def download(hub_id: str) -> Path:
-    """Download a model's two files, or find them in the hub's cache. No other file is downloaded.
+    """Download a model's files, or find them in the hub's cache. No other file is downloaded.
 
     Args:
         hub_id: ``org/name`` or ``org/name@revision``.
 
     Returns:
-        The folder that holds `config.json` and `model.safetensors`.
+        The folder that holds `config.json` and `model.safetensors`, and `places.safetensors` and
+        `calibration.json` if the model has them.
 
     Raises:
         InputError: There is no such model or revision, or no connection.
@@ -36,9 +39,8 @@ def download(hub_id: str) -> Path:
     match = _ID.fullmatch(hub_id)
     assert match is not None
     try:
-        folder = snapshot_download(
-            match["name"], revision=match["revision"], allow_patterns=[CONFIG, WEIGHTS]
-        )
+        files = [CONFIG, WEIGHTS, PLACES, CALIBRATION]
+        folder = snapshot_download(match["name"], revision=match["revision"], allow_patterns=files)
     except LocalEntryNotFoundError:
         raise InputError(
             hub_id, "there is no such folder, and the Hugging Face hub cannot be reached to search there"

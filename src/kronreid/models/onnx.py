@@ -192,7 +192,7 @@ def load_onnx(path: Path, options: OnnxOptions | None = None, device: str | None
         options = read_sidecar(sidecar)
     if own:
         if options is not None:
-            raise InputError(path, f"kronreid exported it, so it needs no options; remove {source}")
+            raise InputError(path, f"is an export of kronreid, which needs no options; remove {source}")
         if card.get("kind") == "scorer":
             raise InputError(
                 path, "scores pairs of maps and takes no pictures; load the file that was exported with it"

@@ -14,7 +14,7 @@ from torch import Tensor
 from kronreid.data.images import ImageLike
 from kronreid.errors import InputError
 from kronreid.models.calibration import Calibration, probability
-from kronreid.models.places import Described, PlaceMatching
+from kronreid.models.places import UNUSABLE, Described, PlaceMatching
 from kronreid.ops.places import best_places
 
 if TYPE_CHECKING:
@@ -190,7 +190,7 @@ class PlaceMatcher:
             levels.append(PlaceShares(*(tensor.view(height, width).cpu().numpy() for tensor in arrays)))
         logit = float(vectors) + sum(float(term.sum()) for share in shares for term in share[:2])
         if not math.isfinite(logit):
-            raise InputError("model", "its answer is not finite; its weights are unusable")
+            raise InputError("model", UNUSABLE)
         images = [np.asarray(picture) for picture in pictures]
         chance = float(probability(self.calibration, torch.tensor(logit)))
         return PairExplanation(logit, chance, cosine, float(vectors), levels, *images)

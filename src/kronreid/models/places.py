@@ -32,10 +32,23 @@ from torch import Tensor, nn
 from kronreid.data.files import written_whole
 from kronreid.errors import InputError, one_line
 from kronreid.models.calibration import CALIBRATION
-from kronreid.ops.places import Places, Precision, best_matches, keep, project, score_block, score_lists, unit
+from kronreid.ops.blocks import check_lists
+from kronreid.ops.places import (
+    DTYPES,
+    Places,
+    Precision,
+    best_matches,
+    keep,
+    project,
+    score_block,
+    score_lists,
+    unit,
+)
 from kronreid.options import Positive, checked
 
 PLACES = "places.safetensors"
+#: What is said of answers that are NaN or infinite.
+UNUSABLE = "its answer is not finite; its weights are unusable"
 
 
 @dataclass(frozen=True)
@@ -55,6 +68,14 @@ class PlacesOptions:
     def __post_init__(self) -> None:
         if not self.levels or len(set(self.levels)) < len(self.levels):
             raise InputError("levels", "name at least one map, and each once")
+
+
+def named_map(maps: dict[str, Tensor], name: str) -> Tensor:
+    """The map of this name among `Embedding.maps`; InputError where the model has none."""
+    if name not in maps:
+        there = ", ".join(maps) or "none"
+        raise InputError("places.levels", f"this model has no map {name!r}; it has {there}")
+    return maps[name]
 
 
 @dataclass(frozen=True)
@@ -115,7 +136,7 @@ class PlaceMatching(nn.Module):
         self.places = [height * width for _, height, width in sizes]
         self.projections = nn.ParameterList(
             nn.Parameter(torch.zeros(channels, min(options.numbers, channels)), requires_grad=False)
-            for channels, _, _ in sizes
+            for _, (channels, _, _) in zip(options.levels, sizes, strict=True)
         )
         self.norm = nn.BatchNorm1d(2 * sum(self.places), affine=False)
         self.linear = nn.Linear(2 * sum(self.places), 1)
@@ -133,16 +154,14 @@ class PlaceMatching(nn.Module):
         """
         projected = []
         for name, size, projection in zip(self.options.levels, self.sizes, self.projections):
-            if name not in maps:
-                there = ", ".join(maps) or "none"
-                raise InputError("places.levels", f"this model has no map {name!r}; it has {there}")
-            if tuple(maps[name].shape[1:]) != size:
+            found = named_map(maps, name)
+            if tuple(found.shape[1:]) != size:
                 raise InputError(
                     "places",
-                    f"fitted on maps {name} of {size}, and this model's are {tuple(maps[name].shape[1:])}; "
+                    f"fitted on maps {name} of {size}, and this model's are {tuple(found.shape[1:])}; "
                     "fit them anew with kronreid fit-places",
                 )
-            projected.append(project(maps[name], projection))
+            projected.append(project(found, projection))
         return projected
 
     @torch.no_grad()
@@ -199,36 +218,42 @@ class PlaceMatching(nn.Module):
         With `lists` (Q, K) int64, the logits (Q, K) of each query with the candidates of these numbers alone.
 
         Raises:
-            InputError: A side is empty or was described by another model, or `lists` names no candidate.
+            InputError: A side is empty or was described by another model, `lists` is empty or names a
+                candidate that is not there, or a logit is not finite.
         """
         for which, side in (("query", queries), ("candidates", candidates)):
             if not len(side):
                 raise InputError(which, "there are none to compare; give at least one picture")
-            shapes = [tuple(places.numbers.shape[1:]) for places in side.levels]
-            wanted = [(count, proj.shape[1]) for count, proj in zip(self.places, self.projections)]
-            if shapes != wanted:
+            kinds = [(*places.numbers.shape[1:], places.numbers.dtype) for places in side.levels]
+            dtype = DTYPES[self.options.precision]
+            own = [(count, proj.shape[1], dtype) for count, proj in zip(self.places, self.projections)]
+            if kinds != own or side.vectors.shape[1] != queries.vectors.shape[1]:
                 raise InputError(
                     which,
-                    f"places of {shapes} are not this model's, which are of {wanted}; describe both sides "
-                    "with one model",
+                    f"places of {kinds} and vectors of {side.vectors.shape[1]} numbers are not this model's, "
+                    f"whose places are of {own}; describe both sides with one model",
                 )
         head = self.head()
         if lists is None:
-            logits = head.cosine * (queries.vectors @ candidates.vectors.t()) + head.bias
+            cosines = queries.vectors @ candidates.vectors.t()
         else:
-            chosen = candidates.vectors[lists.to(candidates.vectors.device)]
-            logits = head.cosine * torch.einsum("qd,qkd->qk", queries.vectors, chosen) + head.bias
+            check_lists(lists, len(queries), len(candidates))
+            lists = lists.to(candidates.vectors.device)
+            cosines = torch.stack([candidates.vectors[row] @ x for x, row in zip(queries.vectors, lists)])
+        logits = head.cosine * cosines + head.bias
         for x, y, weight_x, weight_y in zip(queries.levels, candidates.levels, head.x, head.y):
             if lists is None:
                 logits += score_block(x, y, weight_x, weight_y)
             else:
                 logits += score_lists(x, y, lists, weight_x, weight_y)
+        if not bool(logits.isfinite().all()):
+            raise InputError("model", UNUSABLE)
         return logits
 
     @property
     def bytes_per_picture(self) -> int:
         """What the places of one picture take."""
-        width = {"int8": 1, "bf16": 2, "fp32": 4}[self.options.precision]
+        width = DTYPES[self.options.precision].itemsize
         scale = 2 if self.options.precision == "int8" else 0
         return sum(
             count * (projection.shape[1] * width + scale)

@@ -17,7 +17,7 @@ and never an array of all pairs' S.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -29,11 +29,12 @@ from kronreid.ops.blocks import check_lists
 
 #: How the numbers of places are kept.
 Precision: TypeAlias = Literal["int8", "bf16", "fp32"]
+DTYPES: dict[str, torch.dtype] = {"int8": torch.int8, "bf16": torch.bfloat16, "fp32": torch.float32}
 
-# Inner products held at once: a CPU tile (4 MiB) must stay in its cache, a GPU wants few, large launches.
-_TILE_ELEMENTS = {"cpu": 1 << 20, "cuda": 1 << 27}
-# Pictures that lie side by side in a product. A maximum over rows of 32 neighbours is vectorised; with fewer
-# it takes thirty times as long.
+# Inner products held at once: a CPU tile (3 MiB) must stay in its cache, a GPU wants few, large launches.
+_TILE_ELEMENTS = {"cpu": 3 << 18, "cuda": 1 << 27}
+# Pictures that lie side by side in a product. On a CPU a maximum over rows of 32 neighbours is vectorised;
+# over rows of fewer it takes twenty times as long.
 _SIDE_BY_SIDE = {"cpu": 32, "cuda": 64}
 
 
@@ -86,7 +87,7 @@ def keep(unit: Tensor, precision: Precision = "int8") -> Places:
     """Unit vectors of places (N, M, D), floating, in the form in which they are kept."""
     unit = unit.detach().float()
     if precision != "int8":
-        numbers = unit.to(torch.bfloat16 if precision == "bf16" else torch.float32)
+        numbers = unit.to(DTYPES[precision])
         return Places(numbers.contiguous(), unit.new_empty(len(unit), 0, dtype=torch.float16))
     # The rounded scale is what the numbers are divided by, so that it costs no accuracy. 2⁻¹⁴ is the smallest
     # normal half-precision number; a place of zeros stays zero.
@@ -146,12 +147,8 @@ def score_block(queries: Places, candidates: Places, weight_x: Tensor, weight_y:
         ValueError: A set is empty, or they and the weights do not fit each other.
     """
     weight_x, weight_y = _check(queries, candidates, weight_x, weight_y)
-    device = queries.numbers.device.type
-    if device == "cuda" and (fused := _fused()) is not None:
+    if queries.numbers.is_cuda and (fused := _fused()) is not None:
         return fused(queries, candidates, weight_x, weight_y)
-    if len(queries) < len(candidates) and len(queries) < _SIDE_BY_SIDE[device]:
-        # The larger set lies side by side; the sum is the same with the roles exchanged.
-        return _tiles(candidates, queries, weight_y, weight_x).t().contiguous()
     return _tiles(queries, candidates, weight_x, weight_y)
 
 
@@ -165,12 +162,12 @@ def score_lists(
         ValueError: See `score_block`.
         InputError: `lists` is empty or names a candidate that is not there.
     """
-    _check(queries, candidates, weight_x, weight_y)
+    weight_x, weight_y = _check(queries, candidates, weight_x, weight_y)
     check_lists(lists, len(queries), len(candidates))
     lists = lists.to(candidates.numbers.device)
-    rows = [
-        score_block(queries[q : q + 1], candidates[row], weight_x, weight_y) for q, row in enumerate(lists)
-    ]
+    if queries.numbers.is_cuda and (fused := _fused()) is not None:
+        return fused(queries, candidates, weight_x, weight_y, lists)
+    rows = [_tiles(queries[q : q + 1], candidates[row], weight_x, weight_y) for q, row in enumerate(lists)]
     return torch.cat(rows)
 
 
@@ -189,44 +186,54 @@ def _check(queries: Places, candidates: Places, weight_x: Tensor, weight_y: Tens
 
 
 def _tiles(queries: Places, candidates: Places, weight_x: Tensor, weight_y: Tensor) -> Tensor:
-    """`score_block`, with the queries side by side.
+    """`score_block`, a block of queries at a time against tiles of candidates.
 
-    A product's rows are the candidates' places and its columns the queries', all queries' first place, then
-    their second, and so on. Both maxima then run over neighbours in memory.
+    A product's rows are the candidates' places and its columns the queries'. The queries of a whole block lie
+    side by side, all queries' first place, then their second, and so on, so that both maxima run over
+    neighbours in memory. In the last block, which may be smaller, they lie one behind the other.
     """
     (count, m_x, d), m_y = queries.numbers.shape, candidates.numbers.shape[1]
     device = queries.numbers.device
-    side = min(count, _SIDE_BY_SIDE.get(device.type, 64))
-    size = max(1, _TILE_ELEMENTS.get(device.type, 1 << 27) // (side * m_x * m_y))
+    side, elements = _SIDE_BY_SIDE.get(device.type, 64), _TILE_ELEMENTS.get(device.type, 1 << 27)
+    row = min(side, count) * m_x * m_y  # of one candidate with a block of queries
+    # One buffer for all products: fresh pages cost more than the products themselves.
+    buffer = torch.empty(min(len(candidates) * row, max(elements, row)), device=device)
     result = torch.empty(count, len(candidates), device=device)
-    buffer = torch.empty(size * m_y * m_x * side, device=device)  # fresh pages cost more than the product
-    columns = [
-        queries[start : start + side].unit().permute(2, 1, 0).reshape(d, -1)
-        for start in range(0, count, side)
-    ]
-    for g in range(0, len(candidates), size):
-        y = candidates[g : g + size].unit().view(-1, d)
-        here = len(y) // m_y
-        for number, x in enumerate(columns):
-            q = x.shape[1] // m_x
-            products = torch.mm(y, x, out=buffer[: len(y) * x.shape[1]].view(len(y), -1))
-            n = products.view(here * m_y, m_x, q).amax(1)
-            m = products.view(here, m_y, m_x * q).amax(1)
-            shares = torch.matmul(weight_y, n.view(here, m_y, q)) + torch.matmul(
-                weight_x, m.view(here, m_x, q)
-            )
-            result[number * side : number * side + q, g : g + here] = shares.t()
+    for start in range(0, count, side):
+        x = queries[start : start + side].unit()
+        q = len(x)
+        columns = (x.permute(2, 1, 0) if q == side else x.permute(2, 0, 1)).reshape(d, -1)
+        shares = []
+        for y in _float_tiles(candidates, max(1, elements // (q * m_x * m_y))):
+            products = torch.mm(y, columns, out=buffer[: len(y) * q * m_x].view(len(y), -1))
+            m = products.view(-1, m_y, q * m_x).amax(1)
+            if q == side:
+                n = products.view(-1, m_x, q).amax(1)
+                m = torch.matmul(weight_x, m.view(-1, m_x, q))
+            else:
+                n = products.view(-1, q, m_x).amax(2)
+                m = torch.matmul(m.view(-1, q, m_x), weight_x)
+            shares.append(m + torch.matmul(weight_y, n.view(-1, m_y, q)))
+        result[start : start + q] = torch.cat(shares).t()
     return result
 
 
+def _float_tiles(pictures: Places, size: int) -> Iterator[Tensor]:
+    """The places of `size` pictures at a time, (size·M, D) float32; several tiles are converted at once."""
+    step = size * max(1, 64 // size)
+    for start in range(0, len(pictures), step):
+        part = pictures[start : start + step].unit()
+        yield from part.flatten(0, 1).split(size * part.shape[1])
+
+
 @functools.cache
-def _fused() -> Callable[[Places, Places, Tensor, Tensor], Tensor] | None:
+def _fused() -> Callable[..., Tensor] | None:
     """The GPU kernel, where Triton is installed."""
     try:
-        from kronreid.ops.places_triton import score_block
+        from kronreid.ops.places_triton import scores
     except ImportError:
         return None
-    return score_block
+    return scores
 
 
 def project(maps: Tensor, projection: Tensor) -> Tensor:

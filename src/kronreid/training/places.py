@@ -7,6 +7,7 @@ mate before all strangers of the list (a listwise logistic loss), and to say of 
 person (binary cross-entropy). That takes seconds.
 """
 
+import copy
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,13 +17,15 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import trange
 
 from kronreid.data.records import NO_CAMERA, Picture
+from kronreid.data.transforms import InputOptions
 from kronreid.errors import InputError
 from kronreid.models.inference import Embedder
-from kronreid.models.places import Described, PlaceMatching, PlacesOptions
+from kronreid.models.pairs import PairModel
+from kronreid.models.places import Described, PlaceMatching, PlacesOptions, named_map
 from kronreid.options import Positive, Weight
 
 log = logging.getLogger(__name__)
@@ -86,6 +89,8 @@ def fit_places(
         embedder, [pictures[one] for one in chosen], options, batch_size, progress
     )
     described = embedder.describe([*pictures], batch_size, progress, places=matching)
+    if not bool(described.vectors.isfinite().all()):
+        raise InputError("model", "its vectors are not finite; its weights are unusable")
     lists.look(described.vectors)
     fit_head(matching, described, lists, options, progress)
     return matching.eval()
@@ -105,17 +110,16 @@ def principal_components(
     sizes: list[tuple[int, int, int]] = []
     for embedding in embedder.embeddings([*pictures], batch_size, progress):
         for number, name in enumerate(options.levels):
-            if name not in embedding.maps:
-                there = ", ".join(embedding.maps) or "no maps at all"
-                raise InputError("places.levels", f"this model has no map {name!r}; it has {there}")
-            maps = embedding.maps[name].float()
+            maps = named_map(embedding.maps, name).float()
             if len(moments) == number:
                 sizes.append((maps.shape[1], maps.shape[2], maps.shape[3]))
                 moments.append(torch.zeros(maps.shape[1], maps.shape[1], dtype=torch.float64))
             rows = F.normalize(maps, dim=1).permute(0, 2, 3, 1).reshape(-1, maps.shape[1])
             moments[number] += (rows.t() @ rows).double().cpu()
     matching = PlaceMatching(options, sizes)
-    for projection, moment in zip(matching.projections, moments):
+    for name, projection, moment in zip(options.levels, matching.projections, moments):
+        if not bool(moment.isfinite().all()):
+            raise InputError("model", f"its maps {name} are not finite; its weights are unusable")
         _, vectors = torch.linalg.eigh(moment)  # eigenvalues ascend
         components = vectors.flip(1)[:, : projection.shape[1]]
         # An eigenvector's sign is arbitrary; the largest entry is made positive, the same on every machine.
@@ -123,6 +127,29 @@ def principal_components(
         components = components * components[largest, torch.arange(components.shape[1])].sign()
         projection.copy_(components)
     return matching.to(embedder.device)
+
+
+def check_before_training(
+    model: nn.Module, size: InputOptions, pictures: Sequence[Picture], options: FitOptions
+) -> None:
+    """Complain now about what would stop the fitting when the training has ended.
+
+    Args:
+        model: What is going to be trained.
+        size: Of its pictures.
+        pictures: Those that it is going to be trained on.
+        options: How its places are going to be fitted.
+
+    Raises:
+        InputError: It is a pair model, the network has no such maps, or there are too few people.
+    """
+    if isinstance(model, PairModel):
+        raise InputError("places.fit", "a pair model matches places already; set it to false")
+    Lists.possible(pictures, options)
+    with torch.no_grad():
+        maps = copy.deepcopy(model).eval()(torch.zeros(1, 3, size.height, size.width)).maps
+    for name in options.levels:
+        named_map(maps, name)
 
 
 class Lists:

@@ -158,7 +158,8 @@ def _evaluations(folder: Path, layout: str | None) -> Iterator[tuple[str, dict[s
         except ValueError as error:
             raise InputError(path, f"no JSON ({error})") from None
         if isinstance(values, dict) and values.get("rerank_with") == "places":
-            values = values | values["first_stage"]  # the vectors' own figures
+            first = values.get("first_stage")
+            values = values | first if isinstance(first, dict) else {}  # the vectors' own figures
         if isinstance(values, dict) and {"protocol", "rank1", "mAP"} <= values.keys():
             other = layout is not None and values.get("layout", layout) != layout
             helped = [name for name in ("matcher", "matcher_weight", "k_reciprocal") if values.get(name)]

@@ -37,7 +37,7 @@ from kronreid.training.cpu import keep_memory, precision_here, strided_depthwise
 from kronreid.training.data import check_evaluation, read_dataset
 from kronreid.training.hard import HardIdentitySearch
 from kronreid.training.modules import EmbeddingTraining, PairTraining, ReIDTraining
-from kronreid.training.places import FitOptions, Lists, fit_places
+from kronreid.training.places import FitOptions, check_before_training, fit_places
 from kronreid.training.records import RECORD, record
 
 log = logging.getLogger(__name__)
@@ -136,9 +136,7 @@ def train(config: Config, out: str | Path, resume: bool = False, source: str | N
     lightning.seed_everything(config.training.seed, verbose=False)
     module = lightning_module(config, len(identities(dataset.train)), str(source or "config"))
     if config.places.fit:
-        if isinstance(module, PairTraining):
-            raise InputError("places.fit", "a pair model matches places already; set it to false")
-        Lists.possible(dataset.train, config.places)  # complains now, not when the training has ended
+        check_before_training(module.model, config.input, dataset.train, config.places)
     if config.training.evaluate_every:
         check_evaluation(dataset, isinstance(module, PairTraining))
     folder = RunFolder(out, config, dataset)
@@ -209,13 +207,16 @@ def fit_run(run: Path, dataset: ReIDDataset, options: FitOptions) -> PlaceMatchi
         The place matching.
 
     Raises:
-        InputError: It is a pair model, or see `kronreid.training.places.fit_places`.
+        InputError: It is a pair model, there are no training pictures, or see
+            `kronreid.training.places.fit_places`.
     """
     embedder = load(run)
     if not isinstance(embedder, Embedder):
         raise InputError(
             run, "is a pair model, which matches places already; only embedders are fitted with some"
         )
+    if not dataset.train:
+        raise InputError(dataset.root, "has no pictures to fit places on")
     started = time.perf_counter()
     places = fit_places(embedder, dataset.train, options, progress=True)
     save_places(run, places, embedder.fingerprint)

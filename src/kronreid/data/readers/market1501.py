@@ -172,10 +172,10 @@ def _market_remarks(dataset: ReIDDataset) -> list[str]:
     if dataset.multi_query:
         remarks = [f"{len(dataset.multi_query):,} pictures in {BOXES} for multi-query"]
     else:
-        remarks = [f"no pictures of the queries in a folder {BOXES}: multi-query would be single query"]
+        remarks = [f"there is no folder {BOXES} with more query pictures: multi-query equals single query"]
     home = market_home(dataset.root)
     if dataset.name == "market1501" and (found := [name for name in DISTRACTORS if (home / name).is_dir()]):
-        remarks.append(f"more distractors in {found[0]}: --layout market1501+500k adds them to the gallery")
+        remarks.append(f"{found[0]} has more distractors: --layout market1501+500k adds them to the gallery")
     return remarks
 
 
@@ -208,5 +208,7 @@ DUKE = Layout(
         {"train": Count(16522, 702, 8), "query": Count(2228, 702, 8), "gallery": Count(17661, 1110, 8)},
     ),
     original=Original("DukeMTMC-reID", DUKEMTMC, people=7140, cameras=8),
-    remarks=lambda dataset: ["withdrawn by its owners in 2019: for comparison with published numbers only"],
+    remarks=lambda dataset: [
+        "its owners withdrew it in 2019: use it only for comparison with published numbers"
+    ],
 )

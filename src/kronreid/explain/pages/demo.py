@@ -16,7 +16,7 @@ from kronreid.explain.style import bitmap
 
 Metrics = Mapping[str, object]
 
-_NAMES = {"horeid": "HOReID", "kpm": "KPM", "reranked": "HOReID, then KPM"}
+_NAMES = {"horeid": "HOReID", "kpm": "KPM", "places": "HOReID with places", "reranked": "HOReID, then KPM"}
 _FACTS = (("protocol", "protocol {}"), ("queries", "{} queries"), ("gallery", "{} gallery pictures"))
 
 
@@ -43,7 +43,7 @@ class DemoReport:
 
     Attributes:
         metrics: The content of metrics.json: for each model `untrained` and `trained`, each with the keys of
-            `evaluate --json` (fractions), and `reranked` with the same keys.
+            `evaluate --json` (fractions), and `places` and `reranked` with the same keys.
         data: One sentence about the generated data: the numbers of pictures, people and cameras.
         charts: Training curves (loss, mAP).
         contact_sheet: A selection of the generated pictures.
