@@ -100,13 +100,13 @@ def meaning(probability: float | None, alike: float, matcher: Any) -> str:
             f"was measured on {calibration.people:,} people."
         ).replace("%", " %")
     else:
-        basis = (
-            f"It has learned from pairs of which {'far fewer than half' if places else 'about a quarter'} "
-            "showed the same person."
-        )
+        shown = "most of which showed different persons"
+        if not places:
+            shown = "of which about a quarter showed the same person"
+        basis = f"It has learned from pairs {shown}."
     return (
-        f"The {'model' if places else 'matcher'} {verdict} {basis} Among many candidates far fewer do, so "
-        "even a high value is a lead to check, not a proof. Similar clothes mislead it."
+        f"The {'model' if places else 'matcher'} {verdict} {basis} Of many candidates, far fewer show the same "
+        "person, so even a high value is a lead to check, not a proof. Similar clothes mislead it."
     )
 
 

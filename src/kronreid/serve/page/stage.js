@@ -384,8 +384,9 @@ export class Stage {
       colour: colours[share < 0 ? 1 : 0],
       dashes: share < 0 ? "7 5" : null,
     });
-    const says = share < 0 ? "against the same person" : share > 0 ? "for the same person" : "neither way";
-    this.readout.textContent = `${capital(this.where(place))} of the ${SIDES[side]} picture speaks ${says}, with a share of ${signed(share, level.digits)}. Its best match is ${this.where(found)} of the ${SIDES[1 - side]} picture, with a cosine of ${cosine(level.similarity[side][place])}.`;
+    const shown = signed(share, level.digits + 1);
+    const says = /[1-9]/.test(shown) ? (share < 0 ? "against the same person" : "for the same person") : "neither way";
+    this.readout.textContent = `${capital(this.where(place))} of the ${SIDES[side]} picture speaks ${says}, with a share of ${shown}. Its best match is ${this.where(found)} of the ${SIDES[1 - side]} picture, with a cosine of ${cosine(level.similarity[side][place])}.`;
   }
 
   drawStrongest() {
