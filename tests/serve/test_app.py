@@ -202,7 +202,7 @@ def test_adding_and_deleting(start: Start, home: Home) -> None:
     ).json()
     assert (answer["added"], answer["skipped_existing"]) == (1, 0)
     assert answer["unreadable"][0]["name"] == "notes.jpg"
-    assert "not a readable picture" in answer["unreadable"][0]["message"]
+    assert "not a picture" in answer["unreadable"][0]["message"]
     item = client.get("/api/gallery?camera=7").json()["items"][0]
     assert item["id"] == answer["ids"][0]
     assert (item["time"], item["identity"], item["attributes"]) == (

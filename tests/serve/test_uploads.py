@@ -35,11 +35,11 @@ SVG = b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
 POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\nshowpage\n"
 HOSTILE = {
     "empty": (b"", "empty"),
-    "text": (b"hello", "not a readable picture"),
-    "a program": (b"\x7fELF" + bytes(100), "not a readable picture"),
-    "an SVG with a script": (SVG, "not a readable picture"),
-    "a page": (b"<html><img src=x onerror=alert(1)></html>", "not a readable picture"),
-    "a script for a printer": (POSTSCRIPT, "not a readable picture"),
+    "text": (b"hello", "not a picture"),
+    "a program": (b"\x7fELF" + bytes(100), "not a picture"),
+    "an SVG with a script": (SVG, "not a picture"),
+    "a page": (b"<html><img src=x onerror=alert(1)></html>", "not a picture"),
+    "a script for a printer": (POSTSCRIPT, "not a picture"),
     "a truncated JPEG": (encoded(noise(1))[:400], "damaged"),
     "a truncated PNG": (encoded(noise(1), "PNG")[:300], "damaged"),
     "a PNG that says it is huge": (png(20_000, 20_000, bytes(100)), "pixels"),

@@ -105,8 +105,8 @@ def meaning(probability: float | None, alike: float, matcher: Any) -> str:
             shown = "of which about a quarter showed the same person"
         basis = f"It has learned from pairs {shown}."
     return (
-        f"The {'model' if places else 'matcher'} {verdict} {basis} Of many candidates, far fewer show the same "
-        "person, so even a high value is a lead to check, not a proof. Similar clothes mislead it."
+        f"The {'model' if places else 'matcher'} {verdict} {basis} Of many candidates, far fewer show the "
+        "same person, so even a high value is a lead to check, not a proof. Similar clothes mislead it."
     )
 
 

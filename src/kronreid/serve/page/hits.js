@@ -2,6 +2,7 @@
 
 import {
   button,
+  capital,
   cosine,
   count,
   describe,
@@ -343,8 +344,6 @@ export class HitList {
 
 /** What a hit above the line needs. */
 const needed = (limit) => h("span", {}, `similarity of at least ${limit.similarity.toFixed(4)}`);
-
-const capital = (text) => text[0].toUpperCase() + text.slice(1);
 
 function meter(kind, value) {
   const bar = h(`span.meter.${kind}`, { "aria-hidden": "true" });

@@ -1,9 +1,9 @@
 // What an embedder's places say of two pictures: the share of each, its best match, and the sum they make.
 
-import { cosine, h } from "./dom.js";
+import { capital, cosine, h, s } from "./dom.js";
 import { fitted } from "./maps.js";
 
-const SIDES = ["first", "second"];
+export const SIDES = ["first", "second"];
 /** Pixels of a side of each place where shares are painted; the canvas stretches them further. */
 const FINE = 8;
 
@@ -91,6 +91,87 @@ export function paintShares(canvas, values, height, width, strength, most, colou
   const context = fitted(canvas);
   context.imageSmoothingQuality = "high";
   context.drawImage(small, 0, 0, canvas.width, canvas.height);
+}
+
+/** The colours of what speaks for the same person and what speaks against, as the theme has them. */
+function colours(stage) {
+  return ["for", "against"].map((kind) => getComputedStyle(stage.balance.querySelector(`.${kind}`)).color);
+}
+
+/** Both pictures below their shares, or with the place that is pointed at. */
+export function drawShares(stage) {
+  const level = stage.levels[stage.scale];
+  const hues = colours(stage);
+  stage.balance.hidden = false;
+  for (const [kind, sign] of [
+    ["for", 1],
+    ["against", -1],
+  ])
+    stage.balance.querySelector(`.${kind}`).textContent = signed(sign * level.most, level.digits);
+  level.shares.forEach((shares, side) =>
+    paintShares(
+      stage.plates[side].canvas,
+      shares,
+      level.height,
+      level.width,
+      Number(stage.strength.value),
+      level.most,
+      hues,
+    ),
+  );
+  if (stage.at) drawMatch(stage, level, hues);
+  else
+    stage.readout.textContent =
+      "Blue places speak for the same person, orange ones against; a place without colour is matched as well as usual. Point at a place of either picture to see its best match in the other.";
+}
+
+/** The place that is pointed at and its best match, joined and in words. */
+function drawMatch(stage, level, [good, bad]) {
+  const { side, place } = stage.at;
+  const share = level.shares[side][place];
+  const found = level.found[side][place];
+  stage.markCell(side, place);
+  stage.markCell(1 - side, found);
+  stage.plates[1 - side].cell.classList.add("match");
+  stage.link([side, place], [1 - side, found], {
+    colour: share < 0 ? bad : good,
+    dashes: share < 0 ? "7 5" : null,
+  });
+  const shown = signed(share, level.digits + 1);
+  const says = /[1-9]/.test(shown) ? (share < 0 ? "against the same person" : "for the same person") : "neither way";
+  stage.readout.textContent = `${capital(stage.where(place))} of the ${SIDES[side]} picture speaks ${says}, with a share of ${shown}. Its best match is ${stage.where(found)} of the ${SIDES[1 - side]} picture, with a cosine of ${cosine(level.similarity[side][place])}.`;
+}
+
+/** The places with the largest shares, joined with their best matches. */
+export function drawStrongest(stage) {
+  const level = stage.levels[stage.scale];
+  const hues = colours(stage);
+  if (stage.at) {
+    drawMatch(stage, level, hues);
+    return;
+  }
+  const links = [...level.strongest(stage.narrow ? 4 : 5, 1), ...level.strongest(3, -1)];
+  const marks = s("g"); // above all lines
+  links.forEach(({ from, to, share }, i) => {
+    const colour = hues[share < 0 ? 1 : 0];
+    const { ends } = stage.link(from, to, { colour, dashes: share < 0 ? "7 5" : null });
+    const [x, y] = ends[1];
+    marks.append(s("circle", { cx: x, cy: y, r: 5, class: `ring ${share < 0 ? "against" : "for"}` }));
+    badge(marks, ends[0], i + 1, colour, "var(--card)");
+  });
+  stage.links.append(marks);
+  const said = links.map(({ share }, i) => `${i + 1}: ${signed(share, level.digits)}`).join(", ");
+  stage.readout.textContent = links.length
+    ? `The places that say most, each with its share: ${said}. A line leads from a place (number) to its best match (ring). Dashed lines speak against the same person.`
+    : "No place says anything here: every share is zero.";
+}
+
+/** A number in a disc. */
+export function badge(group, [x, y], number, colour, ink) {
+  group.append(
+    s("circle", { cx: x, cy: y, r: 9.5, fill: colour }),
+    s("text", { x, y, fill: ink }, String(number)),
+  );
 }
 
 /** How the verdict adds up, as a table: each bar begins where the one above ends. */

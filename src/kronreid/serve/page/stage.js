@@ -1,12 +1,11 @@
 // Two pictures side by side. Point at a place of one, and see where the matcher looked in the other, or which
 // place the embedder's places matched with it.
 
-import { cosine, h, percent, s, segmented } from "./dom.js";
+import { capital, h, percent, s, segmented } from "./dom.js";
 import { fitted, paint, Parts, ramp, rebuild, ScaleMap } from "./maps.js";
-import { Level, paintShares, signed } from "./places.js";
+import { badge, drawShares, drawStrongest, Level, SIDES } from "./places.js";
 
 const SCALE_NAMES = { 1: ["Only"], 2: ["Coarse", "Fine"], 3: ["Coarse", "Middle", "Fine"] };
-const SIDES = ["first", "second"];
 
 export class Stage {
   constructor() {
@@ -238,8 +237,8 @@ export class Stage {
       attention: this.drawAttention,
       rebuilt: this.drawRebuilt,
       parts: this.drawParts,
-      shares: this.drawShares,
-      strongest: this.drawStrongest,
+      shares: () => drawShares(this),
+      strongest: () => drawStrongest(this),
     };
     for (const { canvas, cell } of this.plates) {
       fitted(canvas);
@@ -341,77 +340,6 @@ export class Stage {
     return { group, ends };
   }
 
-  /** The colours of what speaks for the same person and what speaks against, as the theme has them. */
-  colours() {
-    return ["for", "against"].map((kind) => getComputedStyle(this.balance.querySelector(`.${kind}`)).color);
-  }
-
-  drawShares() {
-    const level = this.levels[this.scale];
-    const colours = this.colours();
-    this.balance.hidden = false;
-    for (const [kind, sign] of [
-      ["for", 1],
-      ["against", -1],
-    ])
-      this.balance.querySelector(`.${kind}`).textContent = signed(sign * level.most, level.digits);
-    level.shares.forEach((shares, side) =>
-      paintShares(
-        this.plates[side].canvas,
-        shares,
-        level.height,
-        level.width,
-        Number(this.strength.value),
-        level.most,
-        colours,
-      ),
-    );
-    if (this.at) this.drawMatch(level, colours);
-    else
-      this.readout.textContent =
-        "Blue places speak for the same person, orange ones against; a place without colour is matched as well as usual. Point at a place of either picture to see its best match in the other.";
-  }
-
-  /** The place that is pointed at and its best match, joined and in words. */
-  drawMatch(level, colours) {
-    const { side, place } = this.at;
-    const share = level.shares[side][place];
-    const found = level.found[side][place];
-    this.markCell(side, place);
-    this.markCell(1 - side, found);
-    this.plates[1 - side].cell.classList.add("match");
-    this.link([side, place], [1 - side, found], {
-      colour: colours[share < 0 ? 1 : 0],
-      dashes: share < 0 ? "7 5" : null,
-    });
-    const shown = signed(share, level.digits + 1);
-    const says = /[1-9]/.test(shown) ? (share < 0 ? "against the same person" : "for the same person") : "neither way";
-    this.readout.textContent = `${capital(this.where(place))} of the ${SIDES[side]} picture speaks ${says}, with a share of ${shown}. Its best match is ${this.where(found)} of the ${SIDES[1 - side]} picture, with a cosine of ${cosine(level.similarity[side][place])}.`;
-  }
-
-  drawStrongest() {
-    const level = this.levels[this.scale];
-    const colours = this.colours();
-    if (this.at) {
-      this.drawMatch(level, colours);
-      return;
-    }
-    const links = [...level.strongest(this.narrow ? 4 : 5, 1), ...level.strongest(3, -1)];
-    const marks = s("g"); // above all lines
-    links.forEach(({ from, to, share }, i) => {
-      const colour = colours[share < 0 ? 1 : 0];
-      const { ends } = this.link(from, to, { colour, dashes: share < 0 ? "7 5" : null });
-      const [x, y] = ends[1];
-      marks.append(s("circle", { cx: x, cy: y, r: 5, class: `ring ${share < 0 ? "against" : "for"}` }));
-      badge(marks, ends[0], i + 1, colour, "var(--card)");
-    });
-    this.links.append(marks);
-    const said = links.map(({ share }, i) => `${i + 1}: ${signed(share, level.digits)}`).join(", ");
-    this.readout.textContent = links.length
-      ? `The places that say most, each with its share: ${said}. A line leads from a place (number) to its best match (ring). Dashed lines speak against the same person.`
-      : "No place says anything here: every share is zero.";
-  }
-
   drawAttention() {
     const scale = this.scales[this.scale];
     const maps = [scale.attention_a, scale.attention_b];
@@ -466,16 +394,6 @@ export class Stage {
         : `Part ${part + 1}${this.at ? `, which looks most at ${this.where(this.at.place)} of the ${SIDES[this.at.side]} picture` : ""}: the same part in both pictures.`;
   }
 }
-
-/** A number in a disc. */
-function badge(group, [x, y], number, colour, ink) {
-  group.append(
-    s("circle", { cx: x, cy: y, r: 9.5, fill: colour }),
-    s("text", { x, y, fill: ink }, String(number)),
-  );
-}
-
-const capital = (text) => text[0].toUpperCase() + text.slice(1);
 
 /** Describes a match that does not point to one place. */
 const spread = (most, places) => (most < 6 / places ? ": spread so widely that it means little." : ".");
