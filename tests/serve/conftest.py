@@ -13,12 +13,16 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
+from kronreid.data.readers import read
 from kronreid.gallery import Entry, Gallery
+from kronreid.models.calibration import Calibration, ScoreCalibration
+from kronreid.models.inference import Embedder
 from kronreid.models.loading import load
 from kronreid.serve.app import Application
 from kronreid.serve.metrics import Metrics
 from kronreid.serve.service import Service
 from kronreid.serve.settings import Settings
+from kronreid.training.places import FitOptions, fit_places
 
 TOKEN = "a token that is long enough"
 #: The names under which the test client asks: an address of this machine.
@@ -32,6 +36,7 @@ class Home:
 
     folder: Path
     embedder: Any
+    placed: Embedder  # the same embedder with places of two levels
     matcher: Any
     pictures: list[Path]  # in the gallery: two cameras, two hours, four persons
     queries: list[Path]  # not in it
@@ -47,9 +52,14 @@ def home(
     folder = tmp_path_factory.mktemp("home")
     data = make_pedestrians(test_identities=4, distractors=4, junk=0)
     save_tiny_models(folder)
+    placed = load(folder / "horeid")
+    assert isinstance(placed, Embedder)
+    options = FitOptions(levels=("X_1", "X_2"), numbers=8, mates=1, strangers=4, lists=2, steps=20)
+    placed.places = fit_places(placed, read(data, "market1501").train, options)
     return Home(
         folder,
         load(folder / "horeid"),
+        placed,
         load(folder / "kpm"),
         sorted((data / "bounding_box_test").iterdir()),
         sorted((data / "query").iterdir()),
@@ -72,7 +82,7 @@ class Server:
 
     def ids(self) -> list[str]:
         """Of the gallery's pictures."""
-        return [entry.id for entry in self.service.gallery.plain.entries()]
+        return [entry.id for entry in self.service.gallery.current.entries()]
 
 
 def fill(home: Home, uri: Path) -> None:
@@ -102,6 +112,20 @@ def serve(home: Home, folder: Path, *, full: bool = True, embedder: Any = None, 
     application = Application(service, settings, metrics)
     client = TestClient(application.asgi, base_url=HERE, raise_server_exceptions=False)
     return Server(client, application, service, settings, folder)
+
+
+def calibrated(limit: float, searches: int = 1000, gallery: int = 12) -> Calibration:
+    """A calibration with this threshold for one false alarm in all its searches.
+
+    Args:
+        limit: A cosine.
+        searches: How many searches were measured.
+        gallery: In so many pictures.
+    """
+    strangers = (limit + 0.01, limit, *[-1.0] * (searches - 2))
+    similarity = ScoreCalibration(10.0, -5.0, strangers, ())
+    logit = ScoreCalibration(0.5, -1.0, (3.0, 2.0, 1.0), ())
+    return Calibration("market1501", "people", "market1501", 50, gallery, 0.25, similarity, logit)
 
 
 Start = Callable[..., Server]

@@ -20,7 +20,7 @@ def test_a_search_ranks_as_the_gallery_does(server: Server, home: Home) -> None:
     answer = server.client.post(
         "/api/search", files=[upload(home.queries[0])], data={"top": 7, "rerank_top": 4}
     ).json()
-    expected = server.service.gallery.reranked.search(home.queries[0], 7, 4)
+    expected = server.service.gallery.current.search(home.queries[0], 7, 4)
     assert [hit["id"] for hit in answer["hits"]] == [hit.id for hit in expected.hits]
     assert [hit["rank"] for hit in answer["hits"]] == [1, 2, 3, 4, 5, 6, 7]
     for shown, hit in zip(answer["hits"], expected.hits):
@@ -39,7 +39,7 @@ def test_several_uploads_and_items_are_one_person(server: Server, home: Home) ->
     files = [upload(path) for path in home.queries[:2]]
     answer = client.post("/api/search", files=files, data={"item": [item], "rerank_top": 0}).json()
     pictures = [*home.queries[:2], server.service.gallery.entry(item).path]
-    expected = server.service.gallery.plain.search(pictures, 100)
+    expected = server.service.gallery.current.search(pictures, 100, 0)
     assert [hit["id"] for hit in answer["hits"]] == [hit.id for hit in expected.hits]
     assert [query["id"] for query in answer["query"]][2] == item
     items = [query["id"] for query in answer["query"]]  # uploads are remembered for a while

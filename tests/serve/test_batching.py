@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from kronreid.serve.batching import BATCH, ModelThread, SharedEmbedder, SharedMatcher, TooLate, deadline
 
@@ -137,4 +138,25 @@ def test_the_shared_faces_answer_like_the_models(home: Home) -> None:
     maps = [matcher.encode(pictures) for pictures in pair]
     np.testing.assert_allclose(matcher.score(*maps), home.matcher.score(*pair), atol=1e-6)
     assert matcher.fingerprint == home.matcher.fingerprint
+    models.close()
+
+
+def test_pictures_to_describe_share_a_pass_of_their_own(home: Home) -> None:
+    sizes: list[int] = []
+    models = ModelThread(home.placed, sizes.append)
+    shared, may = SharedEmbedder(models).matcher, threading.Event()
+    with ThreadPoolExecutor(6) as pool:
+        pool.submit(models.call, lambda: may.wait(10))
+        while not models._thread.is_alive() or models._jobs:
+            time.sleep(0.001)  # the first is in work
+        described = [pool.submit(shared.encode, home.queries[i : i + 2]) for i in range(2)]
+        embedded = pool.submit(models.embed, home.queries[:1])
+        waiting(models, 3)
+        may.set()
+        for i, future in enumerate(described):
+            expected = home.placed.describe(home.queries[i : i + 2])
+            torch.testing.assert_close(future.result().vectors, expected.vectors)
+            assert len(future.result()) == 2
+        assert embedded.result().shape == (1, home.placed.dimension)
+    assert sorted(sizes) == [1, 4]
     models.close()

@@ -250,6 +250,7 @@ BAD: dict[str, tuple[list[str], str]] = {
     "no gallery for a model": (["--gallery", "none.db", "--model", "E"], "none.db"),
     "a short token": (["--gallery", "G", "--token", "short"], "--token"),
     "an impossible port": (["--gallery", "G", "--port", "70000"], "--port"),
+    "a cache without a matcher": (["--gallery", "G", "--cache", "maps"], "--cache"),
     "an embedder as matcher": (["--gallery", "G", "--matcher", "E"], "--matcher"),
     "a model that did not make it": (["--gallery", "G", "--model", "M"], "made by model"),
     "no such address": (["--gallery", "G", "--host", "no.such.host.invalid"], "--host"),

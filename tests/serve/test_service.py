@@ -23,7 +23,7 @@ def test_after_a_full_disk_the_gallery_is_opened_anew(
     def full(*_: object, **__: object) -> None:
         raise MilvusException(message="write failed: No space left on device")
 
-    broken = server.service.gallery.plain
+    broken = server.service.gallery.current
     monkeypatch.setattr(broken._store.client, "upsert", full)
     answer = client.post("/api/gallery", files=[upload(home.queries[0])], headers=token)
     assert answer.status_code == 503
@@ -42,7 +42,7 @@ def test_a_gallery_that_closes_under_a_search_is_said_in_words(
     def closed(*_: object, **__: object) -> None:
         raise MilvusException(message="MilvusLite is closed")
 
-    monkeypatch.setattr(server.service.gallery.reranked._store.client, "search", closed)
+    monkeypatch.setattr(server.service.gallery.current._store.client, "search", closed)
     answer = server.client.post("/api/search", files=[upload(home.queries[0])])
     assert answer.status_code == 503
     assert "does not answer" in answer.json()["message"]
@@ -70,7 +70,7 @@ def test_times_that_no_calendar_has_harm_nobody(start: Start, home: Home) -> Non
         )
         assert answer.status_code == 422
         assert "time" in answer.json()["message"]
-    odd = replace(next(server.service.gallery.plain.entries()), time=1_714_557_600_000.0)
+    odd = replace(next(server.service.gallery.current.entries()), time=1_714_557_600_000.0)
     assert item(odd, None)["time"] is None
     assert moment(odd.time) is None
 

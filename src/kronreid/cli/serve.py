@@ -19,7 +19,11 @@ def add(commands: "Commands") -> None:
     sub = add_command(commands, "serve", run, "Serve a gallery as a web page and an HTTP interface.")
     add_gallery(sub)
     sub.add_argument("--model", metavar="MODEL", help="the embedder that made the gallery, if it has moved")
-    sub.add_argument("--matcher", metavar="MODEL", help="scores and explains pairs")
+    sub.add_argument(
+        "--matcher",
+        metavar="MODEL",
+        help="a pair model that scores and explains pairs; without, the embedder's places do, if it has any",
+    )
     sub.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
     sub.add_argument("--port", type=int, default=8000, help="port (8000; 0 for any free one)")
     sub.add_argument(
@@ -88,6 +92,8 @@ def run(options: argparse.Namespace) -> None:
     from kronreid.serve.server import address_of, listen, make_server
     from kronreid.serve.service import Service
 
+    if options.cache and not options.matcher:
+        raise InputError("--cache", "keeps a matcher's maps; name a matcher with --matcher")
     settings = make_settings(options)
     with listen(settings) as listener:
         model = options.model

@@ -200,12 +200,17 @@ class SimilarityLimit:
     rate: float | None
 
     @property
+    def words(self) -> str:
+        """What it stands for."""
+        if self.rate is None:
+            return f"a similarity of at least {self.similarity:g}"
+        searches = round(1 / self.rate)
+        return f"one false alarm in {_NUMBERS.get(searches, f'{searches:,}')} searches"
+
+    @property
     def nobody(self) -> str:
         """What to say of a search without a hit that counts."""
-        if self.rate is None:
-            return f"nobody here, at a similarity of at least {self.similarity:g}"
-        searches = round(1 / self.rate)
-        return f"nobody here, at one false alarm in {_NUMBERS.get(searches, f'{searches:,}')} searches"
+        return f"nobody here, at {self.words}"
 
 
 _NUMBERS = {10: "ten", 100: "a hundred", 1000: "a thousand"}

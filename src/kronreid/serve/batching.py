@@ -1,7 +1,7 @@
 """One thread runs the networks, and embeds the pictures of several searches in one pass.
 
-Each search runs in a thread of its own; see `Lane`. `SharedEmbedder` and `SharedMatcher` look like an
-embedder and a matcher to a gallery, and pass the work on to the thread.
+Each search runs in a thread of its own; see `Lane`. `SharedEmbedder`, `SharedMatcher` and `SharedPlaces` look
+like an embedder, a matcher and an embedder's places to a gallery, and pass the work on to the thread.
 """
 
 import threading
@@ -10,12 +10,15 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextvars import ContextVar
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
+from torch import Tensor
 
 from kronreid.data.images import ImageLike, as_list
-from kronreid.models.inference import EncodedMaps, Matcher
+from kronreid.models.inference import Embedder, EncodedMaps, Matcher
+from kronreid.models.place_matcher import PlaceMatcher
+from kronreid.models.places import Described
 from kronreid.models.protocols import Embeds
 
 T = TypeVar("T")
@@ -34,9 +37,9 @@ class TooLate(Exception):
 class _Job:
     """Work for the model's thread, and its future result."""
 
-    def __init__(self, images: list[ImageLike], function: Callable[[], Any] | None = None) -> None:
-        self.images = images
+    def __init__(self, function: Callable[..., Any], images: list[ImageLike] | None = None) -> None:
         self.function = function
+        self.images = images  # those that the function takes; None if it takes nothing
         self.until = deadline.get()
         self.result: Future[Any] = Future()
 
@@ -44,8 +47,8 @@ class _Job:
 class ModelThread:
     """Runs an embedder and a matcher, one pass at a time.
 
-    Jobs run in the order of arrival. When the next job is to embed pictures, the pictures of other waiting
-    jobs go through the network with it, up to `BATCH` of them.
+    Jobs run in the order of arrival. When the next job is to embed or to describe pictures, the pictures of
+    other waiting jobs of that kind go through the network with it, up to `BATCH` of them.
 
     Args:
         embedder: The embedder.
@@ -67,11 +70,19 @@ class ModelThread:
         Raises:
             TooLate: The deadline passed first.
         """
-        return self._wait(_Job(images))
+        return self._wait(_Job(self._embed, images))
+
+    def describe(self, images: list[ImageLike]) -> Described:
+        """Wait for the vectors and places of the pictures, as the embedder with places gives them.
+
+        Raises:
+            TooLate: The deadline passed first.
+        """
+        return self._wait(_Job(self._describe, images))
 
     def call(self, function: Callable[[], T]) -> T:
         """Wait for the function's result, computed on the model's thread."""
-        return self._wait(_Job([], function))
+        return self._wait(_Job(function))
 
     def close(self) -> None:
         """Finish all jobs and stop."""
@@ -79,6 +90,12 @@ class ModelThread:
             self._closed = True
             self._changed.notify_all()
         self._thread.join()
+
+    def _embed(self, images: list[ImageLike]) -> np.ndarray:
+        return self.embedder.embed(images, batch_size=BATCH)
+
+    def _describe(self, images: list[ImageLike]) -> Described:
+        return cast(Embedder, self.embedder).describe(images, batch_size=BATCH)
 
     def _wait(self, job: _Job) -> Any:
         with self._changed:
@@ -102,13 +119,16 @@ class ModelThread:
             self._run([job for job in batch if not job.result.done()])
 
     def _take(self) -> list[_Job]:
-        """The next job; if it embeds pictures, with all jobs that fit in the same pass."""
-        batch = [self._jobs.popleft()]
-        if batch[0].function is not None:
+        """The next job; if it takes pictures, with all jobs that fit in the same pass."""
+        first = self._jobs.popleft()
+        batch = [first]
+        if first.images is None:
             return batch
-        size = len(batch[0].images)
+        size = len(first.images)
         for job in list(self._jobs):
-            if job.function is None and size + len(job.images) <= BATCH:
+            if job.images is None or job.function != first.function:
+                continue
+            if size + len(job.images) <= BATCH:
                 batch.append(job)
                 self._jobs.remove(job)
                 size += len(job.images)
@@ -117,13 +137,14 @@ class ModelThread:
     def _run(self, batch: Sequence[_Job]) -> None:
         if not batch:
             return
+        function = batch[0].function
         try:
-            if batch[0].function is not None:
-                batch[0].result.set_result(batch[0].function())
+            if batch[0].images is None:
+                batch[0].result.set_result(function())
                 return
-            images = [image for job in batch for image in job.images]
+            images = [image for job in batch for image in job.images or ()]
             self._on_batch(len(images))
-            vectors = self.embedder.embed(images, batch_size=BATCH)
+            found = function(images)
         except BaseException as error:
             # One of the requests may have caused the error. Each is tried alone, so only that one fails.
             if len(batch) > 1:
@@ -134,18 +155,26 @@ class ModelThread:
             return
         start = 0
         for job in batch:
-            job.result.set_result(vectors[start : start + len(job.images)])
-            start += len(job.images)
+            stop = start + len(job.images or ())
+            job.result.set_result(found[start:stop])
+            start = stop
 
 
 class SharedEmbedder:
-    """An embedder that many threads may use."""
+    """An embedder that many threads may use.
+
+    Attributes:
+        matcher: Its places; None without any.
+    """
 
     def __init__(self, models: ModelThread) -> None:
         self._models = models
         self.dimension = models.embedder.dimension
         self.fingerprint = models.embedder.fingerprint
         self.path = getattr(models.embedder, "path", None)
+        self.calibration = getattr(models.embedder, "calibration", None)
+        places = getattr(models.embedder, "matcher", None)
+        self.matcher: Any = SharedPlaces(models, places) if places is not None else None
 
     def embed(self, images: Any, batch_size: int = BATCH, progress: bool = False) -> np.ndarray:
         """See `kronreid.models.inference.Embedder.embed`."""
@@ -166,6 +195,25 @@ class SharedMatcher(Matcher):
         """See `Matcher.encode`."""
         return self._models.call(lambda: self._matcher.encode(images, batch_size))
 
-    def score(self, query: Any, candidates: Any, progress: bool = False) -> np.ndarray:
-        """See `Matcher.score`."""
-        return self._models.call(lambda: self._matcher.score(query, candidates))
+    def logits(self, query: EncodedMaps, candidates: EncodedMaps) -> Tensor:
+        """See `Matcher.logits`."""
+        return self._models.call(lambda: self._matcher.logits(query, candidates))
+
+
+class SharedPlaces(PlaceMatcher):
+    """An embedder's places that many threads may use; the network runs on the model's thread."""
+
+    def __init__(self, models: ModelThread, matcher: PlaceMatcher) -> None:
+        super().__init__(matcher.embedder, matcher.places)
+        self._models = models
+        self._matcher = matcher
+
+    def encode(
+        self, images: ImageLike | Sequence[ImageLike], batch_size: int = BATCH, progress: bool = False
+    ) -> Described:
+        """See `PlaceMatcher.encode`."""
+        return self._models.describe(as_list(images))
+
+    def logits(self, query: Described, candidates: Described) -> Tensor:
+        """See `PlaceMatcher.logits`."""
+        return self._models.call(lambda: self._matcher.logits(query, candidates))

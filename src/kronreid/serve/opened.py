@@ -25,17 +25,16 @@ class OutOfOrder(InputError):
 
 
 class OpenGallery:
-    """A gallery as two objects: one re-ranks with the matcher, the other does not and is faster.
+    """A gallery that is opened again after a failure.
 
     Args:
         uri: Its address.
         models: The thread that runs the networks.
-        matcher: Scores pairs; None without.
+        matcher: Re-ranks; None for the embedder's places, if it has any.
         settings: How the server behaves.
 
     Attributes:
-        plain: The gallery without the matcher.
-        reranked: The gallery with the matcher; `plain` itself if there is none.
+        current: The gallery as it is open now.
         writing: The lock of whoever changes the gallery or the server's own pictures.
 
     Raises:
@@ -51,18 +50,15 @@ class OpenGallery:
         self._open()
 
     def _open(self) -> None:
-        embedder = SharedEmbedder(self._models)
-        self.plain = self.reranked = Gallery(self.uri, embedder)
+        embedder, matcher, cache = SharedEmbedder(self._models), None, None
         if self._matcher is not None:
-            folder = self._settings.cache
-            cache = MapCache(folder) if folder is not None else None
             matcher = SharedMatcher(self._models, self._matcher)
-            self.reranked = Gallery(self.uri, embedder, matcher, cache=cache)
+            cache = MapCache(self._settings.cache) if self._settings.cache is not None else None
+        self.current = Gallery(self.uri, embedder, matcher, cache=cache)
 
     def close(self) -> None:
         """Release the file or the connection."""
-        for gallery in {id(g): g for g in (self.plain, self.reranked)}.values():
-            gallery.close()
+        self.current.close()
 
     def entry(self, id: str) -> Entry:
         """The picture with this identifier.
@@ -71,7 +67,7 @@ class OpenGallery:
             NotFound: It is not there.
         """
         with self.in_use():
-            entry = self.plain.entry(id)
+            entry = self.current.entry(id)
         if entry is None:
             raise NotFound(f"picture {id[:12]}…", "is not in the gallery; it may have been deleted")
         return entry
@@ -102,17 +98,16 @@ class OpenGallery:
         with self.writing:
             try:
                 with self.in_use():
-                    yield self.plain
+                    yield self.current
             except OutOfOrder:
                 self._reopen()
                 raise
 
     def _reopen(self) -> None:
-        old = (self.plain, self.reranked)
+        old = self.current
         try:
             self._open()
         except InputError as error:
             log.error("%s", error)
             return
-        for gallery in old:
-            gallery.close()
+        old.close()

@@ -10,6 +10,7 @@ from PIL import Image
 
 from kronreid.errors import InputError
 from kronreid.models.inference import Explanation, ScaleExplanation
+from kronreid.models.place_matcher import PairExplanation, PlaceMatcher
 from kronreid.serve import schemas
 from kronreid.serve.batching import ModelThread
 from kronreid.serve.uploads import data_address
@@ -25,7 +26,7 @@ def match(models: ModelThread, matcher: Any, a: Image.Image, b: Image.Image) -> 
     return schemas.MatchAnswer(
         similarity=alike,
         probability=probability,
-        meaning=meaning(probability, alike),
+        meaning=meaning(probability, alike, matcher),
         seconds=time.perf_counter() - started,
     )
 
@@ -33,20 +34,24 @@ def match(models: ModelThread, matcher: Any, a: Image.Image, b: Image.Image) -> 
 def explain(
     models: ModelThread, matcher: Any, parts: bool, a: Image.Image, b: Image.Image
 ) -> schemas.ExplainAnswer:
-    """`match` with the reasons: the matcher's correspondences and attention, the embedder's part maps."""
+    """`match` with the reasons: the shares of places, or a pair model's correspondences and attention; and
+    the embedder's part maps."""
     started = time.perf_counter()
     alike = similarity(models, a, b)
-    why: Explanation | None = models.call(lambda: matcher.explain(a, b)) if matcher is not None else None
+    why: Explanation | PairExplanation | None = (
+        models.call(lambda: matcher.explain(a, b)) if matcher is not None else None
+    )
     maps = models.call(lambda: [models.embedder.part_maps(x) for x in (a, b)]) if parts else None  # type: ignore[attr-defined]
     seen = (why.image_a, why.image_b) if why else [np.asarray(x.resize((128, 256))) for x in (a, b)]
     probability = why.probability if why else None
     return schemas.ExplainAnswer(
         similarity=alike,
         probability=probability,
-        meaning=meaning(probability, alike),
+        meaning=meaning(probability, alike, matcher),
         picture_a=png(seen[0]),
         picture_b=png(seen[1]),
-        scales=[scale_of(scale) for scale in why.scales] if why else [],
+        scales=[scale_of(scale) for scale in why.scales] if isinstance(why, Explanation) else [],
+        places=places_of(why) if isinstance(why, PairExplanation) else None,
         parts_a=parts_of(maps[0]) if maps else None,
         parts_b=parts_of(maps[1]) if maps else None,
         seconds=time.perf_counter() - started,
@@ -71,27 +76,44 @@ def similarity(models: ModelThread, a: Image.Image, b: Image.Image) -> float:
     return float(np.clip(vectors[0] @ vectors[1], -1, 1))
 
 
-def meaning(probability: float | None, alike: float) -> str:
+def meaning(probability: float | None, alike: float, matcher: Any) -> str:
     """What the numbers mean and do not mean, for someone who must decide."""
     if probability is None:
         return (
             f"The similarity is {alike:.2f}, where 1 means the same picture. It ranks pictures against each "
             "other; by itself it does not say whether this is the same person. For a verdict on the pair, "
-            "start the server with a matcher."
+            "give the model places with kronreid fit-places, or start the server with a matcher."
         )
     verdicts = (
-        (0.95, "The matcher takes them for the same person."),
-        (0.75, "The matcher takes them for the same person, with some doubt."),
-        (0.25, "The matcher cannot decide."),
-        (0.05, "The matcher takes them for different persons, with some doubt."),
-        (0.0, "The matcher takes them for different persons."),
+        (0.95, "takes them for the same person."),
+        (0.75, "takes them for the same person, with some doubt."),
+        (0.25, "cannot decide."),
+        (0.05, "takes them for different persons, with some doubt."),
+        (0.0, "takes them for different persons."),
     )
     verdict = next(words for least, words in verdicts if probability >= least)
+    places = isinstance(matcher, PlaceMatcher)
+    calibration = getattr(matcher, "calibration", None)
+    if calibration is not None and calibration.logit is not None:
+        basis = (
+            f"The probability holds for pairs of which {calibration.same_share:.0%} show the same person; it "
+            f"was measured on {calibration.people:,} people."
+        ).replace("%", " %")
+    else:
+        shown = "most of which showed different persons"
+        if not places:
+            shown = "of which about a quarter showed the same person"
+        basis = f"It has learned from pairs {shown}."
     return (
-        f"{verdict} It has learned from pairs of which about a quarter showed the same person. Among many "
-        "candidates far fewer do, so even a high value is a lead to check, not a proof. Similar "
-        "clothes mislead it."
+        f"The {'model' if places else 'matcher'} {verdict} {basis} Of many candidates, far fewer show the "
+        "same person, so even a high value is a lead to check, not a proof. Similar clothes mislead it."
     )
+
+
+def places_of(why: PairExplanation) -> schemas.PlaceVerdict:
+    """The verdict of the embedder's places for the page."""
+    gain, loss = why.places
+    return schemas.PlaceVerdict(**why.to_json(), gain=gain, loss=loss)
 
 
 def scale_of(scale: ScaleExplanation) -> schemas.Scale:

@@ -94,7 +94,10 @@ class Info(BaseModel):
 
     version: str
     gallery: GallerySummary
-    has_matcher: bool = Field(description="A matcher scores and explains pairs")
+    has_matcher: bool = Field(description="Pairs are scored and explained")
+    matcher: Literal["places", "model"] | None = Field(
+        description="By what: the places of the embedder, or a pair model (--matcher); null by nothing"
+    )
     has_parts: bool = Field(description="The embedder gives HOReID's part maps")
     has_reports: bool
     allow_add: bool
@@ -205,8 +208,24 @@ class SearchForm(Filters):
     rerank_top: int = Field(
         default=100, ge=0, le=MOST_HITS, description="How many hits the matcher re-scores"
     )
-    matcher_weight: Fraction = Field(default=0.5, description="Weight of the matcher's score in the order")
+    matcher_weight: Fraction | None = Field(
+        default=None,
+        description="Weight of the matcher's score in the order; without it 1 for the embedder's places, "
+        "whose score has the similarity in it, and 0.5 for a pair model",
+    )
     group_by: Text = Field(default="", description="identity, camera, source or an attribute such as track")
+
+
+class Limit(BaseModel):
+    """From which similarity on a hit counts, by the calibration of the embedder (docs/calibration.md)."""
+
+    similarity: float = Field(description="The lowest that counts")
+    rate: float = Field(
+        description="The share of searches for people who are not in the gallery that have such a hit all "
+        "the same"
+    )
+    sentence: str = Field(description="The rate in words: one false alarm in a thousand searches")
+    passed: int = Field(description="How many hits count, of all `total`")
 
 
 class SearchAnswer(BaseModel):
@@ -218,6 +237,9 @@ class SearchAnswer(BaseModel):
     offset: int
     seconds: dict[str, float] = Field(description="Time by stage: embed, search, decode, match … and total")
     unreadable: list[str] = Field(description="Why the matcher could not score some pictures")
+    limit: Limit | None = Field(
+        description="Null if the embedder has no calibration, or one that is too small for this gallery"
+    )
     query: list[QueryPicture]
 
 
@@ -277,12 +299,38 @@ class PartMaps(BaseModel):
     maximum: list[float] = Field(description="The share (0 to 1) that 255 stands for in each map")
 
 
+class PlaceLevel(BaseModel):
+    """What the places of one level say, each array as rows of numbers. Stretch them over the picture."""
+
+    shares_a: list[list[float]] = Field(description="What each place of A adds to the logit")
+    shares_b: list[list[float]]
+    found_a: list[list[int]] = Field(
+        description="The place of B that each place of A matches best: row * width + column"
+    )
+    found_b: list[list[int]]
+    similarity_a: list[list[float]] = Field(description="The cosine of that best match")
+    similarity_b: list[list[float]]
+
+
+class PlaceVerdict(BaseModel):
+    """A verdict of the embedder's places as a sum: logit = vectors + gain + loss."""
+
+    probability: float
+    logit: float = Field(description="The higher, the surer it is that they show one person")
+    cosine: float = Field(description="Of the two vectors")
+    vectors: float = Field(description="What the vectors add to the logit")
+    gain: float = Field(description="The sum of all places' shares above zero, for the same person")
+    loss: float = Field(description="The sum of those below zero, against it")
+    levels: list[PlaceLevel]
+
+
 class ExplainAnswer(MatchAnswer):
     """Why two pictures match, or do not."""
 
     picture_a: str = Field(description="data: address of a PNG: the picture as the network saw it")
     picture_b: str
-    scales: list[Scale] = Field(description="Coarsest first; empty without a matcher")
+    scales: list[Scale] = Field(description="Coarsest first; empty without a pair model")
+    places: PlaceVerdict | None = Field(description="Null unless the embedder's places compare")
     parts_a: PartMaps | None = Field(description="Null unless the embedder has parts")
     parts_b: PartMaps | None
 

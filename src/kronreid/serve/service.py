@@ -2,13 +2,17 @@
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from kronreid import __version__
 from kronreid.errors import InputError
 from kronreid.gallery import Entry, SearchResult, Selection
 from kronreid.gallery.entries import format_box, known, path_to_text
+from kronreid.models.calibration import similarity_limit
 from kronreid.models.inference import Matcher
+from kronreid.models.place_matcher import PlaceMatcher
 from kronreid.models.protocols import Embeds
 from kronreid.serve import schemas
 from kronreid.serve.answers import item, moment, natural, without_folders
@@ -29,7 +33,7 @@ class Service:
     Args:
         uri: The gallery.
         embedder: The model that made its vectors.
-        matcher: Scores pairs; None without.
+        matcher: Scores pairs; None for the embedder's places, if it has any.
         settings: How the server behaves.
         on_batch: Called with the number of pictures of every pass of the embedder.
 
@@ -46,7 +50,8 @@ class Service:
         on_batch: Callable[[int], None] = lambda size: None,
     ) -> None:
         self.settings = settings
-        self.matcher = matcher
+        self.matcher: Any = matcher or getattr(embedder, "matcher", None)
+        self.calibration = getattr(embedder, "calibration", None)
         self.has_parts = has_parts(embedder)
         self.models = ModelThread(embedder, on_batch)
         try:
@@ -63,6 +68,11 @@ class Service:
         self.models.close()
         self.gallery.close()
 
+    @property
+    def has_places(self) -> bool:
+        """Whether the embedder's own places compare pairs."""
+        return isinstance(self.matcher, PlaceMatcher)
+
     # ── the gallery ─────────────────────────────────────────────────────────────────────────────────
 
     def ready(self) -> int:
@@ -72,11 +82,11 @@ class Service:
             OutOfOrder: The gallery does not answer.
         """
         with self.gallery.in_use():
-            return self.gallery.plain.count
+            return self.gallery.current.count
 
     def info(self, signed_in: bool) -> schemas.Info:
         """See `schemas.Info`."""
-        settings, gallery = self.settings, self.gallery.plain
+        settings, gallery = self.settings, self.gallery.current
         return schemas.Info(
             version=__version__,
             gallery=schemas.GallerySummary(
@@ -87,6 +97,7 @@ class Service:
                 fingerprint=gallery.fingerprint,
             ),
             has_matcher=self.matcher is not None,
+            matcher=None if self.matcher is None else "places" if self.has_places else "model",
             has_parts=self.has_parts,
             has_reports=settings.reports is not None,
             allow_add=settings.allow_add,
@@ -106,15 +117,15 @@ class Service:
     def browse(self, selection: Selection, offset: int, limit: int) -> schemas.GalleryPage:
         """Some pictures of the gallery."""
         with self.gallery.in_use():
-            total = self.gallery.plain.counts(selection=selection).get((), 0)
-            entries = list(self.gallery.plain.entries(selection, offset, limit))
+            total = self.gallery.current.counts(selection=selection).get((), 0)
+            entries = list(self.gallery.current.entries(selection, offset, limit))
         items = [schemas.Item(**item(entry, self.pictures.size(entry))) for entry in entries]
         return schemas.GalleryPage(items=items, total=total, offset=offset)
 
     def stats(self, selection: Selection) -> schemas.GalleryStats:
         """Counts by camera and by hour."""
         with self.gallery.in_use():
-            counts = self.gallery.plain.counts("camera", "hour", selection=selection)
+            counts = self.gallery.current.counts("camera", "hour", selection=selection)
         cameras: dict[str | None, int] = {}
         hours: dict[float | None, int] = {}
         for (camera, hour), count in counts.items():
@@ -145,7 +156,7 @@ class Service:
         offset: int,
         limit: int,
         rerank_top: int,
-        matcher_weight: float,
+        matcher_weight: float | None,
         group_by: str,
     ) -> schemas.SearchAnswer:
         """Find a person; see `schemas.SearchForm`."""
@@ -157,18 +168,18 @@ class Service:
         if not images:
             raise InputError("pictures", "nothing to search for; upload a picture, or name an item")
         read = time.perf_counter() - started
-        gallery = self.gallery.reranked if rerank_top else self.gallery.plain
         with self.gallery.in_use():
             result = SearchResult([], {})
-            if gallery.count:
-                result = gallery.search(
+            if self.gallery.current.count:
+                result = self.gallery.current.search(
                     images,
                     top,
-                    max(rerank_top, 1),
+                    rerank_top,
                     matcher_weight=matcher_weight,
                     group_by=group_by or None,
                     selection=selection,
                 )
+            counting = self._limit(result, selection)
         stop = offset + limit
         groups = result.groups[offset:stop]
         hits = [hit for group in groups for hit in group.hits] if group_by else result.hits[offset:stop]
@@ -195,8 +206,21 @@ class Service:
             offset=offset,
             seconds=seconds,
             unreadable=[without_folders(text) for text in result.unreadable],
+            limit=counting,
             query=queries,
         )
+
+    def _limit(self, result: SearchResult, selection: Selection) -> schemas.Limit | None:
+        """From which similarity on hits count, if the calibration can tell for so many pictures."""
+        if self.calibration is None or not result.hits:
+            return None
+        size = self.gallery.current.counts(selection=selection).get((), 0)
+        try:
+            limit = similarity_limit("auto", self.calibration, size)
+        except InputError:
+            return None
+        passed = sum(hit.similarity >= limit.similarity for hit in result.hits)
+        return schemas.Limit(**asdict(limit), sentence=limit.words, passed=passed)
 
     def match(self, a: Sent | str, b: Sent | str) -> schemas.MatchAnswer:
         """How similar two pictures are."""
@@ -205,7 +229,11 @@ class Service:
     def explain(self, a: Sent | str, b: Sent | str) -> schemas.ExplainAnswer:
         """Why two pictures match."""
         if self.matcher is None and not self.has_parts:
-            raise InputError("", "there is no model that explains; start the server with --matcher")
+            raise InputError(
+                "",
+                "there is no model that explains; give the gallery's model places with kronreid fit-places, "
+                "or start the server with --matcher",
+            )
         return explain(
             self.models, self.matcher, self.has_parts, self.queries.image(a), self.queries.image(b)
         )
@@ -270,7 +298,7 @@ class Service:
 
     def _drop(self, path: Path) -> None:
         """Remove one of the server's own files, unless a picture of the gallery comes from it."""
-        if not self.gallery.plain.counts(selection=Selection(path=path)).get((), 0):
+        if not self.gallery.current.counts(selection=Selection(path=path)).get((), 0):
             path.unlink(missing_ok=True)
 
     def mark(self, query: str, item: str, same: bool | None) -> None:

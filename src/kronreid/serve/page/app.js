@@ -99,7 +99,7 @@ const KEYS = [
     [
       ["← → ↑ ↓", "Walk over the places of a picture"],
       ["Enter", "Keep a place; again lets go"],
-      ["[ ]", "Coarser, finer scale"],
+      ["[ ]", "Coarser, finer scale; previous, next level"],
       ["j k", "Next, previous hit"],
       ["s n", "Same person, not"],
     ],

@@ -4,8 +4,9 @@ import { api } from "./api.js";
 import { announce, button, cosine, describe, h, icon, notice, percent } from "./dom.js";
 import { compareAddress } from "./hits.js";
 import { cutOut, Tray } from "./photos.js";
+import { sumTable } from "./places.js";
 import { Stage } from "./stage.js";
-import { events, mark, pictureOf, state } from "./state.js";
+import { events, judge, mark, pictureOf, state } from "./state.js";
 
 export class CompareView {
   constructor(root) {
@@ -172,7 +173,7 @@ export class CompareView {
         "div.verdict-number",
         {},
         h("b", {}, probability === null ? cosine(similarity) : percent(probability)),
-        h("span", {}, probability === null ? "similarity" : "same person, says the matcher"),
+        h("span", {}, probability === null ? "similarity" : `same person, says the ${judge().who}`),
       ),
       h("h2", {}, verdict),
       probability !== null
@@ -200,6 +201,7 @@ export class CompareView {
       addresses,
       this.sides.map((side, i) => this.caption(side, i)),
     );
+    if (explanation.places) this.meaning.prepend(sumTable(explanation.places, this.stage.levels));
     announce(`${probability === null ? "" : `${percent(probability)}. `}${verdict}`);
   }
 

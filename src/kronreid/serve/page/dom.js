@@ -61,6 +61,9 @@ export const count = (number) => number.toLocaleString("en");
 /** count(1, "picture") → "1 picture", count(2, "picture") → "2 pictures". */
 export const plural = (number, noun) => `${count(number)} ${noun}${number === 1 ? "" : "s"}`;
 
+/** The text with a capital first letter. */
+export const capital = (text) => text[0].toUpperCase() + text.slice(1);
+
 /** A probability in per cent that never claims certainty: 0.99997 → ">99.9 %". */
 export function percent(probability) {
   const share = 100 * probability;

@@ -2,6 +2,7 @@
 
 import {
   button,
+  capital,
   cosine,
   count,
   describe,
@@ -14,7 +15,7 @@ import {
   shortMoment,
 } from "./dom.js";
 import { Roving, sizeControl } from "./grid.js";
-import { events, mark, remembered } from "./state.js";
+import { events, judge, mark, remembered } from "./state.js";
 
 export const compareAddress = (query, hit) => `#/compare?a=${query.id}&b=${hit.id}`;
 
@@ -59,10 +60,22 @@ export class HitList {
 
   draw() {
     const { hits } = this.answer;
-    if (!this.by) {
+    const { limit } = this.answer;
+    const nobody =
+      limit && !hits.some((hit) => this.counts(hit))
+        ? h("p.limit.nobody", {}, h("b", {}, `Nobody here at ${limit.sentence}`), needed(limit))
+        : "";
+    const list = (label, members) =>
+      h("ol.hits", { "aria-label": label }, ...members.map((hit) => this.cards.get(hit.id)));
+    if (!this.by && limit && !nobody) {
+      const below = hits.filter((hit) => !this.counts(hit));
       this.element.replaceChildren(
-        h("ol.hits", { "aria-label": "Hits, best first" }, ...hits.map((hit) => this.cards.get(hit.id))),
+        list("Hits above the line, best first", hits.filter((hit) => this.counts(hit))),
+        h("p.limit", {}, h("b", {}, capital(limit.sentence)), needed(limit)),
+        below.length ? list("Hits below the line, best first", below) : "",
       );
+    } else if (!this.by) {
+      this.element.replaceChildren(nobody, list("Hits, best first", hits));
     } else {
       const groups = new Map();
       for (const hit of hits) {
@@ -73,8 +86,10 @@ export class HitList {
       // Hits whose value is unknown form no group; they come last.
       const order = [...groups].sort(([a, x], [b, y]) => (a === "") - (b === "") || x[0].rank - y[0].rank);
       this.element.replaceChildren(
+        nobody,
         ...order.map(([key, members]) => {
           const best = members[0];
+          const above = members.filter((hit) => this.counts(hit)).length;
           const title = key
             ? `${this.by === "identity" ? "Identity" : "Camera"} ${key}`
             : `No ${this.by} known`;
@@ -88,10 +103,10 @@ export class HitList {
               h(
                 "small",
                 {},
-                `${plural(members.length, "hit")}, best at rank ${best.rank}${best.probability !== null ? ` with ${percent(best.probability)}` : ""}`,
+                `${plural(members.length, "hit")}, ${limit ? `${above || "none"} above the line, ` : ""}best at rank ${best.rank}${best.probability !== null ? ` with ${percent(best.probability)}` : ""}`,
               ),
             ),
-            h("ol.hits", {}, ...members.map((hit) => this.cards.get(hit.id))),
+            list(title, members),
           );
         }),
       );
@@ -99,10 +114,15 @@ export class HitList {
     this.roving.reset();
   }
 
+  /** Whether a hit counts by the calibration; always without one. */
+  counts(hit) {
+    return !this.answer.limit || hit.similarity >= this.answer.limit.similarity;
+  }
+
   /** One hit in words, for screen readers. */
   words(hit) {
     const scores = [
-      hit.probability !== null && `matcher ${percent(hit.probability)}`,
+      hit.probability !== null && `${judge().what} ${percent(hit.probability)}`,
       `similarity ${cosine(hit.similarity)}`,
     ]
       .filter(Boolean)
@@ -113,7 +133,8 @@ export class HitList {
         : hit.same === false
           ? ", marked as not the same"
           : "";
-    return `Rank ${hit.rank}, ${scores}, ${describe(hit)}${marked}`;
+    const limited = this.counts(hit) ? "" : ", below the line";
+    return `Rank ${hit.rank}, ${scores}${limited}, ${describe(hit)}${marked}`;
   }
 
   card(hit) {
@@ -213,7 +234,7 @@ export class HitList {
 
   /** Both scores over the ranks show where they drop. A press goes to that hit. */
   drawProfile() {
-    const { hits } = this.answer;
+    const { hits, limit } = this.answer;
     const looked = hits.filter(({ probability }) => probability !== null).length;
     const chart = s("svg", {
       viewBox: `0 0 ${hits.length} 100`,
@@ -236,11 +257,18 @@ export class HitList {
           .join(""),
       }),
       s("path", { class: "cosines", d: steps, "vector-effect": "non-scaling-stroke" }),
+      limit
+        ? s("path", {
+            class: "threshold",
+            d: `M0 ${100 - 100 * Math.max(0, Math.min(1, limit.similarity))}H${hits.length}`,
+            "vector-effect": "non-scaling-stroke",
+          })
+        : "",
       s("line", { class: "here", x1: 0, x2: 0, y1: 0, y2: 100, "vector-effect": "non-scaling-stroke" }),
       (this.marks = s("g", { class: "marks" })),
     );
     const caption = h("output.profile-caption");
-    const plain = `${this.scored ? `${count(looked)} of ${count(hits.length)} compared by the matcher` : "Ordered by similarity"}`;
+    const plain = `${this.scored ? `${count(looked)} of ${count(hits.length)} compared ${judge().how}` : "Ordered by similarity"}`;
     caption.textContent = plain;
     const rankAt = (event) => {
       const area = chart.getBoundingClientRect();
@@ -272,7 +300,7 @@ export class HitList {
             "span.key.probability",
             {},
             h("i"),
-            h("span", {}, "matcher", h("span.long", {}, ": probability of the same person")),
+            h("span", {}, judge().what, h("span.long", {}, ": probability of the same person")),
           ),
         h(
           "span.key.similarity",
@@ -280,6 +308,13 @@ export class HitList {
           h("i"),
           h("span", {}, "similarity", h("span.long", {}, ": cosine of the vectors")),
         ),
+        limit &&
+          h(
+            "span.key.threshold",
+            {},
+            h("i"),
+            h("span", {}, "line", h("span.long", {}, `: ${limit.sentence}`)),
+          ),
         caption,
       ),
       press,
@@ -306,6 +341,9 @@ export class HitList {
     );
   }
 }
+
+/** What a hit above the line needs. */
+const needed = (limit) => h("span", {}, `similarity of at least ${limit.similarity.toFixed(4)}`);
 
 function meter(kind, value) {
   const bar = h(`span.meter.${kind}`, { "aria-hidden": "true" });

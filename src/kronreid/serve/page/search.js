@@ -5,13 +5,13 @@ import { announce, button, count, duration, h, icon, notice, plural } from "./do
 import { FilterPanel, filterFold } from "./filters.js";
 import { HitList } from "./hits.js";
 import { acceptDrops, Tray } from "./photos.js";
-import { remembered, state } from "./state.js";
+import { judge, remembered, state } from "./state.js";
 
 const STAGES = {
   read: "reading the photos",
   embed: "their vectors",
   search: "searching the gallery",
-  cache: "what the matcher remembers of the candidates",
+  cache: "what is remembered of the candidates",
   decode: "reading the candidates",
   match: "comparing them",
   describe: "describing the hits",
@@ -49,13 +49,13 @@ export class SearchView {
       max: "1",
       step: "0.25",
       value: "0.5",
-      on: { input: () => (this.sayWeight(), this.refresh()) },
+      on: { input: () => ((this.weighed = true), this.sayWeight(), this.refresh()) },
     });
     this.weightWords = h("output");
     this.matcherOptions = h(
       "div.stack",
       {},
-      h("label.field", {}, h("span", {}, "Compared by the matcher"), this.look),
+      h("label.field", {}, (this.lookWords = h("span")), this.look),
       h("label.field.weight", {}, h("span", {}, "Order by"), this.weight, this.weightWords),
     );
     this.go = button({ text: "Search", glyph: "search", kind: "primary large", type: "submit" });
@@ -103,6 +103,9 @@ export class SearchView {
   /** Called when the page knows what the server can do. */
   ready() {
     this.matcherOptions.hidden = !state.info.has_matcher;
+    // The score of places has the similarity in it. Once the user has moved the slider, it stays.
+    if (state.info.matcher === "places" && !this.weighed) this.weight.value = "1";
+    this.sayWeight();
     this.loadCameras();
   }
 
@@ -117,12 +120,14 @@ export class SearchView {
   }
 
   sayWeight() {
+    const { what, how } = judge();
+    this.lookWords.textContent = `Compared ${how}`;
     const words = {
       0: "similarity alone",
       0.25: "mostly similarity",
       0.5: "both scores",
-      0.75: "mostly the matcher",
-      1: "the matcher alone",
+      0.75: `mostly the ${what}`,
+      1: `the ${what} alone`,
     };
     this.weightWords.textContent = words[Number(this.weight.value)];
     this.weight.setAttribute("aria-valuetext", this.weightWords.textContent);
@@ -235,8 +240,12 @@ export class SearchView {
       this.hits.element,
     );
     const best = answer.hits[0];
+    const { limit } = answer;
+    const counted = limit
+      ? ` ${limit.passed ? `${plural(limit.passed, "hit")} above the line of` : "Nobody here at"} ${limit.sentence}.`
+      : "";
     announce(
-      `${plural(answer.hits.length, "hit")} in ${duration(answer.seconds.total)}. The best: ${this.hits.words(best)}`,
+      `${plural(answer.hits.length, "hit")} in ${duration(answer.seconds.total)}.${counted} The best: ${this.hits.words(best)}`,
     );
     if (matchMedia("(max-width: 899px)").matches)
       heading.scrollIntoView({ block: "start", behavior: "instant" });
@@ -263,7 +272,7 @@ export class SearchView {
             "li",
             {},
             h("b", {}, "Search."),
-            " One vector per picture finds the candidates; the matcher looks at the best again, place by place.",
+            " One vector per picture finds the candidates; the best are compared again, place by place.",
           ),
           h(
             "li",
@@ -349,7 +358,7 @@ function unreadable(reasons) {
     h(
       "summary",
       {},
-      `${plural(reasons.length, "picture")} could not be read by the matcher and keep${reasons.length === 1 ? "s" : ""} the similarity alone`,
+      `${plural(reasons.length, "picture")} could not be read for the comparison and keep${reasons.length === 1 ? "s" : ""} the similarity alone`,
     ),
     h("ul", {}, ...reasons.map((reason) => h("li", {}, reason))),
   );

@@ -1,10 +1,11 @@
-// Two pictures side by side. Point at a place of one, and see where the matcher looked in the other.
+// Two pictures side by side. Point at a place of one, and see where the matcher looked in the other, or which
+// place the embedder's places matched with it.
 
-import { h, percent, s, segmented } from "./dom.js";
+import { capital, h, percent, s, segmented } from "./dom.js";
 import { fitted, paint, Parts, ramp, rebuild, ScaleMap } from "./maps.js";
+import { badge, drawShares, drawStrongest, Level, SIDES } from "./places.js";
 
 const SCALE_NAMES = { 1: ["Only"], 2: ["Coarse", "Fine"], 3: ["Coarse", "Middle", "Fine"] };
-const SIDES = ["first", "second"];
 
 export class Stage {
   constructor() {
@@ -18,6 +19,13 @@ export class Stage {
       h("i", { "aria-hidden": "true" }),
       h("span.ramp-most", {}),
     );
+    this.balance = h(
+      "div.ramp.balance",
+      {},
+      h("span.against", {}),
+      h("i", { "aria-hidden": "true" }),
+      h("span.for", {}),
+    );
     this.strength = h("input", {
       type: "range",
       min: "0.2",
@@ -26,6 +34,7 @@ export class Stage {
       value: "0.75",
       on: { input: () => this.draw() },
     });
+    this.strengthControl = h("label.field.strength", {}, h("span", {}, "Overlay"), this.strength);
     this.part = h("input", {
       type: "range",
       min: "0",
@@ -41,12 +50,16 @@ export class Stage {
       {},
       this.tools,
       this.pictures,
-      h("div.stage-foot", {}, this.bar, this.readout),
+      h("div.stage-foot", {}, this.bar, this.balance, this.readout),
     );
     /** What is pointed at: side 0 or 1 and a place there; null for nothing. */
     this.at = null;
     this.pinned = false;
-    new ResizeObserver(() => this.explanation && this.draw()).observe(this.pictures);
+    const again = () => this.explanation && this.draw();
+    new ResizeObserver(again).observe(this.pictures);
+    // The colours of shares are the theme's.
+    new MutationObserver(again).observe(document.documentElement, { attributeFilter: ["data-theme"] });
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", again);
   }
 
   plate(words, side) {
@@ -101,21 +114,27 @@ export class Stage {
    */
   show(explanation, addresses, captions) {
     this.explanation = explanation;
-    this.scales = explanation.scales.map((scale) => new ScaleMap(scale));
+    this.levels = explanation.places?.levels.map((level) => new Level(level)) ?? [];
+    this.scales = this.levels.length ? this.levels : explanation.scales.map((scale) => new ScaleMap(scale));
     this.parts = [explanation.parts_a, explanation.parts_b].map((parts) => parts && new Parts(parts));
-    this.scale = Math.min(this.scale ?? this.scales.length - 1, this.scales.length - 1);
+    this.scale = Math.min(this.scale ?? (this.levels.length ? 0 : 99), this.scales.length - 1);
     this.chosenPart = -1;
     this.pinned = false;
     this.at = null;
     const layers = [];
-    if (this.scales.length)
+    if (this.levels.length) layers.push(["shares", "Shares"], ["strongest", "Strongest"]);
+    else if (this.scales.length)
       layers.push(["places", "Places"], ["attention", "Attention"], ["rebuilt", "Rearranged"]);
     if (this.parts[0]) layers.push(["parts", "Parts"]);
     if (!layers.some(([key]) => key === this.layer)) this.layer = layers[0]?.[0];
-    const names = SCALE_NAMES[this.scales.length] ?? this.scales.map((_, i) => `Scale ${i + 1}`);
+    const names =
+      (!this.levels.length && SCALE_NAMES[this.scales.length]) || this.scales.map((_, i) => String(i + 1));
     this.scaleChoice = segmented({
-      legend: "Scale",
-      options: this.scales.map(({ height, width }, i) => [String(i), `${names[i]} ${height}×${width}`]),
+      legend: this.levels.length ? "Level" : "Scale",
+      options: this.scales.map(({ height, width }, i) => [
+        String(i),
+        this.levels.length ? `${names[i]} (${height}×${width})` : `${names[i]} ${height}×${width}`,
+      ]),
       value: String(this.scale),
       change: (key) => this.choose({ scale: Number(key) }),
     });
@@ -129,7 +148,7 @@ export class Stage {
       layers.length > 1 ? this.layerChoice : "",
       this.scales.length > 1 ? this.scaleChoice : "",
       this.partControl,
-      h("label.field.strength", {}, h("span", {}, "Overlay"), this.strength),
+      this.strengthControl,
     );
     if (this.parts[0]) this.part.max = this.parts[0].count;
     this.plates.forEach((plate, side) => {
@@ -218,15 +237,20 @@ export class Stage {
       attention: this.drawAttention,
       rebuilt: this.drawRebuilt,
       parts: this.drawParts,
+      shares: () => drawShares(this),
+      strongest: () => drawStrongest(this),
     };
     for (const { canvas, cell } of this.plates) {
       fitted(canvas);
       cell.hidden = true;
+      cell.classList.remove("match");
     }
     this.links.replaceChildren();
     this.scaleChoice.hidden = this.layer === "parts";
     this.partControl.hidden = this.layer !== "parts";
+    this.strengthControl.hidden = this.layer === "strongest";
     this.bar.hidden = true;
+    this.balance.hidden = true;
     this.pictures.dataset.layer = this.layer;
     this.pictures.classList.toggle("pinned", this.pinned);
     layered[this.layer].call(this);
@@ -278,39 +302,42 @@ export class Stage {
   }
 
   drawLinks(scale) {
-    const area = this.pictures.getBoundingClientRect();
-    const point = (side, place) => {
-      const plate = this.plates[side].picker.getBoundingClientRect();
-      return [
-        plate.left - area.left + (((place % scale.width) + 0.5) / scale.width) * plate.width,
-        plate.top - area.top + ((Math.floor(place / scale.width) + 0.5) / scale.height) * plate.height,
-      ];
-    };
-    this.links.setAttribute("viewBox", `0 0 ${area.width} ${area.height}`);
-    const links = scale.links(area.width < 480 ? 6 : 8);
+    const links = scale.links(this.narrow ? 6 : 8);
     links.forEach(({ from, to, share }, i) => {
       const colour = `rgb(${ramp(0.12 + (0.88 * i) / Math.max(1, links.length - 1)).join()})`;
-      const [[x0, y0], [x1, y1]] = [point(0, from), point(1, to)];
-      const bend = 0.42 * (x1 - x0);
-      const d = `M${x0} ${y0}C${x0 + bend} ${y0} ${x1 - bend} ${y1} ${x1} ${y1}`;
-      const group = s("g");
       const opacity = 0.35 + 0.65 * Math.min(1, 2 * share);
-      group.append(
-        s("path", { d, class: "casing", opacity: 0.7 * opacity }),
-        s("path", { d, stroke: colour, opacity }),
-      );
-      for (const [x, y] of [
-        [x0, y0],
-        [x1, y1],
-      ]) {
-        const dark = i > 0.55 * links.length;
-        group.append(
-          s("circle", { cx: x, cy: y, r: 9.5, fill: colour }),
-          s("text", { x, y, fill: dark ? "#10151c" : "#fff" }, String(i + 1)),
-        );
-      }
-      this.links.append(group);
+      const { group, ends } = this.link([0, from], [1, to], { colour, opacity });
+      for (const end of ends) badge(group, end, i + 1, colour, i > 0.55 * links.length ? "#10151c" : "#fff");
     });
+  }
+
+  get narrow() {
+    return this.pictures.getBoundingClientRect().width < 480;
+  }
+
+  /** Join two places, each given as picture and place. */
+  link(from, to, { colour, opacity = 1, dashes }) {
+    const area = this.pictures.getBoundingClientRect();
+    this.links.setAttribute("viewBox", `0 0 ${area.width} ${area.height}`);
+    const [high, wide] = this.size();
+    const ends = [from, to].map(([side, place]) => {
+      const plate = this.plates[side].picker.getBoundingClientRect();
+      return [
+        plate.left - area.left + (((place % wide) + 0.5) / wide) * plate.width,
+        plate.top - area.top + ((Math.floor(place / wide) + 0.5) / high) * plate.height,
+      ];
+    });
+    const [[x0, y0], [x1, y1]] = ends;
+    const bend = 0.42 * (x1 - x0);
+    const d = `M${x0} ${y0}C${x0 + bend} ${y0} ${x1 - bend} ${y1} ${x1} ${y1}`;
+    const group = s(
+      "g",
+      {},
+      s("path", { d, class: "casing", opacity: 0.7 * opacity }),
+      s("path", { d, stroke: colour, opacity, "stroke-dasharray": dashes }),
+    );
+    this.links.append(group);
+    return { group, ends };
   }
 
   drawAttention() {
@@ -367,8 +394,6 @@ export class Stage {
         : `Part ${part + 1}${this.at ? `, which looks most at ${this.where(this.at.place)} of the ${SIDES[this.at.side]} picture` : ""}: the same part in both pictures.`;
   }
 }
-
-const capital = (text) => text[0].toUpperCase() + text.slice(1);
 
 /** Describes a match that does not point to one place. */
 const spread = (most, places) => (most < 6 / places ? ": spread so widely that it means little." : ".");

@@ -18,6 +18,12 @@ export const state = {
   paste: null,
 };
 
+/** What scores pairs, in words: who says so, by what, and how it looks. */
+export const judge = () =>
+  state.info?.matcher === "places"
+    ? { who: "model", what: "places", how: "place by place" }
+    : { who: "matcher", what: "matcher", how: "by the matcher" };
+
 /** Views listen for `mark`: detail is the hit whose mark has changed. */
 export const events = new EventTarget();
 
