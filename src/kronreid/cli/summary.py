@@ -39,8 +39,10 @@ def run(options: argparse.Namespace) -> None:
         model, size = build_model(config, options.model), config.input
     summary = summarise(model, size)
     if options.json:
-        kept = {"places": None if places is None else places.places}
-        kept["bytes_per_picture"] = None if places is None else places.bytes_per_picture
+        kept = {
+            "places": None if places is None else places.places,
+            "bytes_per_picture": None if places is None else places.bytes_per_picture,
+        }
         write(options.json, to_json(asdict(summary) | kept), "--json")
     print(f"{'part':12} {'parameters':>12} {'multiply-adds':>15}  layers")
     for part in summary.parts:
