@@ -25,9 +25,10 @@ lint: $(VENV)/installed-test
 types: $(VENV)/installed-test
 	$(VENV)/bin/mypy
 
-# Two processes with one thread each: with more threads they would take the cores from each other.
+# Two processes with one thread each: with more threads they would take the cores from each other. One that has
+# finished its half takes over tests of the other's.
 unit: $(VENV)/installed-test browser milvus
-	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest --numprocesses 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest --numprocesses 2 --dist worksteal
 
 # The documentation as a site in site/, which can be opened from the disk; served, it can be searched as well:
 # .venv/bin/python -m http.server --directory site

@@ -65,7 +65,7 @@ def test_reference_has_every_public_name_and_every_room(site: dict[str, Page]) -
 
 
 def test_every_command_has_its_help(site: dict[str, Page]) -> None:
-    names = {command.__name__.rpartition(".")[2] for command in COMMANDS}
+    names = {command.__name__.rpartition(".")[2].replace("_", "-") for command in COMMANDS}
     assert {f"kronreid-{name}" for name in names} <= site["commands.html"].anchors
 
 

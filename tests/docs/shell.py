@@ -190,7 +190,7 @@ class Shell:
             while not server.started and thread.is_alive():
                 time.sleep(0.02)
             (self.home / "address").write_text(f"127.0.0.1:{own[0].getsockname()[1]}")
-            item = next(iter(application.service.gallery.plain.entries())).id
+            item = next(iter(application.service.gallery.current.entries())).id
             self.environment = {"TOKEN": application.settings.token, "ID": item}
 
         return SimpleNamespace(run=run)

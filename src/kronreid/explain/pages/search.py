@@ -16,13 +16,13 @@ from kronreid.explain.style import bitmap
 from kronreid.gallery.filters import format_time
 from kronreid.gallery.indexing import picture_of
 from kronreid.gallery.search import Hit, SearchResult
-from kronreid.models.inference import Explanation
+from kronreid.models.place_matcher import PairExplanation
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from kronreid.models.inference import Matcher
-    from kronreid.models.place_matcher import PairExplanation, PlaceMatcher
+    from kronreid.models.inference import Explanation, Matcher
+    from kronreid.models.place_matcher import PlaceMatcher
 
 
 def search_page(
@@ -64,7 +64,7 @@ def search_page(
 
 
 def _figure(why: Explanation | PairExplanation) -> Figure:
-    return correspondence_figure(why) if isinstance(why, Explanation) else shares_figure(why)
+    return shares_figure(why) if isinstance(why, PairExplanation) else correspondence_figure(why)
 
 
 def _picture(hit: Hit) -> Image.Image | None:
