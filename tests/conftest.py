@@ -15,6 +15,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
+from kronreid import plugins
 from kronreid.data.generated import write_market1501
 from kronreid.data.readers import LAYOUTS
 from kronreid.data.transforms import InputOptions
@@ -122,6 +123,7 @@ def own_entries(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Non
     """Lets a test add to the registries and import modules below its folder; nothing of it is left behind."""
     for registry in (LAYOUTS, LOSSES, MODELS, PROTOCOLS):
         monkeypatch.setattr(registry, "things", dict(registry.things))
+    monkeypatch.setattr(plugins, "loaded", list(plugins.loaded))
     monkeypatch.setattr(sys, "path", list(sys.path))
     before = set(sys.modules)
     yield
