@@ -77,7 +77,6 @@ def evaluate_dataset(
         seed: See `evaluate`.
         progress: Show progress bars on a terminal.
 
-
     Returns:
         What the last stage reached. Where pictures were re-scored, `Result.first_stage` is the ranking
         before.
@@ -119,16 +118,16 @@ def evaluate_dataset(
     if ranks is None:
         ranks = [rank for rank in (1, 5, 10) if rank <= task.gallery]
 
-    def result_of(scores: Scores) -> Result:
+    def result_of(scores: Scores, worst: int = hardest) -> Result:
         return measure(
-            scores, task, ranks, seed, started, verification=verification, hardest=hardest, pictures=images
+            scores, task, ranks, seed, started, verification=verification, hardest=worst, pictures=images
         )
 
     pictures: EncodedPictures | DescribedPictures | None = None
     vectors: np.ndarray | Tensor
     if not rerank_top:
         vectors = _embed_shared(first, images, batch_size, progress)
-    elif places is not None and matcher is None:
+    elif places is not None:
         described = _describe_shared(places, images, batch_size, progress)
         pictures, vectors = DescribedPictures(places, described), described.vectors
     else:
@@ -140,9 +139,9 @@ def evaluate_dataset(
     base: Scores = VectorScores(vectors, vectors[:0], task)
     if k_reciprocal:
         base = reciprocal_scores(cast(VectorScores, base), task)
-    before = result_of(base)
     if pictures is None:
-        return before
+        return result_of(base)
+    before = result_of(base, worst=0)  # the last stage's lists are the ones to look at
     begun = time.perf_counter()
     scores: Scores
     if rerank_top == "all":

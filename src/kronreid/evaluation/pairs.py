@@ -84,11 +84,11 @@ class EncodedPictures:
 
 
 class DescribedPictures:
-    """Pictures that an embedder has described already, for its place matching: no second pass.
+    """Pictures that an embedder has already described for its place matching, so there is no second pass.
 
     Args:
-        matcher: the embedder's place matching.
-        described: the pictures; a task's rows count through them.
+        matcher: The embedder's place matching.
+        described: The pictures; a task's rows index them.
     """
 
     def __init__(self, matcher: PlaceMatcher, described: Described) -> None:
@@ -96,6 +96,7 @@ class DescribedPictures:
         self._described = described
 
     def get(self, rows: np.ndarray) -> Described:
+        """The described pictures of these rows, (n,) int64, in their order."""
         return self._described[torch.from_numpy(rows)]
 
     def score_lists(self, queries: np.ndarray, lists: np.ndarray, bar: Any) -> np.ndarray:
@@ -107,9 +108,7 @@ class DescribedPictures:
                 continue
             asking = self._described[query : query + 1]
             chosen = torch.from_numpy(row[there])[None]
-            logits[number, there] = _finite(self.matcher.score_lists(asking, self._described, chosen))[
-                0
-            ].cpu()
+            logits[number, there] = self.matcher.score_lists(asking, self._described, chosen)[0].cpu()
             bar.update(int(there.sum()))
         return logits
 

@@ -194,7 +194,8 @@ def _tiles(queries: Places, candidates: Places, weight_x: Tensor, weight_y: Tens
     """
     (count, m_x, d), m_y = queries.numbers.shape, candidates.numbers.shape[1]
     device = queries.numbers.device
-    side, elements = _SIDE_BY_SIDE.get(device.type, 64), _TILE_ELEMENTS.get(device.type, 1 << 27)
+    kind = "cpu" if device.type == "cpu" else "cuda"
+    side, elements = _SIDE_BY_SIDE[kind], _TILE_ELEMENTS[kind]
     row = min(side, count) * m_x * m_y  # of one candidate with a block of queries
     # One buffer for all products: fresh pages cost more than the products themselves.
     buffer = torch.empty(min(len(candidates) * row, max(elements, row)), device=device)
