@@ -113,7 +113,7 @@ class Head:
         cosine: a.
         x: Of each level (M,): the weights of the first picture's places.
         y: Of each level (M,): the weights of the second picture's places.
-        bias: What is left.
+        bias: b, together with the constants of the normalisation.
     """
 
     cosine: Tensor
@@ -141,7 +141,7 @@ class PlaceMatching(nn.Module):
         self.norm = nn.BatchNorm1d(2 * sum(self.places), affine=False)
         self.linear = nn.Linear(2 * sum(self.places), 1)
         self.cosine = nn.Parameter(torch.tensor(10.0))
-        # Every place begins with the same small say.
+        # Every place begins with the same small weight.
         nn.init.constant_(self.linear.weight, 1 / self.linear.in_features)
         nn.init.zeros_(self.linear.bias)
 
