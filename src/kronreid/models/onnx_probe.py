@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 EQUAL_RUNS, OTHER_COMPANY = 1e-6, 1e-4
 #: Vectors are considered the same if no component differs by more than this.
 SAME = 1e-6
+#: Runs of a graph that may draw at random: two draws of a short vector can be equal by chance.
+DRAWS = 16
 
 _RANDOM = {
     "RandomNormal",
@@ -119,7 +121,8 @@ class Probe:
             return _unit(outputs[output].reshape(-1, dimension)[row])
 
         first, second = vector(alone), vector(self._run([1]))
-        if _apart(first, vector(self._run([0]))) > EQUAL_RUNS:
+        again = DRAWS if self._operators(_RANDOM) or self._training_mode() else 1
+        if any(_apart(first, vector(self._run([0]))) > EQUAL_RUNS for _ in range(again)):
             reason = self._training_mode() or self._random()
             raise self._refusal(f"the same picture gives different vectors each time: {reason}")
         if not one_by_one and self.batch != 1:
@@ -191,7 +194,8 @@ class Probe:
                 self.path.name,
             )
             return
-        reason = training or f"pictures of a batch influence each other, as in training mode; {_EVAL}"
+        drawn = self._random() if self._operators(_RANDOM) else ""
+        reason = training or drawn or f"pictures of a batch influence each other, as in training mode; {_EVAL}"
         raise self._refusal(f"the same picture gives different vectors alone and in a batch: {reason}")
 
     def _training_mode(self) -> str:
