@@ -10,6 +10,7 @@ sends back its output and exit status. Nothing but the following differs from wh
 - ``http://host:19530`` is Milvus Lite, serving on the loopback interface.
 - ``python benchmarks/…`` parses its options and looks for the rows that they name. It does not measure,
   which would take minutes; other tests run these scripts on small data.
+- Figures have 60 dots per inch, not 300.
 - ``make TARGET`` looks for the target in the Makefile.
 """
 
@@ -35,6 +36,7 @@ from typing import Any
 from unittest import mock
 
 from kronreid.cli import main
+from kronreid.explain import style
 from kronreid.papers import row_names
 from kronreid.serve import server as serving
 from kronreid.serve.app import Application
@@ -155,6 +157,7 @@ class Shell:
             output, errors = io.StringIO(), io.StringIO()
             with (
                 mock.patch.dict(os.environ, environment),
+                mock.patch.object(style, "DPI", 60),
                 working_in(folder),
                 contextlib.redirect_stdout(output),
                 contextlib.redirect_stderr(errors),

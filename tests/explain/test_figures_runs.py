@@ -12,6 +12,7 @@ from kronreid.data.readers import read
 from kronreid.data.records import Picture, ReIDDataset
 from kronreid.data.transforms import InputOptions
 from kronreid.errors import InputError
+from kronreid.explain import style
 from kronreid.explain.figures_runs import draw_figures, pairs_of
 from kronreid.models.storage import build, save
 
@@ -45,6 +46,12 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.fixture(scope="module")
 def pictures(pedestrians: Path) -> list[Path]:
     return find_pictures(pedestrians / "bounding_box_train")[:2]
+
+
+@pytest.fixture(autouse=True)
+def coarse(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few dots per inch: the resolution for print takes most of a figure's time."""
+    monkeypatch.setattr(style, "DPI", 60)
 
 
 def names(folder: Path) -> set[str]:
@@ -110,7 +117,7 @@ def test_a_kpm_run_gives_both_halves_of_figure_6(tmp_path: Path, runs: dict, pic
     assert "collapsed" not in drawn["kpm-attention"].finding  # an untrained one is nearly even
     assert set(drawn["kpm-matching"].numbers) == {"scale-1", "scale-2", "scale-3"}
     with Image.open(tmp_path / "kpm-attention.png") as image:
-        assert image.width > 1000
+        assert image.width == round(style.WIDTH * style.DPI)
 
 
 def test_without_attention_there_is_none_to_draw(tmp_path: Path, runs: dict, pictures: list[Path]) -> None:
