@@ -194,8 +194,8 @@ class Probe:
                 self.path.name,
             )
             return
-        drawn = self._random() if self._operators(_RANDOM) else ""
-        reason = training or drawn or f"pictures of a batch influence each other, as in training mode; {_EVAL}"
+        company = f"pictures of a batch influence each other, as in training mode; {_EVAL}"
+        reason = training or (self._random() if self._operators(_RANDOM) else company)
         raise self._refusal(f"the same picture gives different vectors alone and in a batch: {reason}")
 
     def _training_mode(self) -> str:

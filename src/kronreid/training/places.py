@@ -82,6 +82,24 @@ def fit_places(
         InputError: The network has no such maps, a picture cannot be read, or there are too few people, or
             too few with pictures from several cameras.
     """
+    matching, described, lists = prepare(embedder, pictures, options, batch_size, progress)
+    fit_head(matching, described, lists, options, progress)
+    return matching.eval()
+
+
+def prepare(
+    embedder: Embedder,
+    pictures: Sequence[Picture],
+    options: FitOptions,
+    batch_size: int = 64,
+    progress: bool = False,
+) -> tuple[PlaceMatching, Described, "Lists"]:
+    """What a head is fitted on: see `fit_places`, which this is but for the fitting.
+
+    Returns:
+        A place matching with its projections and an untrained head, the pictures as it describes them, and
+        their lists.
+    """
     lists = Lists.possible(pictures, options)
     random = np.random.default_rng(options.seed)
     chosen = random.permutation(len(pictures))[:PRINCIPAL_PICTURES]
@@ -92,8 +110,7 @@ def fit_places(
     if not bool(described.vectors.isfinite().all()):
         raise InputError("model", "its vectors are not finite; its weights are unusable")
     lists.look(described.vectors)
-    fit_head(matching, described, lists, options, progress)
-    return matching.eval()
+    return matching, described, lists
 
 
 @torch.no_grad()
@@ -234,14 +251,22 @@ class Lists:
 
 
 def fit_head(
-    matching: PlaceMatching, described: Described, lists: Lists, options: FitOptions, progress: bool = False
+    head: nn.Module, described: Described, lists: Lists, options: FitOptions, progress: bool = False
 ) -> None:
-    """Train the head on places that do not change, in place."""
-    parameters = [parameter for parameter in matching.parameters() if parameter.requires_grad]
+    """Train a head on places that do not change, in place.
+
+    Args:
+        head: A `PlaceMatching`, or another module that takes what its `forward` takes.
+        described: The training pictures.
+        lists: Who stands in whose list.
+        options: Losses, steps and learning rate.
+        progress: Show progress on a terminal.
+    """
+    parameters = [parameter for parameter in head.parameters() if parameter.requires_grad]
     optimiser = torch.optim.AdamW(parameters, lr=options.lr)
     random = np.random.default_rng((options.seed, 1))
     device = described.vectors.device
-    matching.train()
+    head.train()
     with (
         torch.enable_grad(),
         trange(options.steps, desc="fitting places", disable=None if progress else True) as bar,
@@ -254,12 +279,12 @@ def fit_head(
             cosines = (described.vectors[first] * described.vectors[second]).sum(1)
             x = [places[first].unit() for places in described.levels]
             y = [places[second].unit() for places in described.levels]
-            logits = matching(cosines, x, y).view(right.shape)
+            logits = head(cosines, x, y).view(right.shape)
             loss = listwise_loss(logits, right) + F.binary_cross_entropy_with_logits(logits, right.float())
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
-    matching.eval()
+    head.eval()
 
 
 def listwise_loss(logits: Tensor, same: Tensor) -> Tensor:
