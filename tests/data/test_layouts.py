@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -76,6 +77,7 @@ CASES = [
     ("market1501+500k", miniatures.market, "market1501", 2, 6, 0),
     ("dukemtmc", miniatures.duke, "dukemtmc", 1, 3, 0),
     ("msmt17", miniatures.msmt17, "msmt17", 2, 4, 0),
+    ("msmt17-v2", partial(miniatures.msmt17, version=2), "msmt17", 2, 4, 0),
     ("cuhk03-labeled", cuhk03, "cuhk03-classic", 8, 8, 0),
     ("cuhk03-detected", cuhk03, "cuhk03-classic", 8, 8, 0),
     ("cuhk03-np-labeled", cuhk03, "cuhk03-np", 13, 17, 1),
