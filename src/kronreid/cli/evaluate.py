@@ -102,15 +102,15 @@ def run(options: argparse.Namespace) -> None:
     )
     if options.json:
         own = "places" if isinstance(model, Embedder) else "itself"
-        rerank_with = None if result.first_stage is None else options.matcher or own
+        rerank_with = options.matcher or own if result.rerank_top else None
         # What took part: `kronreid papers` shows only what a run has reached alone.
         took_part = {
             "layout": dataset.name,
-            "rerank_top": options.rerank_top,
             "rerank_with": rerank_with,
             "matcher": options.matcher,
             "matcher_weight": options.matcher_weight,
             "k_reciprocal": options.k_reciprocal,
+            "precision": options.precision,
         }
         write(options.json, to_json(result.to_json() | took_part), "--json")
     if options.html or options.png:
