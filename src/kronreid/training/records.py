@@ -176,6 +176,8 @@ def _evaluations(folder: Path, layout: str | None, pairs: bool) -> Iterator[tupl
         if isinstance(values, dict) and {"protocol", "rank1", "mAP"} <= values.keys():
             other = layout is not None and values.get("layout", layout) != layout
             helped = [name for name in ("matcher", "matcher_weight", "k_reciprocal") if values.get(name)]
+            if values.get("splits", 1) > 1:
+                helped.append("a mean over splits")
             precision = values.get("precision", "fp32")
             if precision != "fp32" and not pairs:
                 helped.append(f"precision {precision}")
