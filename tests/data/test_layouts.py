@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,6 +19,7 @@ from kronreid.data.samplers import TrainingPictures
 from kronreid.data.transforms import AugmentOptions, InputOptions, TrainTransform
 from kronreid.evaluation import evaluate_dataset
 from kronreid.models.storage import build, save
+from kronreid.training.history import read_history
 
 from . import miniatures
 from .miniatures import picture
@@ -76,6 +78,7 @@ CASES = [
     ("market1501+500k", miniatures.market, "market1501", 2, 6, 0),
     ("dukemtmc", miniatures.duke, "dukemtmc", 1, 3, 0),
     ("msmt17", miniatures.msmt17, "msmt17", 2, 4, 0),
+    ("msmt17-v2", partial(miniatures.msmt17, version=2), "msmt17", 2, 4, 0),
     ("cuhk03-labeled", cuhk03, "cuhk03-classic", 8, 8, 0),
     ("cuhk03-detected", cuhk03, "cuhk03-classic", 8, 8, 0),
     ("cuhk03-np-labeled", cuhk03, "cuhk03-np", 13, 17, 1),
@@ -115,6 +118,47 @@ def test_evaluate_and_check(
     assert checked["parts"]["query"]["pictures"] == queries
     assert checked["queries_without_match"] == unmatched
     assert f"{layout}: " in capsys.readouterr().out
+
+
+def test_one_command_trains_and_evaluates_every_split(
+    tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """CUHK03's numbers in papers are means over its 20 splits; the miniature has 3."""
+    root, runs = cuhk03(tmp_path / "root"), tmp_path / "runs"
+    data = ("--data", root, "--layout", "cuhk03-detected", "--split", "all")
+    small = ["model.backbone.name=test_resnet", "model.backbone.weights=none", "data.workers=0"]
+    small += ["input.height=64", "input.width=32", "batch.identities=2", "batch.pictures=2"]
+    small += ["training.iterations=1", "training.epoch=1", "training.evaluate_every=1"]
+    small += ["training.accelerator=cpu"]
+    assert run("train", "horeid/cuhk03/gap", *data, "--out", runs, "--set", *small) == 0
+    printed = capsys.readouterr().out
+    records = [json.loads((runs / f"split-{split}" / "run.json").read_text()) for split in range(3)]
+    assert [record["data"]["split"] for record in records] == [0, 1, 2]
+    assert "data.split" not in records[2]["changed"]
+    histories = [read_history(runs / f"split-{split}" / "history.csv")[-1] for split in range(3)]
+    assert f"mean of 3  {100 * np.mean([line['rank1'] for line in histories]):.2f} ±" in printed
+    assert all("rank5" in line for line in histories)
+
+    out = tmp_path / "all.json"
+    assert run("evaluate", runs, *data, "--json", out) == 0
+    figures = json.loads(out.read_text())
+    assert (figures["splits"], len(figures["each"]), figures["protocol"]) == (3, 3, "cuhk03-classic")
+    assert figures["rank1"] == pytest.approx(np.mean([one["rank1"] for one in figures["each"]]))
+    assert figures["deviation"]["mAP"] == pytest.approx(np.std([o["mAP"] for o in figures["each"]], ddof=1))
+    for one, line in zip(figures["each"], histories, strict=True):
+        assert one["rank1"] == pytest.approx(line["rank1"]), "each is evaluated by its own run"
+
+    assert run("evaluate", runs / "split-1", *data) == 2
+    assert "was trained on split 1, whose training people are test people" in capsys.readouterr().err
+    assert run("evaluate", model, *data) == 0, "a model that learned from none of them"
+    (runs / "split-1").rename(tmp_path / "away")
+    assert run("evaluate", runs, *data) == 2
+    assert "has no split-1; train all 3 splits first" in capsys.readouterr().err
+    assert run("evaluate", runs, *data, "--html", tmp_path / "a.html") == 2
+    assert "a report is of one split" in capsys.readouterr().err
+    market = miniatures.market(tmp_path / "market")
+    assert run("evaluate", model, "--data", market, "--split", "all") == 2
+    assert "--split all: layout market1501 has one division" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,8 @@ def test_train_is_train_and_val_and_people_are_numbered_apart(
 ) -> None:
     home = msmt17(tmp_path / below, version)
     data = read(tmp_path)
-    assert (data.name, data.protocol, data.root) == ("msmt17", "msmt17", tmp_path)
+    name = "msmt17" if version == 1 else "msmt17-v2"
+    assert (data.name, data.protocol, data.root) == (name, "msmt17", tmp_path)
     assert [(p.identity, p.camera) for p in data.train] == [(1, 1), (2, 5), (1, 14), (2, 7)]
     assert [(p.identity, p.camera) for p in data.query] == [(3, 2), (4, 3)]
     assert [(p.identity, p.camera) for p in data.gallery] == [(3, 3), (3, 2), (4, 15), (5, 15)]
@@ -50,7 +51,7 @@ def test_what_is_almost_right_is_refused_in_one_line(tmp_path: Path) -> None:
     assert f"{root}: no list_val.txt; MSMT17 has list_train.txt" in refusal(root)
     root = msmt17(tmp_path / "folder")
     (root / "test").rename(root / "tests")
-    assert f"{root}: no test nor mask_test_v2" in refusal(root)
+    assert f"{root}: no test; MSMT17 V1 has" in refusal(root)
     root = msmt17(tmp_path / "other")
     (root / "list_query.txt").write_text("0002_c1s1_000451_03.jpg 1\n")
     first = f"{root}/list_query.txt: no line is usable, first line 1: '0002_c1s1_000451_03.jpg 1' found"
@@ -63,7 +64,34 @@ def test_what_is_almost_right_is_refused_in_one_line(tmp_path: Path) -> None:
     assert "0001_001_15_0303afternoon_0103_0.jpg is labelled 0, but" in refusal(root)
     msmt17(tmp_path / "both" / "MSMT17_V1")
     msmt17(tmp_path / "both" / "MSMT17_V2", 2)
-    assert "holds MSMT17_V1 and MSMT17_V2" in refusal(tmp_path / "both")
+    assert "could be read as msmt17, msmt17-v2; choose one with --layout" in refusal(tmp_path / "both")
+    msmt17(tmp_path / "twice" / "MSMT17_V1")
+    msmt17(tmp_path / "twice" / "MSMT17")
+    assert "holds MSMT17_V1 and MSMT17; name one" in refusal(tmp_path / "twice")
+
+
+@pytest.mark.parametrize(("layout", "folder"), [("msmt17", "train"), ("msmt17-v2", "mask_train_v2")])
+def test_the_layout_chooses_between_both_versions(tmp_path: Path, layout: str, folder: str) -> None:
+    msmt17(tmp_path / "MSMT17_V1")
+    msmt17(tmp_path / "MSMT17_V2", 2)
+    data = read(tmp_path, layout)
+    assert data.name == layout
+    assert {picture.path.parents[1].name for picture in data.train} == {folder}
+
+
+def test_a_version_is_not_read_as_the_other(tmp_path: Path) -> None:
+    for version, other in ((1, "msmt17-v2"), (2, "msmt17")):
+        root = msmt17(tmp_path / str(version), version)
+        own = "msmt17" if version == 1 else "msmt17-v2"
+        with pytest.raises(InputError, match=rf"it has version {version}'s .*: use --layout {own}$"):
+            read(root, other)
+
+
+def test_folders_of_both_versions_in_one_place_are_version_1_unless_named(tmp_path: Path) -> None:
+    msmt17(tmp_path)
+    msmt17(tmp_path, 2)
+    assert read(tmp_path).name == "msmt17"
+    assert read(tmp_path, "msmt17-v2").train[0].path.parents[1].name == "mask_train_v2"
 
 
 def test_lists_whose_labels_are_not_the_names_numbers_are_fine_as_long_as_they_agree(tmp_path: Path) -> None:

@@ -103,7 +103,7 @@ STAGES = {
 
 def same_result(one, other):
     for key, value in vars(one).items():
-        if key not in ("seconds", "hardest", "first_stage", "rerank_ms_per_query"):
+        if key not in ("seconds", "hardest", "first_stage", "rerank_ms_per_query", "rerank_top"):
             np.testing.assert_array_equal(value, getattr(other, key), key)
 
 
@@ -119,13 +119,16 @@ def test_the_first_stage_is_what_vectors_alone_reach(name):
     assert (result.average_precision != alone.average_precision).any()
     assert result.rerank_ms_per_query > 0
     figures = result.to_json()
+    assert figures["rerank_top"] == (options.get("rerank_top") or (75 if "matcher" in name else 100))
+    assert (figures["first_stage"]["rerank_top"], alone.to_json()["rerank_top"]) == (0, 0)
     assert figures["first_stage"] == result.first_stage.to_json()
     assert figures["rerank_ms_per_query"] == result.rerank_ms_per_query
     assert not {"first_stage", "rerank_ms_per_query"} & alone.to_json().keys()
 
 
 def test_a_matcher_that_scores_all_pairs_has_no_first_stage():
-    assert evaluate_dataset(FakeMatcher(), fake_dataset(), rerank_top="all").first_stage is None
+    result = evaluate_dataset(FakeMatcher(), fake_dataset(), rerank_top="all")
+    assert (result.first_stage, result.rerank_top) == (None, "all")
 
 
 def test_a_matcher_re_scores_instead_of_the_places():

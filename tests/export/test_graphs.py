@@ -39,6 +39,9 @@ def test_embedder_graph(embedder: Embedder, paths: list[Path]) -> None:
         {"normalisation": "square-before"},
         {"scale_losses": True, "normalisation": "absolute"},
         {"warp": False, "attention": False, "hourglass": False},
+        {"match": False, "attention": False, "normalisation": "none"},
+        {"match": False, "attention": False, "normalisation": "concatenated", "batch_norm": False},
+        {"similarity": "product", "warped": "first"},
     ],
 )
 @torch.no_grad()

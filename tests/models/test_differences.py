@@ -17,19 +17,19 @@ from .loops import Array, double, normed
 PAIRS = ((0, 2), (1, 3))
 
 
-def difference(x: Array, y: Array, alpha: Array, temperature: float) -> Array:
+def difference(x: Array, y: Array, alpha: Array, temperature: float, cosine: bool = True) -> Array:
     """Eq. 4 of two maps (C, M), divided by M.
 
-    The inner products of Eq. 5 are those of unit vectors, the warp of Eq. 8 moves the vectors as they are,
-    and Eq. 10 weighs and sums.
+    The inner products of Eq. 5 are those of unit vectors, or of the vectors as they are. The warp of Eq. 8
+    moves the vectors as they are, and Eq. 10 weighs and sums.
     """
     channels, places = x.shape
     delta = np.zeros(channels)
     for i in range(places):
         exponentials = []
         for j in range(places):
-            cosine = (x[:, i] @ y[:, j]) / math.sqrt((x[:, i] @ x[:, i]) * (y[:, j] @ y[:, j]))
-            exponentials.append(math.exp(cosine / temperature))
+            norms = math.sqrt((x[:, i] @ x[:, i]) * (y[:, j] @ y[:, j]))
+            exponentials.append(math.exp((x[:, i] @ y[:, j]) / (norms if cosine else 1) / temperature))
         warped = np.zeros(channels)
         for j in range(places):
             warped += exponentials[j] / sum(exponentials) * y[:, j]
@@ -123,6 +123,66 @@ def test_logits(
         assert float(final[pair].sigmoid()) == pytest.approx(mean, abs=1e-5)
         shares = [torch.tensor(float(a @ size) + b) for (a, b), size in zip(head, sizes)]
         assert float(way.combine(shares)) == pytest.approx(float(final[pair]), abs=1e-3)
+
+
+def test_plain_inner_products(make_kpm: Callable[..., KPM], images: Tensor) -> None:
+    """Eq. 5 and 6 as they are printed."""
+    model = make_kpm(similarity="product", temperature=40.0)
+    with torch.no_grad():
+        scales = model.encode(images).scales
+    for scale, result in zip(scales, differences(model, scales, PAIRS), strict=True):
+        assert scale.weight is not None
+        for pair, (a, b) in enumerate(PAIRS):
+            x, y = (double(scale.maps[picture]).reshape(scale.maps.shape[1], -1) for picture in (a, b))
+            expected = difference(x, y, double(scale.weight[a]), temperature=40.0, cosine=False)
+            np.testing.assert_allclose(double(result[pair]), expected, atol=1e-4 * np.abs(expected).max())
+            assert not np.allclose(expected, difference(x, y, double(scale.weight[a]), 40.0), rtol=1e-2)
+
+
+def test_the_first_picture_may_be_warped_onto_the_second(
+    make_kpm: Callable[..., KPM], images: Tensor
+) -> None:
+    """With the same weights, the logit of (a, b) is then that of (b, a)."""
+    model, turned = make_kpm(), make_kpm(warped="first")
+    turned.load_state_dict(model.state_dict())
+    with torch.no_grad():
+        pictures = model.encode(images)
+        first, second = torch.tensor([0, 1, 2]), torch.tensor([3, 4, 5])
+        expected = model(pictures, second, first)
+        assert torch.equal(turned(pictures, first, second), expected)
+        assert not torch.allclose(model(pictures, first, second), expected, atol=1e-2)
+        x, y = pictures.scales[0].maps[:1], pictures.scales[0].maps[1:2]
+        beta = turned.way.correspondence(x, y)
+    assert torch.equal(beta, model.way.correspondence(y, x).transpose(1, 2))
+    torch.testing.assert_close(beta.sum(1), torch.ones_like(beta[:, 0]))
+
+
+@pytest.mark.parametrize("normalisation", ["none", "concatenated", "square-after"])
+@pytest.mark.parametrize("batch_norm", [True, False])
+def test_without_a_square_the_logit_is_linear_in_both_pictures(
+    make_kpm: Callable[..., KPM], images: Tensor, normalisation: str, batch_norm: bool
+) -> None:
+    """Sec. 4.3: one number of the first picture plus one of the second. So nothing tells whether they agree:
+    f(a, b) + f(c, d) = f(a, d) + f(c, b). With a square it is not so."""
+    model = make_kpm(
+        match=False, attention=False, hourglass=False, normalisation=normalisation, batch_norm=batch_norm
+    )
+    with torch.no_grad():
+        pictures = model.encode(images)
+        a_b, c_d, a_d, c_b = model(pictures, torch.tensor([0, 1, 0, 1]), torch.tensor([2, 3, 3, 2])).double()
+        assert isinstance(model.way, Differences)
+        means = double(pictures.scales[0].maps).mean((2, 3))
+        (a, b) = model.way.head()[0]
+    apart = float((a_b + c_d) - (a_d + c_b))
+    assert (abs(apart) > 1e-2) == (normalisation == "square-after")
+    difference = means[0] - means[2]
+    read = {
+        "none": difference,
+        "concatenated": np.concatenate([means[0], means[2]]),
+        "square-after": difference**2,
+    }[normalisation]
+    assert float(a_b) == pytest.approx(float(double(a) @ read + float(b)), abs=1e-3)
+    assert batch_norm == any("norms" in name for name in model.state_dict())
 
 
 def test_baseline_compares_means(make_kpm: Callable[..., KPM], images: Tensor) -> None:

@@ -140,6 +140,8 @@ def test_horeid(images: Tensor, backbone: str, options: dict[str, Any]) -> None:
         {"kernel": 3, "shared_sampler": False},
         {"relu": True},
         {"relu": True, "shared_sampler": False},
+        {"shared_sampler": False, "sampler_reads": "maps"},
+        {"relu": True, "shared_sampler": False, "sampler_reads": "maps"},
         {"hierarchical": False},
         {"ghp": False},
         {"ghp": False, "relu": True, "order": 2},

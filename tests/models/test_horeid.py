@@ -144,10 +144,14 @@ def test_relu_after_the_level_maps() -> None:
         np.testing.assert_allclose(double(result[picture]), expected, atol=1e-6)
 
 
-def test_unshared_samplers_read_their_own_level() -> None:
-    """Table I: a softmax of one level's own maps, for that level's parts only."""
+@pytest.mark.parametrize("reads", ["levels", "maps"])
+def test_unshared_samplers_read_their_own_level(reads: str) -> None:
+    """Table I: a softmax of one level's own maps, for that level's parts only. The sampler of a level may read
+    X_l or Ḡ_l."""
     torch.manual_seed(0)
-    lhp = LocalHierarchicalPooling(3, channels=6, dimension=8, parts=4, shared_sampler=False)
+    lhp = LocalHierarchicalPooling(
+        3, channels=6, dimension=8, parts=4, shared_sampler=False, sampler_reads=reads
+    )
     levels = random_levels(3)
     result, parts = lhp(levels, levels)
     kernel = double(lhp.sampler.weight)[:, :, 0, 0]
@@ -159,11 +163,19 @@ def test_unshared_samplers_read_their_own_level() -> None:
             level = double(levels[number][picture]).reshape(6, 12)
             values = double(conv.weight)[:, :, 0, 0] @ level  # type: ignore[arg-type]
             for part in range(4):
-                exponentials = np.exp(kernel[4 * number + part] @ level)
+                exponentials = np.exp(kernel[4 * number + part] @ (values if reads == "maps" else level))
                 expected[number].append(values @ (exponentials / exponentials.sum()))
         for level_parts, wanted in zip(parts, expected, strict=True):
             np.testing.assert_allclose(double(level_parts[picture]).T, wanted, atol=1e-6)
         np.testing.assert_allclose(double(result[picture]), pooled_locally(lhp, expected), atol=1e-6)
+
+
+def test_what_separate_samplers_read_is_no_option_of_a_shared_one(
+    small: Callable[[int], BackboneOptions],
+) -> None:
+    for options in ({"sampler_reads": "maps"}, {"sampler_reads": "all", "shared_sampler": False}):
+        with pytest.raises(InputError, match=r"^model\.sampler_reads: "):
+            HOReID(small(1), channels=8, dimension=8, parts=2, **options)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("order", [1, 2, 3])

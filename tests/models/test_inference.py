@@ -18,6 +18,7 @@ from kronreid.models.horeid import HOReID
 from kronreid.models.inference import Embedder, EncodedMaps, Matcher
 from kronreid.models.kpm import KPM
 from kronreid.models.loading import wrap
+from kronreid.models.pairs import Turned
 from kronreid.ops.blocks import PreparedMaps
 
 #: oneDNN chooses its convolutions by batch size, layout and number of threads; a network of random weights
@@ -153,6 +154,20 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "baseline-ml": BASELINE | {"scale_losses": True},
     "baseline-absolute": BASELINE | {"normalisation": "absolute"},
     "baseline-square-before": BASELINE | {"normalisation": "square-before"},
+    "baseline-no-square": BASELINE | {"normalisation": "none"},
+    "baseline-concatenated": BASELINE | {"normalisation": "concatenated"},
+    "baseline-no-bn": BASELINE | {"batch_norm": False},
+    "kpm-product": {"similarity": "product", "temperature": 5.0},
+    "kpm-before-product": {"normalisation": "square-before", "similarity": "product", "temperature": 5.0},
+    "no-warp-product": {
+        "warp": False,
+        "attention": False,
+        "hourglass": False,
+        "similarity": "product",
+        "temperature": 50.0,
+    },
+    "kpm-first-warped": {"warped": "first", "temperature": 0.1},
+    "kpm-before-first-warped": {"normalisation": "square-before", "warped": "first"},
 }
 
 
@@ -289,10 +304,13 @@ def test_explain(any_matcher: Matcher, paths: list[Path], images: Tensor) -> Non
     for scale, reverse, maps in zip(why.scales, back.scales, scales, strict=True):
         places = scale.height * scale.width
         assert scale.correspondence.shape == (places, places)
-        np.testing.assert_allclose(scale.correspondence.sum(axis=1), 1, atol=1e-5)
+        # The warped picture's places are looked for by those of the other one.
+        over = 0 if isinstance(model.way, Turned) else 1
+        np.testing.assert_allclose(scale.correspondence.sum(axis=over), 1, atol=1e-5)
         x, y = (maps.maps[number].flatten(1).double() for number in (0, 4))
-        cosines = (x / x.norm(dim=0)).t() @ (y / y.norm(dim=0))
-        expected = torch.softmax(cosines / model.way.temperature, dim=1).numpy()
+        if model.way.cosine:
+            x, y = x / x.norm(dim=0), y / y.norm(dim=0)
+        expected = torch.softmax(x.t() @ y / model.way.temperature, dim=over).numpy()
         np.testing.assert_allclose(scale.correspondence, expected, atol=1e-3)
         weight = maps.weight if maps.weight is not None else torch.full((7, places), 1 + 1 / places)
         for attention, number in ((scale.attention_a, 0), (scale.attention_b, 4)):

@@ -122,6 +122,12 @@ ROWS_OF_TABLES: dict[str, tuple[dict[str, Any], int]] = {
     "baseline-hg-ml": ({"match": False, "attention": False, "scale_losses": True}, 3),
     "baseline-absolute": (EVERYTHING_OFF | {"normalisation": "absolute"}, 1),
     "baseline-square-before": (EVERYTHING_OFF | {"normalisation": "square-before"}, 1),
+    "baseline-no-square": (EVERYTHING_OFF | {"normalisation": "none"}, 1),
+    "baseline-concatenated": (EVERYTHING_OFF | {"normalisation": "concatenated"}, 1),
+    "baseline-no-bn": (EVERYTHING_OFF | {"batch_norm": False}, 1),
+    "kpm-rsa-hg-product": ({"similarity": "product"}, 3),
+    "kpm-rsa-hg-before-product": ({"normalisation": "square-before", "similarity": "product"}, 3),
+    "kpm-rsa-hg-first-warped": ({"warped": "first"}, 3),
 }
 
 
@@ -164,6 +170,11 @@ def test_every_row_learns(
         ({"warp": False, "attention": False, "hourglass": False, "normalisation": "absolute"}, "warp: false"),
         ({"normalisation": "cube"}, "normalisation 'cube'"),
         ({"hourglass": False, "scale_losses": True}, "scale_losses"),
+        ({"normalisation": "none"}, "set match: false"),
+        ({"attention": False, "normalisation": "concatenated"}, "set match: false"),
+        ({"similarity": "euclid"}, "similarity 'euclid' is unknown; one of cosine, product"),
+        ({"warped": "both"}, "warped 'both' is unknown; one of second, first"),
+        ({"warp": False, "attention": False, "hourglass": False, "batch_norm": False}, "set warp: true"),
     ],
 )
 def test_options_refused(small: Callable[[int], BackboneOptions], wrong: dict[str, Any], named: str) -> None:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from kronreid.papers import Comparison, Measured, compare, papers, without_row
+from kronreid.papers import Comparison, Measured, compare, label, papers, way, without_row
 
 HOREID, KPM = papers()["horeid"], papers()["kpm"]
 GAP = Measured(
@@ -79,11 +79,82 @@ def test_two_protocols_of_one_run_go_to_two_columns() -> None:
     assert [other.protocol for other in comparison.elsewhere] == ["no-camera"]
 
 
-def test_columns_take_their_own_metrics() -> None:
-    results = {"cuhk03-classic": {"rank1": 0.7, "rank5": 0.9, "mAP": 0.8}}
-    run = replace(GAP, config="horeid/cuhk03/gap", layout="cuhk03-detected", results=results)
-    assert row_of(table("Table III", [run]), "gap")["cuhk03"].here == pytest.approx(
-        {"rank1": 70, "rank5": 90}
+def of_split(split: int, rank1: float, **others) -> Measured:
+    results = {"cuhk03-classic": {"rank1": rank1, "rank5": 0.9, "mAP": 0.8}}
+    run = replace(GAP, folder=f"runs/{split}", config="horeid/cuhk03/gap", layout="cuhk03-detected")
+    return replace(run, results=results, split=split, **others)
+
+
+def test_a_mean_over_splits_needs_all_of_them() -> None:
+    """And each counts once, however many seeds it has. The column takes its own metrics."""
+    runs = [of_split(split, 0.6 if split else 0.8) for split in range(20)]
+    comparison = table("Table III", [*runs, replace(runs[0], folder="runs/seed", results=runs[1].results)])
+    cell = row_of(comparison, "gap")["cuhk03"]
+    assert cell.here == pytest.approx({"rank1": 60.5, "rank5": 90})
+    assert cell.spread["rank1"] == pytest.approx(10 * 20**-0.5)
+    assert (cell.splits, len(cell.runs), comparison.elsewhere) == (20, 21, ())
+    comparison = table("Table III", runs[:19])
+    cell = row_of(comparison, "gap")["cuhk03"]
+    assert (cell.here, cell.spread, cell.splits) == ({}, {}, 19)
+    assert len(comparison.elsewhere) == 19, "they are shown one by one instead"
+    without = table("Table III", [*runs[:19], replace(runs[19], remaining=1)])
+    assert row_of(without, "gap")["cuhk03"].splits == 19
+
+
+def test_kpms_cuhk03_is_split_0_alone() -> None:
+    results = {"openreid": {"rank1": 0.9, "mAP": 0.8}}
+    run = replace(GAP, config="kpm/cuhk03/loss-oim", layout="cuhk03-labeled", results=results)
+    for split, runs in ((0, ("runs/gap",)), (3, ())):
+        comparison = table("Table 1", [replace(run, split=split)], KPM)
+        assert row_of(comparison, "loss-oim")["cuhk03"].runs == runs
+        assert len(comparison.elsewhere) == (split > 0)
+
+
+BEST, ALL, HALF, NONE = (75,), ("all",), ("all", "bf16-matching"), (0,)
+
+
+@pytest.mark.parametrize(
+    ("ways", "shown", "mAP", "apart"),
+    [
+        ([{BEST: 0.5}], "best 75 re-scored", 50, 0),
+        ([{BEST: 0.5, ALL: 0.7}], "all scored", 70, 1),
+        ([{BEST: 0.5}, {ALL: 0.7}], "all scored", 70, 1),
+        ([{BEST: 0.5}, {BEST: 0.6}], "best 75 re-scored", 55, 0),
+        ([{HALF: 0.4, BEST: 0.5}], "all scored, bf16-matching", 40, 1),
+        ([{HALF: 0.4}, {ALL: 0.7}], "all scored", 70, 1),
+        ([{NONE: 0.9, BEST: 0.5}], "best 75 re-scored", 50, 1),
+        ([{NONE: 0.9}], "", None, 1),
+    ],
+    ids=str,
+)
+def test_numbers_of_different_depths_are_never_averaged(
+    ways: list[dict], shown: str, mAP: float | None, apart: int
+) -> None:
+    runs = [
+        replace(
+            GAP,
+            folder=f"runs/{number}",
+            config="kpm/market1501/kpm",
+            results={label("openreid", way(*key)): {"mAP": value} for key, value in each.items()},
+        )
+        for number, each in enumerate(ways)
+    ]
+    comparison = table("Table 5", runs, KPM)
+    cell = row_of(comparison, "kpm")["market1501"]
+    assert cell.way == shown
+    assert cell.here == pytest.approx({} if mAP is None else {"mAP": mAP})
+    assert len(comparison.elsewhere) == apart
+
+
+def test_both_halves_of_a_column_have_one_depth() -> None:
+    """On CUHK03 the mAP and rank-1 come from two evaluations; they must have scored as many candidates."""
+    results = {"openreid, best 75 re-scored": {"mAP": 0.8}, "cuhk03-classic, all scored": {"rank1": 0.7}}
+    run = replace(GAP, config="kpm/cuhk03/kpm", layout="cuhk03-labeled", results=results)
+    cell = row_of(table("Table 5", [run], KPM), "kpm")["cuhk03"]
+    assert (cell.here, cell.way) == ({"rank1": pytest.approx(70)}, "all scored")
+    whole = replace(run, results={**results, "openreid, all scored": {"mAP": 0.9}})
+    assert row_of(table("Table 5", [whole], KPM), "kpm")["cuhk03"].here == pytest.approx(
+        {"rank1": 70, "mAP": 90}
     )
 
 

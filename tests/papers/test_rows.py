@@ -55,6 +55,8 @@ CHANGED: dict[str, dict[str, dict[str, Any]]] = {
         "baseline-random": {**BASELINE, **RANDOM},
         "baseline-absolute": {**BASELINE, "model.normalisation": "absolute"},
         "baseline-square-before": {**BASELINE, "model.normalisation": "square-before"},
+        "baseline-no-square": {**BASELINE, "model.normalisation": "none"},
+        "baseline-concatenated": {**BASELINE, "model.normalisation": "concatenated"},
         "baseline-hg": {**BASELINE, "model.hourglass": True},
         "baseline-hg-ml": {**BASELINE, "model.hourglass": True, "model.scale_losses": True},
         "kpm": SINGLE,
@@ -92,7 +94,7 @@ def test_there_are_rows() -> None:
         parts = {f"horeid-p{parts}" for parts in (8, 16, 32, 64, 128, 512)}
         assert {f"horeid/{data}/{row}" for row in figures | parts | {"gap", "horeid"}} <= set(row_names())
     assert "kpm/market1501/kpm-rsa-hg" in row_names()
-    assert len(row_names()) == len(set(row_names())) == 192
+    assert len(row_names()) == len(set(row_names())) == 198
 
 
 def test_every_number_has_a_row_of_that_data() -> None:

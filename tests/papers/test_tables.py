@@ -1,6 +1,7 @@
-"""The data file of the papers' numbers: whole, of one mind with itself, the configs and the papers' text."""
+"""The papers' numbers in the data files: complete, consistent, and equal to the papers' text."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,8 @@ import pytest
 from kronreid.evaluation.protocols import PROTOCOLS
 from kronreid.papers import Paper, Table, TableRow, papers
 from kronreid.papers.tables import COSTS, METRICS
+
+from .printed import DIFFERENCES, TABLES
 
 EVERY = [(paper, table, row) for paper in papers().values() for table in paper.tables for row in table.rows]
 
@@ -47,16 +50,57 @@ def test_baselines_are_rows_of_their_tables(paper: Paper) -> None:
 
 
 def test_derived_numbers_are_what_the_text_subtracts() -> None:
-    tables = {table.name: table for table in papers()["horeid"].tables}
-    full = {row.name: row for row in tables["Table II"].rows}
-    for name, start, end, differences in (
-        ("Fig. 7", "ghp-n1", "ghp-n3", (6.27, 8.40, 10.01)),
-        ("Fig. 8", "horeid-p8", "horeid", (2.14, 3.47, 3.33)),
-    ):
-        row = next(each for each in tables[name].rows if each.name == start)
-        for column, difference in zip(("market1501", "dukemtmc", "msmt17"), differences):
-            assert str(difference) in row.derived or f"{difference:.2f}" in row.derived
-            assert full[end].results[column]["mAP"] - row.results[column]["mAP"] == pytest.approx(difference)
+    derived = 0
+    for (key, name, more, less), differences in DIFFERENCES.items():
+        rows = {row.name: row for table in papers()[key].tables if table.name == name for row in table.rows}
+        for column, difference in differences.items():
+            numbers = [rows[row].results[column]["mAP"] for row in (more, less)]
+            assert numbers[0] - numbers[1] == pytest.approx(difference)
+            assert re.search(rf"\b{difference:g}0?\b", rows[less].derived[column]["mAP"])
+            derived += 1
+    marked = [metric for *_, row in EVERY for each in row.derived.values() for metric in each]
+    assert len(marked) == derived, "nothing else is marked as computed"
+
+
+def as_printed(values: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    return {f"{column}.{metric}": value for column, each in values.items() for metric, value in each.items()}
+
+
+def is_derived(row: TableRow, name: str) -> bool:
+    column, _, metric = name.partition(".")
+    return metric in row.derived.get(column, {})
+
+
+def test_every_figure_is_the_printed_one() -> None:
+    """The data files hold exactly the numbers of the papers' tables: no other, none less, none twice."""
+    for key, paper in papers().items():
+        for table in paper.tables:
+            names = ["Table 2", "Table 3", "Table 4"] if table.name == "Tables 2–4" else [table.name]
+            printed: dict[str, dict[str, float]] = {}
+            for name in names:
+                rows = TABLES[key, name].numbers() if (key, name) in TABLES else {}
+                for title, values in rows.items():
+                    printed[title] = printed.get(title, {}) | values
+            here = {row.name: row.cost | as_printed(row.results) for row in table.rows if row.results}
+            for row in table.rows:
+                if row.name in here:
+                    here[row.name] = {n: v for n, v in here[row.name].items() if not is_derived(row, n)}
+            here |= {each.title: as_printed(each.results) for each in table.others}
+            if table.name.startswith("Fig."):
+                whole = TABLES[key, "Table II"].numbers()
+                costs = ("parameters", "multiply_adds", "fps", "milliseconds")
+                printed = {
+                    name: {n: v for n, v in whole[name].items() if n not in costs}
+                    for name in here
+                    if name in whole
+                }
+                printed |= {name: {} for name, values in here.items() if not values}
+            assert here == printed, table.name
+
+
+def test_the_paper_prints_pictures_per_second_and_milliseconds_of_one_another() -> None:
+    for values in TABLES["horeid", "Table II"].numbers().values():
+        assert values["milliseconds"] == pytest.approx(1000 / values["fps"], abs=0.01)
 
 
 @pytest.mark.parametrize(("paper", "table", "row"), EVERY, ids=lambda each: getattr(each, "name", ""))

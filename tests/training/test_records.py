@@ -192,7 +192,14 @@ def test_of_a_run_with_places_the_vectors_figures_count(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "more", [{"matcher": "runs/kpm"}, {"k_reciprocal": True}, {"matcher_weight": 0.5}, {"layout": "msmt17"}]
+    "more",
+    [
+        {"matcher": "runs/kpm"},
+        {"k_reciprocal": True},
+        {"matcher_weight": 0.5},
+        {"layout": "msmt17"},
+        {"precision": "bf16"},
+    ],
 )
 def test_evaluations_that_are_not_the_runs_own_are_passed_over(
     tmp_path: Path, dataset: ReIDDataset, more: dict, caplog: pytest.LogCaptureFixture
@@ -206,6 +213,48 @@ def test_evaluations_that_are_not_the_runs_own_are_passed_over(
     (folder / "own.json").write_text(json.dumps(values | more))
     assert read_runs([folder])[0].results == {"market1501": {"rank1": 0.7, "mAP": 0.6}}
     assert "own.json: passed over" in caplog.text
+
+
+def pair_run(folder: Path, header: str = "", cell: str = "") -> Path:
+    run_folder(folder, read_config("kpm/market1501/kpm"))
+    (folder / "history.csv").write_text(f"iteration,rank1,mAP{header}\n20200,0.5,0.4{cell}\n")
+    return folder
+
+
+def test_a_pair_models_figures_say_how_many_candidates_it_scored(tmp_path: Path) -> None:
+    """Earlier files and histories do not: evaluation scored the best 75 unless told otherwise."""
+    history = {"rank1": 0.5, "mAP": 0.4}
+    (run,) = read_runs([pair_run(tmp_path / "old")])
+    assert run.results == {"openreid, best 75 re-scored": history}
+    folder = pair_run(tmp_path / "new", ",rerank_top", ",30")
+    evaluated = {"rank1": 0.7, "mAP": 0.6}
+    values = {"protocol": "openreid", **evaluated}
+    for name, more in (
+        ("all", {"rerank_top": "all"}),
+        ("half", {"rerank_top": "all", "precision": "bf16-matching"}),
+        ("none", {"rerank_top": 0}),
+        ("earlier", {"rerank_top": None}),
+    ):
+        (folder / f"{name}.json").write_text(json.dumps(values | {"rerank_with": "itself"} | more))
+    (run,) = read_runs([folder])
+    assert run.results == {
+        "openreid, best 30 re-scored": history,
+        "openreid, all scored": evaluated,
+        "openreid, all scored, bf16-matching": evaluated,
+        "openreid, pooled features alone": evaluated,
+        "openreid, best 75 re-scored": evaluated,
+    }
+
+
+def test_the_split_is_no_change_of_the_row(tmp_path: Path, dataset: ReIDDataset) -> None:
+    config = read_config("horeid/cuhk03/gap", ["data.split=7"])
+    kept = json.loads(record(config, replace(dataset, name="cuhk03-detected"), "horeid/cuhk03/gap"))
+    assert (kept["changed"], kept["data"]["split"]) == ({}, 7)
+    assert kept["evaluation"] == {"matcher": None, "precision": "fp32"}
+    kept["changed"] = {"data.split": [0, 7]}  # as records said it before
+    run_folder(tmp_path / "a", config, kept=json.dumps(kept))
+    (run,) = read_runs([tmp_path])
+    assert (run.split, run.changed) == (7, {})
 
 
 def test_a_run_named_twice_counts_once(tmp_path: Path) -> None:

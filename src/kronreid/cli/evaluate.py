@@ -1,15 +1,16 @@
 """``kronreid evaluate``: measure a model on a data set's query and gallery pictures."""
 
 import argparse
+import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kronreid.cli.options import (
     MATCHER_WEIGHT,
     add_command,
     add_layout,
-    add_split,
+    add_split_or_all,
     count_or_all,
     folder_must_exist,
     load_matcher,
@@ -23,6 +24,7 @@ from kronreid.extras import require
 
 if TYPE_CHECKING:
     from kronreid.cli.options import Commands
+    from kronreid.evaluation import Result
     from kronreid.models.inference import Embedder, Matcher
 
 PRECISIONS = ("fp32", "bf16-matching", "bf16")
@@ -36,7 +38,11 @@ def add(commands: "Commands") -> None:
     sub.add_argument("model", metavar="MODEL", help="an embedder, or a matcher alone")
     sub.add_argument("--data", required=True, metavar="ROOT", help="the data set's folder, or a list")
     add_layout(sub)
-    add_split(sub)
+    add_split_or_all(
+        sub,
+        "which of CUHK03's splits, or all: their mean; MODEL may then hold a run for each, as train "
+        "--split all leaves them (0)",
+    )
     sub.add_argument(
         "--protocol", metavar="NAME", help="the evaluation protocol, see docs/protocols.md (the layout's own)"
     )
@@ -72,17 +78,37 @@ def add(commands: "Commands") -> None:
 
 def run(options: argparse.Namespace) -> None:
     """See `kronreid.evaluation.evaluate_dataset`."""
-    from kronreid.data.readers import read
-    from kronreid.evaluation import evaluate_dataset, table
-    from kronreid.models.inference import Embedder, Matcher
+    from kronreid.evaluation import table
 
     for option, suffix in (("json", None), ("html", ".html"), ("png", ".png")):
         if file := getattr(options, option):
             folder_must_exist(file, f"--{option}", suffix)
             if suffix:
                 require(f"--{option}", "figures")
-    dataset = read(options.data, options.layout, options.split)
-    model = load_model(options.model, "MODEL")
+                if options.split == "all":
+                    raise InputError(f"--{option} {file}", "a report is of one split; name it by --split")
+    if options.split == "all":
+        _every_split(options)
+        return
+    result, layout, values = _measured(options, options.model, options.split or 0)
+    if options.json:
+        write(options.json, to_json(values), "--json")
+    if options.html or options.png:
+        from kronreid.explain import write_report  # importing matplotlib takes time
+
+        for file in filter(None, (options.html, options.png)):
+            write_report(result, layout, file)
+    print(table(result))
+
+
+def _measured(options: argparse.Namespace, path: str, split: int) -> "tuple[Result, str, dict[str, Any]]":
+    """Evaluate the model at `path` on one split: the result, the data set's layout, and what JSON says."""
+    from kronreid.data.readers import read
+    from kronreid.evaluation import evaluate_dataset
+    from kronreid.models.inference import Embedder, Matcher
+
+    dataset = read(options.data, options.layout, split)
+    model = load_model(path, "MODEL")
     matcher = load_matcher(options.matcher) if options.matcher else None
     if options.matcher_weight is not None and matcher is None and not isinstance(model, Matcher):
         raise InputError(
@@ -100,25 +126,56 @@ def run(options: argparse.Namespace) -> None:
         batch_size=options.batch_size,
         progress=True,
     )
-    if options.json:
-        own = "places" if isinstance(model, Embedder) else "itself"
-        rerank_with = None if result.first_stage is None else options.matcher or own
-        # What took part: `kronreid papers` shows only what a run has reached alone.
-        took_part = {
-            "layout": dataset.name,
-            "rerank_top": options.rerank_top,
-            "rerank_with": rerank_with,
-            "matcher": options.matcher,
-            "matcher_weight": options.matcher_weight,
-            "k_reciprocal": options.k_reciprocal,
-        }
-        write(options.json, to_json(result.to_json() | took_part), "--json")
-    if options.html or options.png:
-        from kronreid.explain import write_report  # importing matplotlib takes time
+    own = "places" if isinstance(model, Embedder) else "itself"
+    # What took part: `kronreid papers` shows only what a run has reached alone.
+    took_part = {
+        "layout": dataset.name,
+        "rerank_with": options.matcher or own if result.rerank_top else None,
+        "matcher": options.matcher,
+        "matcher_weight": options.matcher_weight,
+        "k_reciprocal": options.k_reciprocal,
+        "precision": options.precision,
+    }
+    return result, dataset.name, result.to_json() | took_part
 
-        for file in filter(None, (options.html, options.png)):
-            write_report(result, dataset.name, file)
-    print(table(result))
+
+def _every_split(options: argparse.Namespace) -> None:
+    """Evaluate on all splits, each by the model that was trained on it if there are several."""
+    from kronreid.data.readers import count_splits, read
+    from kronreid.evaluation.report import aligned
+    from kronreid.evaluation.splits import split_models, summary, summary_lines
+
+    splits = count_splits(read(options.data, options.layout))
+    models = split_models(options.model, splits)
+    _must_not_know_the_test(models)
+    each = [_measured(options, path, split)[2] for split, path in enumerate(models)]
+    found = summary(each)
+    if options.json:
+        shared = {name: each[0][name] for name in each[0] if all(one[name] == each[0][name] for one in each)}
+        write(options.json, to_json(shared | found), "--json")
+    print("\n".join(aligned(summary_lines(found))))
+
+
+def _must_not_know_the_test(models: list[str]) -> None:
+    """Refuse one model for all splits if it learned from one of them.
+
+    Raises:
+        InputError: It did: the people of the other splits' tests were among those that it learned from.
+    """
+    record = Path(models[0]) / "run.json"
+    if len(set(models)) > 1 or not record.is_file():
+        return
+    try:
+        data = json.loads(record.read_text())["data"]
+        layout, split = data["layout"], data["split"]
+    except (ValueError, KeyError, TypeError):
+        return  # `kronreid papers` names damaged records
+    if layout in ("cuhk03-labeled", "cuhk03-detected"):
+        raise InputError(
+            models[0],
+            f"was trained on split {split}, whose training people are test people of other splits; train a "
+            "run for each (kronreid train --split all)",
+        )
 
 
 def set_precision(tools: "Sequence[Embedder | Matcher]", precision: str) -> None:

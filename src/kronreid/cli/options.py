@@ -54,6 +54,17 @@ def add_split(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--split", type=int, default=0, metavar="N", help="which of CUHK03's 20 splits (0)")
 
 
+def add_split_or_all(parser: argparse.ArgumentParser, help: str) -> None:
+    """Add the option that chooses a split of a data set, or all of them: an int, "all" or None."""
+    parser.add_argument("--split", type=_split_or_all, metavar="N|all", help=help)
+
+
+def _split_or_all(text: str) -> int | str:
+    if text != "all" and not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r}: a number from 0 is expected, or all")
+    return text if text == "all" else int(text)
+
+
 def add_set(parser: argparse.ArgumentParser, text: str) -> None:
     """Add the option ``--set key=value ...``, which may be repeated; `text` is its help."""
     parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="key=value", help=text)

@@ -23,6 +23,7 @@ def add(commands: "Commands") -> None:
         metavar="DIR",
         help="run folders, or folders that contain some",
     )
+    sub.add_argument("--others", action="store_true", help="show the tables' methods of other authors, too")
     sub.add_argument("--rows", action="store_true", help="list the rows that train takes, one name per line")
     sub.add_argument("--format", choices=("text", "markdown", "json"), default="text", help="(text)")
     sub.add_argument("--json", type=Path, metavar="FILE", help="write the same as JSON")
@@ -49,4 +50,4 @@ def run(options: argparse.Namespace) -> None:
     if options.format == "json":
         sys.stdout.write(to_json(to_values(chosen, runs)))
     else:
-        sys.stdout.write(to_text(chosen, runs, markdown=options.format == "markdown"))
+        sys.stdout.write(to_text(chosen, runs, options.format == "markdown", options.others))

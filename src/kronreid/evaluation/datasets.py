@@ -134,7 +134,7 @@ def evaluate_dataset(
         assert matcher is not None
         pictures = EncodedPictures(matcher, images, pictures_in_memory, batch_size)
         if rerank_top == "all":
-            return result_of(PairScores(pictures, task, progress))
+            return replace(result_of(PairScores(pictures, task, progress)), rerank_top="all")
         vectors = _embed_shared(first, images, batch_size, progress)
     base: Scores = VectorScores(vectors, vectors[:0], task)
     if k_reciprocal:
@@ -150,7 +150,12 @@ def evaluate_dataset(
         scores = rescored(base, task, pictures, cast(int, rerank_top), matcher_weight, progress)
     result = result_of(scores)
     milliseconds = 1e3 * (time.perf_counter() - begun) / task.queries
-    return replace(result, first_stage=before, rerank_ms_per_query=milliseconds)
+    return replace(
+        result,
+        first_stage=before,
+        rerank_ms_per_query=milliseconds,
+        rerank_top=cast("int | str", rerank_top),
+    )
 
 
 def dataset_task(dataset: ReIDDataset, protocol: str | rules.Protocol) -> tuple[rules.Task, list[Any]]:

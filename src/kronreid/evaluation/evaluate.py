@@ -70,6 +70,7 @@ class Result:
         hardest: The queries with the lowest AP and their first candidates, if requested.
         verification: ROC, AUC and EER over all pairs, if requested.
         first_stage: The ranking before its best candidates were re-scored, if they were.
+        rerank_top: How many of each query's candidates were re-scored: a number, or "all"; 0 for none.
         rerank_ms_per_query: Milliseconds that re-scoring took, including the passes through a second network
             if there is one.
     """
@@ -95,6 +96,7 @@ class Result:
     verification: Verification | None = None
     first_stage: Result | None = None
     rerank_ms_per_query: float | None = None
+    rerank_top: int | str = 0
 
     def cmc_at(self, rank: int) -> float:
         """The share of queries whose first match has this rank or a better one.
@@ -136,6 +138,7 @@ class Result:
             junk=self.junk,
             draws=self.draws,
             seconds=self.seconds,
+            rerank_top=self.rerank_top,
         )
         if self.verification is not None:
             out.update(auc=self.verification.auc, eer=self.verification.eer)

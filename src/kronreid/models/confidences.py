@@ -65,5 +65,5 @@ class Confidences(Way):
 
     def exported(self, queries: Named, candidates: Named, sizes: list[tuple[int, int]]) -> Tensor:
         x, y = queries["maps_1"], candidates["maps_1"]
-        beta = correspondence_of_all(x, y, self.temperature).transpose(1, 2)
+        beta = correspondence_of_all(x, y, self.temperature, self.cosine).transpose(1, 2)
         return self.classifier(beta.flatten(0, 1), sizes[0]).view(x.shape[0], y.shape[0])

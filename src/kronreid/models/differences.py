@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from kronreid.errors import InputError
 from kronreid.models.pairs import Encoded, EncodedMaps, Named, ScaleMaps, Way, mean_confidence
 from kronreid.ops.blocks import PreparedMaps, score_block, score_lists
-from kronreid.ops.comparisons import by_lists, score_means, score_places, score_warped
+from kronreid.ops.comparisons import by_lists, score_means, score_places, score_sums, score_warped
 from kronreid.ops.matching import correspondence_of_all, match_pairs, match_squares
 
 
@@ -23,15 +23,24 @@ class Differences(Way):
 
     #: Whether the input of BN is |δ| instead of δ².
     absolute: ClassVar[bool] = False
+    #: Length of δ, in multiples of the scale's channels.
+    vectors: ClassVar[int] = 1
 
     def __init__(self, channels: list[int], temperature: float, scale_losses: bool) -> None:
         super().__init__(channels, temperature, scale_losses)
         # The variance of squared differences varies by orders of magnitude between backbones and scales. The
         # tiny epsilon never dominates it.
-        self.norms = nn.ModuleList(nn.BatchNorm1d(count, eps=1e-9) for count in channels)
-        self.linears = [nn.Linear(count, 1) for count in (channels if scale_losses else [sum(channels)])]
+        self.lengths = [self.vectors * count for count in channels]
+        self.norms = nn.ModuleList(nn.BatchNorm1d(count, eps=1e-9) for count in self.lengths)
+        inputs = self.lengths if scale_losses else [sum(self.lengths)]
+        self.linears = [nn.Linear(count, 1) for count in inputs]
         classifier = nn.ModuleList(self.linears) if scale_losses else self.linears[0]
         self.layers = {"norms": self.norms, "classifier": classifier}
+
+    def without_batch_norm(self) -> None:
+        """Leave out the BN layers: the linear layer reads the magnitudes as they are."""
+        for number in range(len(self.norms)):
+            self.norms[number] = nn.Identity()
 
     @abstractmethod
     def difference(self, scale: ScaleMaps, first: Tensor, second: Tensor) -> Tensor:
@@ -63,11 +72,14 @@ class Differences(Way):
             Weights a (C,) and bias b () for each scale. Σ_c a_c · magnitude(δ)_c + b is the scale's share of
             the logit, or with `scale_losses` the scale's own logit.
         """
-        pieces = torch.cat([linear.weight[0] for linear in self.linears]).split(self.channels)
+        pieces = torch.cat([linear.weight[0] for linear in self.linears]).split(self.lengths)
         norms: list[Any] = list(self.norms)
-        biases = [*(linear.bias[0] for linear in self.linears), *[0.0] * len(norms)]
+        biases: list[Tensor | float] = [*(linear.bias[0] for linear in self.linears), *[0.0] * len(norms)]
         folded = []
         for norm, piece, bias in zip(norms, pieces, biases):
+            if isinstance(norm, nn.Identity):
+                folded.append((piece, torch.zeros_like(piece[0]) + bias))
+                continue
             scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
             folded.append((piece * scale, (piece * (norm.bias - norm.running_mean * scale)).sum() + bias))
         return folded
@@ -115,6 +127,41 @@ class AbsoluteMeans(Means):
     absolute = True
 
 
+class Signed(Means):
+    """The difference x̄ − ȳ as it is, without a square (Sec. 4.3). It fails to converge, the paper reports.
+
+    The logit is linear in both pictures. Exchanging them changes its sign, apart from a constant, although
+    they show the same person or not either way.
+    """
+
+    def magnitude(self, delta: Tensor) -> Tensor:
+        return delta
+
+    def share(self, x: PreparedMaps, y: PreparedMaps, head: Tensor, lists: Tensor | None) -> Tensor:
+        return by_lists(partial(score_sums, first_weight=head, second_weight=-head), x, y, lists)
+
+
+class Concatenated(Signed):
+    """x̄ and ȳ one after the other, without a difference (Sec. 4.3). It cannot converge, the paper reports.
+
+    The logit is one number of the first picture plus one of the second.
+    """
+
+    vectors = 2
+
+    def difference(self, scale: ScaleMaps, first: Tensor, second: Tensor) -> Tensor:
+        means = scale.maps.float().mean((2, 3))
+        return torch.cat([means.index_select(0, first), means.index_select(0, second)], dim=1)
+
+    def share(self, x: PreparedMaps, y: PreparedMaps, head: Tensor, lists: Tensor | None) -> Tensor:
+        own, other = head.chunk(2)
+        return by_lists(partial(score_sums, first_weight=own, second_weight=other), x, y, lists)
+
+    def difference_of_all(self, x: Tensor, weight: Tensor, y: Tensor) -> Tensor:
+        a, b = x.mean(1)[:, None], y.mean(1)[None]
+        return torch.cat([a + torch.zeros_like(b), b + torch.zeros_like(a)], dim=2)
+
+
 class Squares(Differences):
     """The mean of (x_i − y_i)² over the unmatched places, squared *before* pooling (Table 1)."""
 
@@ -140,7 +187,7 @@ class Warp(Differences):
     attends = True
 
     def difference(self, scale: ScaleMaps, first: Tensor, second: Tensor) -> Tensor:
-        return match_pairs(scale.maps, scale.maps, first, second, scale.weight, self.temperature)
+        return match_pairs(scale.maps, scale.maps, first, second, scale.weight, self.temperature, self.cosine)
 
     def share(self, x: PreparedMaps, y: PreparedMaps, head: Tensor, lists: Tensor | None) -> Tensor:
         if lists is None:
@@ -148,7 +195,7 @@ class Warp(Differences):
         return score_lists(x, y, lists, head, self.temperature, self.absolute)
 
     def difference_of_all(self, x: Tensor, weight: Tensor, y: Tensor) -> Tensor:
-        beta = correspondence_of_all(x, y, self.temperature)
+        beta = correspondence_of_all(x, y, self.temperature, self.cosine)
         v = (weight[:, None] @ beta.flatten(2)).view(x.shape[0], y.shape[0], -1)
         warped = (v.transpose(0, 1) @ y).transpose(0, 1)
         return ((weight[:, None] @ x) - warped) / x.shape[1]
@@ -166,13 +213,15 @@ class WarpedSquares(Squares):
     attends = True
 
     def difference(self, scale: ScaleMaps, first: Tensor, second: Tensor) -> Tensor:
-        return match_squares(scale.maps, scale.maps, first, second, scale.weight, self.temperature)
+        return match_squares(
+            scale.maps, scale.maps, first, second, scale.weight, self.temperature, self.cosine
+        )
 
     def share(self, x: PreparedMaps, y: PreparedMaps, head: Tensor, lists: Tensor | None) -> Tensor:
         return by_lists(partial(score_warped, head_weight=head, temperature=self.temperature), x, y, lists)
 
     def difference_of_all(self, x: Tensor, weight: Tensor, y: Tensor) -> Tensor:
-        looks = correspondence_of_all(x, y, self.temperature).permute(2, 0, 1, 3).flatten(1, 2)
+        looks = correspondence_of_all(x, y, self.temperature, self.cosine).permute(2, 0, 1, 3).flatten(1, 2)
         difference = x - (looks @ y).view(y.shape[0], *x.shape)
         return (weight[..., None] * difference.square()).mean(2).transpose(0, 1)
 

@@ -108,16 +108,21 @@ class FoldedLocalPooling(nn.Module):
     def __init__(self, lhp: LocalHierarchicalPooling) -> None:
         super().__init__()
         self.sampler = lhp.sampler
+        #: The maps Ḡ_l, if the samplers read them.
+        self.read = lhp.convs if lhp.reads_maps else None
         self.convs = _fold_levels(lhp.convs, lhp.sketches)
         self.register_buffer("inverse", _inverse(lhp.sketches))
 
-    def maps(self, levels: list[Tensor]) -> Tensor:
-        """The sampler's maps, see `sampling_maps`."""
-        return sampling_maps(self.sampler, levels)
+    def maps(self, levels: list[Tensor], values: list[Tensor] | None = None) -> Tensor:
+        """As `LocalHierarchicalPooling.maps`."""
+        return sampling_maps(self.sampler, self._read(levels, values or levels))
+
+    def _read(self, levels: list[Tensor], values: list[Tensor]) -> list[Tensor]:
+        return levels if self.read is None else [conv(x) for conv, x in zip(self.read, values)]
 
     def forward(self, levels: list[Tensor], values: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
         """As `LocalHierarchicalPooling.forward`: p̃ (N, D), L2-normalised; the list of P_l is empty."""
-        where = where_to_look(self.sampler, levels)
+        where = where_to_look(self.sampler, self._read(levels, values))
         spectra = [conv(x).flatten(2).float() @ w for conv, x, w in zip(self.convs, values, where)]
         return F.normalize(pool_spectra(spectra, self.inverse)), []
 

@@ -18,6 +18,8 @@ from kronreid.ops.sketch import CountSketch, high_order_pooling
 
 #: Seed of the count sketches, which are random but fixed. Each level of each layer adds its own offset.
 SKETCH_SEED = 20_180_618
+#: What separate samplers may read (Table I).
+SAMPLER_READS = ("levels", "maps")
 
 
 class ResidualBlock(nn.Module):
@@ -151,6 +153,7 @@ class LocalHierarchicalPooling(nn.Module):
         relu: Add a ReLU after every Ḡ_l (Table I).
         shared_sampler: One sampler reads all levels and samples from all. Otherwise each level has its own
             sampler, which reads only that level (Table I).
+        sampler_reads: What the samplers read: ``levels``, the X_l, or ``maps``, the Ḡ_l that they sample.
     """
 
     def __init__(
@@ -161,9 +164,11 @@ class LocalHierarchicalPooling(nn.Module):
         parts: int,
         relu: bool = False,
         shared_sampler: bool = True,
+        sampler_reads: str = "levels",
     ) -> None:
         super().__init__()
         self.convs = level_maps(order, channels, relu)
+        self.reads_maps = sampler_reads == "maps"
         # No bias: a constant per map does not change a softmax over places.
         groups = 1 if shared_sampler else order
         self.sampler = nn.Conv2d(order * channels, groups * parts, 1, groups=groups, bias=False)
@@ -171,22 +176,26 @@ class LocalHierarchicalPooling(nn.Module):
             CountSketch(channels, dimension, seed=SKETCH_SEED + 100 + level) for level in range(order)
         )
 
-    def maps(self, levels: list[Tensor]) -> Tensor:
-        """The sampler's maps, see `sampling_maps`."""
-        return sampling_maps(self.sampler, levels)
+    def maps(self, levels: list[Tensor], values: list[Tensor] | None = None) -> Tensor:
+        """The sampler's maps, see `sampling_maps`. The arguments are those of `forward`; the values are by
+        default the levels.
+        """
+        read = [conv(x) for conv, x in zip(self.convs, values or levels)] if self.reads_maps else levels
+        return sampling_maps(self.sampler, read)
 
     def forward(self, levels: list[Tensor], values: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
         """Sample and pool the parts.
 
         Args:
-            levels: The levels X_l (N, C, H, W), which the sampler reads.
+            levels: The levels X_l (N, C, H, W), which the sampler reads unless it reads the Ḡ_l.
             values: The levels that the convolutions read: X_l, or X_l normalised.
 
         Returns:
             p̃ (N, D), L2-normalised, and the parts P_l (N, C, P) of each level.
         """
-        where = where_to_look(self.sampler, levels)
-        parts = [conv(x).flatten(2).float() @ w for conv, x, w in zip(self.convs, values, where)]  # Eq. 12
+        maps = [conv(x) for conv, x in zip(self.convs, values)]  # Ḡ_l
+        where = where_to_look(self.sampler, maps if self.reads_maps else levels)
+        parts = [each.flatten(2).float() @ w for each, w in zip(maps, where)]  # Eq. 12
         pooled = high_order_pooling(parts, list(self.sketches))  # type: ignore[arg-type]  # Eq. 14, 15
         return F.normalize(pooled), parts
 
@@ -210,6 +219,8 @@ class HOReID(Hierarchy):
         relu: Add a ReLU after every G_l and Ḡ_l (Table I).
         hierarchical: Use residual blocks between the levels; False makes all levels X_1 (Table I).
         shared_sampler: Use one sampler for all levels; False uses one per level (Table I).
+        sampler_reads: What separate samplers read: ``levels``, their level X_l, or ``maps``, their map Ḡ_l. A
+            shared sampler reads all levels (Eq. 11).
 
     Raises:
         InputError: An option is out of range.
@@ -229,7 +240,14 @@ class HOReID(Hierarchy):
         relu: bool = False,
         hierarchical: bool = True,
         shared_sampler: bool = True,
+        sampler_reads: str = "levels",
     ) -> None:
+        if sampler_reads not in SAMPLER_READS or (shared_sampler and sampler_reads != "levels"):
+            raise InputError(
+                "model.sampler_reads",
+                f"{sampler_reads!r}; give one of {', '.join(SAMPLER_READS)}, and maps only with "
+                "shared_sampler: false",
+            )
         if parts < 0 or not (ghp or parts):
             raise InputError(
                 "model.parts", f"{parts}; give at least 0 with GHP, and at least 1 without (ghp: false)"
@@ -241,7 +259,7 @@ class HOReID(Hierarchy):
         super().__init__(backbone, order, channels, kernel, hierarchical)
         self.ghp = GlobalHierarchicalPooling(order, channels, dimension, relu) if ghp else None
         self.lhp = (
-            LocalHierarchicalPooling(order, channels, dimension, parts, relu, shared_sampler)
+            LocalHierarchicalPooling(order, channels, dimension, parts, relu, shared_sampler, sampler_reads)
             if parts
             else None
         )
@@ -258,7 +276,7 @@ class HOReID(Hierarchy):
         """Embed normalised images (N, 3, H, W); the descriptor concatenates the vectors of GHP and LHP."""
         maps = self.maps(images)
         levels = hierarchy(maps)
-        values = [F.normalize(level.float(), dim=1) for level in levels] if self.normalise_levels else levels
+        values = self._values(levels)
         branches: dict[str, Tensor] = {}
         parts: list[Tensor] = []
         if self.ghp is not None:
@@ -269,6 +287,10 @@ class HOReID(Hierarchy):
         if self.first_order:
             branches["first-order"] = F.normalize(levels[0].float().mean((2, 3)))
         return Embedding(descriptor, branches, parts, maps)
+
+    def _values(self, levels: list[Tensor]) -> list[Tensor]:
+        """What the convolutions to G_l and Ḡ_l read: the levels, or the normalised levels."""
+        return [F.normalize(level.float(), dim=1) for level in levels] if self.normalise_levels else levels
 
     def part_maps(self, images: Tensor) -> Tensor:
         """The sampler's maps of normalised images (N, 3, H, W) (Fig. 6).
@@ -283,4 +305,4 @@ class HOReID(Hierarchy):
         if self.lhp is None:
             raise InputError("model", "it has no parts (parts: 0), so there are no sampler maps to show")
         levels = self.levels(images)
-        return self.lhp.maps(levels).view(len(images), -1, *levels[0].shape[2:])
+        return self.lhp.maps(levels, self._values(levels)).view(len(images), -1, *levels[0].shape[2:])

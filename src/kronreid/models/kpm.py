@@ -6,14 +6,26 @@ weighted by attention (Eq. 9, 10), tells whether both show the same person. Name
 paper's.
 """
 
+from collections.abc import Iterable
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kronreid.errors import InputError
 from kronreid.models.backbone import RESNET50_STRIDE2, Backbone, BackboneOptions, initialise
 from kronreid.models.confidences import Confidences
-from kronreid.models.differences import AbsoluteMeans, AbsoluteWarp, Means, Squares, Warp, WarpedSquares
-from kronreid.models.pairs import Encoded, PairModel, ScaleMaps, Way
+from kronreid.models.differences import (
+    AbsoluteMeans,
+    AbsoluteWarp,
+    Concatenated,
+    Differences,
+    Means,
+    Signed,
+    Squares,
+    Warp,
+    WarpedSquares,
+)
+from kronreid.models.pairs import Encoded, PairModel, ScaleMaps, Turned, Way
 from kronreid.ops.matching import check_temperature
 
 #: The way of comparing for each choice of `match`, `warp` and `normalisation` (Tables 1 and 5).
@@ -25,7 +37,11 @@ WAYS: dict[tuple[bool, bool, str], type[Way]] = {
     (False, True, "square-after"): Means,
     (False, True, "absolute"): AbsoluteMeans,
     (False, True, "square-before"): Squares,
+    (False, True, "none"): Signed,
+    (False, True, "concatenated"): Concatenated,
 }
+#: How two places are compared (Eq. 5, 6), and which picture's map is warped onto the other's.
+SIMILARITIES, WARPED = ("cosine", "product"), ("second", "first")
 
 
 class ResidualSelfAttention(nn.Module):
@@ -97,9 +113,16 @@ class KPM(PairModel):
         normalisation: How differences are made non-negative (Table 1): ``square-after`` pooling, ``absolute``
             value after pooling, or ``square-before`` pooling. The paper uses ``square-before`` only for
             unmatched places. With `match` it squares x_i minus the vector warped there, so that differences
-            of opposite sign do not cancel.
+            of opposite sign do not cancel. Without `match` there are also ``none``, the difference as it is,
+            and ``concatenated``, both means without a difference; the paper reports that neither converges.
         scale_losses: Give each scale of the hourglass its own classifier and loss, and average their
             probabilities ("HG ML"). Otherwise one classifier reads all scales.
+        similarity: How places are matched: ``cosine``, or ``product`` for the inner product as Eq. 5 and 6
+            print it.
+        warped: Which picture's map is warped onto the other's: the ``second`` (Eq. 8), or the ``first``. When
+            a gallery is scored, the query is the first. The attention weights the places of the other one.
+        batch_norm: Use BN between the magnitudes and the linear layer (Sec. 3.1.3). The paper's text on the
+            baseline does not name it.
 
     Raises:
         InputError: Options are unknown, out of range, or contradict each other.
@@ -116,11 +139,16 @@ class KPM(PairModel):
         warp: bool = True,
         normalisation: str = "square-after",
         scale_losses: bool = False,
+        similarity: str = "cosine",
+        warped: str = "second",
+        batch_norm: bool = True,
     ) -> None:
         super().__init__()
         check_temperature(temperature, "model: temperature")
         check_temperature(attention_temperature, "model: attention_temperature")
-        way = choose_way(match, attention, hourglass, warp, normalisation, scale_losses)
+        must_be_one_of("similarity", similarity, SIMILARITIES)
+        must_be_one_of("warped", warped, WARPED)
+        chosen = choose_way(match, attention, hourglass, warp, normalisation, scale_losses)
         self.backbone = Backbone(backbone, levels=3 if hourglass else 1)
         self.hourglass = Hourglass(self.backbone.channels) if hourglass else None
         self.channels = self.hourglass.channels if self.hourglass else self.backbone.channels
@@ -131,7 +159,13 @@ class KPM(PairModel):
             if attention
             else None
         )
-        self.compare_by(way(self.channels, temperature, scale_losses))
+        way = chosen(self.channels, temperature, scale_losses)
+        way.cosine = similarity == "cosine"
+        if not batch_norm:
+            if not isinstance(way, Differences):
+                raise InputError("model", "batch_norm: false is for ways with differences; set warp: true")
+            way.without_batch_norm()
+        self.compare_by(way if warped == "second" else Turned(way))
         self.match = match
         self.dimension = self.backbone.channels[-1]
         initialise(*filter(None, (self.hourglass, *self.way.layers.values())))
@@ -152,6 +186,16 @@ def pool(maps: list[Tensor]) -> Tensor:
     return F.normalize(maps[-1].float().mean((2, 3)))
 
 
+def must_be_one_of(option: str, value: str, known: Iterable[str]) -> None:
+    """Check a choice.
+
+    Raises:
+        InputError: The value is none of the known ones.
+    """
+    if value not in (names := list(known)):
+        raise InputError("model", f"{option} {value!r} is unknown; one of {', '.join(names)}")
+
+
 def choose_way(
     match: bool, attention: bool, hourglass: bool, warp: bool, normalisation: str, scale_losses: bool
 ) -> type[Way]:
@@ -160,11 +204,12 @@ def choose_way(
     Raises:
         InputError: The normalisation is unknown, or options contradict each other.
     """
-    known = dict.fromkeys(name for _, _, name in WAYS)
-    if normalisation not in known:
-        raise InputError("model", f"normalisation {normalisation!r} is unknown; one of {', '.join(known)}")
+    must_be_one_of("normalisation", normalisation, dict.fromkeys(name for _, _, name in WAYS))
     way = WAYS.get((match, warp, normalisation))
     complaints = {
+        f"normalisation: {normalisation} compares pooled maps, without a match; set match: false": (
+            match and normalisation in ("none", "concatenated")
+        ),
         "attention weights the places of a warped match; set match and warp: true, or attention: false": (
             attention and not (way and way.attends)
         ),

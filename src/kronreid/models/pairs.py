@@ -8,7 +8,7 @@ KPM's comes with its own model, which is registered in `kronreid.models.MODELS`.
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from kronreid.errors import InputError
 from kronreid.models.backbone import Backbone
-from kronreid.ops.blocks import PreparedMaps, prepare
+from kronreid.ops.blocks import PreparedMaps, check_lists, prepare
 from kronreid.ops.matching import correspondence
 
 #: Tensors by name.
@@ -28,7 +28,8 @@ class ScaleMaps:
     """The feature maps of N pictures at one scale.
 
     Attributes:
-        maps: Features (N, C, H, W), not normalised. The matching normalises them, the warp does not.
+        maps: Features (N, C, H, W), not normalised. The matching normalises them for cosines, the warp does
+            not.
         weight: Weight 1 + ã of every place (N, H·W); None for ones.
     """
 
@@ -86,11 +87,14 @@ class Way(ABC):
     """
 
     #: Whether it uses the attention weights of the first picture.
-    attends: ClassVar[bool] = False
+    attends: bool = False
     #: Whether it compares maps of a single scale only.
-    one_scale: ClassVar[bool] = False
+    one_scale: bool = False
     #: Whether scoring needs all places; otherwise it needs only their mean.
-    keeps_places: ClassVar[bool] = True
+    keeps_places: bool = True
+    #: Whether places are matched by cosines; otherwise by plain inner products, as Eq. 5 prints them. The
+    #: model sets it.
+    cosine: bool = True
 
     #: Its layers by name. They hold all its parameters.
     layers: dict[str, nn.Module]
@@ -140,7 +144,10 @@ class Way(ABC):
 
     def prepare(self, pictures: Encoded, dtype: torch.dtype) -> EncodedMaps:
         """Keep only what `score` needs of encoded pictures, the maps in `dtype` (float32 or bfloat16)."""
-        scales = [prepare(scale.maps, scale.weight, dtype, self.keeps_places) for scale in pictures.scales]
+        scales = [
+            prepare(scale.maps, scale.weight, dtype, self.keeps_places, self.cosine)
+            for scale in pictures.scales
+        ]
         return EncodedMaps(pictures.pooled.float(), scales)
 
     def correspondence(self, x: Tensor, y: Tensor) -> Tensor:
@@ -148,7 +155,46 @@ class Way(ABC):
 
         Row i says where place i of x looks in y.
         """
-        return correspondence(x, y, self.temperature)
+        return correspondence(x, y, self.temperature, self.cosine)
+
+
+class Turned(Way):
+    """Another way with the two pictures exchanged: the first is warped onto the second.
+
+    The attention weights are then those of the second picture, whose places the difference is of.
+
+    Args:
+        inner: The way.
+    """
+
+    def __init__(self, inner: Way) -> None:
+        super().__init__(inner.channels, inner.temperature, inner.scale_losses)
+        self.inner, self.layers, self.cosine = inner, inner.layers, inner.cosine
+        self.attends, self.one_scale, self.keeps_places = inner.attends, inner.one_scale, inner.keeps_places
+
+    def logits(self, pictures: Encoded, first: Tensor, second: Tensor) -> list[Tensor]:
+        return self.inner.logits(pictures, second, first)
+
+    def score(self, queries: EncodedMaps, candidates: EncodedMaps, lists: Tensor | None = None) -> Tensor:
+        if lists is None:
+            return self.inner.score(candidates, queries).t()
+        check_lists(lists, len(queries), len(candidates))
+        rows = [self.inner.score(candidates[row], queries[i : i + 1]).t() for i, row in enumerate(lists)]
+        return torch.cat(rows)
+
+    def exported(self, queries: Named, candidates: Named, sizes: list[tuple[int, int]]) -> Tensor:
+        return self.inner.exported(candidates, queries, sizes).transpose(0, 1)
+
+    def inputs(self, names: list[str]) -> tuple[list[str], list[str]]:
+        first, second = self.inner.inputs(names)
+        return second, first
+
+    def correspondence(self, x: Tensor, y: Tensor) -> Tensor:
+        """β (N, H·W, H·W) of maps (N, C, H, W): column j says where place j of y looks in x, and sums to 1.
+
+        Row i thus says which places of y look at place i of x, and how strongly.
+        """
+        return self.inner.correspondence(y, x).transpose(1, 2)
 
 
 class PairModel(nn.Module):

@@ -37,9 +37,11 @@ class PreparedMaps:
     """The maps of N pictures at one scale, prepared once for comparisons with many others.
 
     Attributes:
-        unit: (N, M, C) float32 or bfloat16, the vector of each position divided by its norm. M is 0 if only
+        unit: (N, M, C) float32 or bfloat16, the vectors whose inner products are matched: those of the
+            positions divided by their norms, or as they are (`prepare(..., cosine=False)`). M is 0 if only
             the means are kept (`prepare(..., positions=False)`).
-        norms: (N, M) float32. `unit * norms` is the raw map, which is therefore not kept.
+        norms: (N, M) float32, ones for vectors as they are. `unit * norms` is the raw map, which is therefore
+            not kept.
         weight: (N, M) float32, w = 1 + attention. It is used when the picture is a query.
         weighted_mean: (N, C) float32, sum_i w_i x_i / M of the raw map.
         size: (H, W) of the maps, with H W = M; None if it is not known.
@@ -75,7 +77,11 @@ class PreparedMaps:
 
 @torch.no_grad()
 def prepare(
-    maps: Tensor, weight: Tensor | None = None, dtype: torch.dtype = torch.float32, positions: bool = True
+    maps: Tensor,
+    weight: Tensor | None = None,
+    dtype: torch.dtype = torch.float32,
+    positions: bool = True,
+    cosine: bool = True,
 ) -> PreparedMaps:
     """Prepare maps for `match_block` and `score_block`, and for the functions of `comparisons.py`.
 
@@ -86,6 +92,7 @@ def prepare(
             speeds up the products several times. Their results are then rounded to 8 bits before the
             softmax, which is always float32.
         positions: Keep the positions. Without them only means can be compared, in a fraction of the memory.
+        cosine: Match by cosines; False matches by plain inner products.
 
     Raises:
         ValueError: Maps or weights have the wrong shape.
@@ -102,6 +109,8 @@ def prepare(
             raise InputError("maps", "maps or weights hold NaN or infinity, or their squares overflow")
         if not positions:
             x, norms, weight = x[:, :, :0], norms[:, :0], weight[:, :0]
+        if not cosine:
+            norms = torch.ones_like(norms)
         unit = (x / norms[:, None]).transpose(1, 2).to(dtype)
     size = (maps.shape[2], maps.shape[3]) if maps.dim() == 4 else None
     return PreparedMaps(unit.contiguous(), norms, weight, weighted_mean, size)

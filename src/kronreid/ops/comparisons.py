@@ -5,6 +5,7 @@ maps. Each function returns one scale's share of the logits, like `score_block`.
 the gallery.
 
 - `score_means`: differences of average-pooled maps, squared or absolute: the baseline (Fig. 5).
+- `score_sums`: means without a difference or without its square (Sec. 4.3).
 - `score_places`: differences place by place, squared *before* pooling (Table 1).
 - `score_confidences`: the matching confidences of Eq. 7, classified by a small network ("w/o warp").
 - `score_warped`: differences place by place after the warp, squared before pooling (not in the paper).
@@ -64,6 +65,25 @@ def _absolute(p: Tensor, q: Tensor, a: Tensor) -> Tensor:
     return torch.cdist(p[:, up] * a[up], q[:, up] * a[up], p=1.0) - torch.cdist(
         p[:, down] * a[down], q[:, down] * a[down], p=1.0
     )
+
+
+@torch.no_grad()
+def score_sums(
+    queries: PreparedMaps, candidates: PreparedMaps, first_weight: Tensor, second_weight: Tensor
+) -> Tensor:
+    """sum_c first_weight_c mean x_c + sum_c second_weight_c mean y_c (Q, G) float32.
+
+    Args:
+        queries: Q pictures.
+        candidates: G pictures.
+        first_weight: (C,), of the queries.
+        second_weight: (C,), of the candidates.
+    """
+    check_sets(queries, candidates, positions=False)
+    first, second = (check_head(weight, queries) for weight in (first_weight, second_weight))
+    result = (queries.weighted_mean @ first)[:, None] + (candidates.weighted_mean @ second)[None]
+    check_finite(result)
+    return result
 
 
 @torch.no_grad()

@@ -2,10 +2,13 @@
 
 The notation is the paper's. X and Y are maps of M positions with C channels. beta_ij says how strongly
 position i of X looks at position j of Y (Eq. 5). w_i = 1 + attention_i weights the positions of X (Eq. 9).
-delta is the weighted difference between X and Y softly warped onto X (Eq. 10). The authors' code settles two
-points that the paper leaves open or misprints. The inner products are cosines (both maps are L2-normalised
-over channels), but the raw map is warped. The temperature divides the inner product (Eq. 5), not the softmax
-(Eq. 7 as printed). delta is divided by M so that scales of different sizes are comparable.
+delta is the weighted difference between X and Y softly warped onto X (Eq. 10). The temperature divides the
+inner product (Eq. 5), not the softmax (Eq. 7 as printed). delta is divided by M so that scales of different
+sizes are comparable.
+
+By default the inner products are cosines (both maps are L2-normalised over channels), and the raw map is
+warped. The paper prints plain inner products; its authors' public code has cosines. With ``cosine=False``
+they are plain.
 
 `match_reference` computes it as the paper writes it. `match_pairs` computes the same without the warped map,
 because the warp collapses:
@@ -113,13 +116,14 @@ def _unit(positions: Tensor) -> Tensor:
     return F.normalize(positions, dim=1, eps=EPSILON)
 
 
-def correspondence(x: Tensor, y: Tensor, temperature: float = 0.05) -> Tensor:
-    """The correspondences beta of Eq. 5, computed on cosines.
+def correspondence(x: Tensor, y: Tensor, temperature: float = 0.05, cosine: bool = True) -> Tensor:
+    """The correspondences beta of Eq. 5.
 
     Args:
         x: (N, C, H, W) or (N, C, M), any floating dtype.
         y: The same for the second pictures; its M may differ.
         temperature: tau_KPM > 0.
+        cosine: Compute inner products of unit vectors; False takes the vectors as they are.
 
     Returns:
         (N, M_x, M_y) float32 (float64 for float64 maps). Row i says where position i of x looks in y, and
@@ -131,21 +135,27 @@ def correspondence(x: Tensor, y: Tensor, temperature: float = 0.05) -> Tensor:
     """
     x, y = _check_pair(x, y, temperature)
     with torch.autocast(x.device.type, enabled=False):
-        beta = torch.softmax(torch.bmm(_unit(x).transpose(1, 2), _unit(y)) / temperature, dim=2)
+        x, y = (_unit(x), _unit(y)) if cosine else (x, y)
+        beta = torch.softmax(torch.bmm(x.transpose(1, 2), y) / temperature, dim=2)
     check_finite(beta)
     return beta
 
 
-def correspondence_of_all(x: Tensor, y: Tensor, temperature: float) -> Tensor:
+def correspondence_of_all(x: Tensor, y: Tensor, temperature: float, cosine: bool = True) -> Tensor:
     """beta (Q, M, G, M) of every map (Q, M, C) with every map (G, M, C), with exportable operators only."""
     (queries, m, channels), candidates = x.shape, y.shape[0]  # len() would become a constant in the graph
-    x_unit = F.normalize(x, dim=2, eps=EPSILON).reshape(queries * m, channels)
-    y_unit = F.normalize(y, dim=2, eps=EPSILON).reshape(candidates * m, channels)
-    return ((x_unit @ y_unit.t()).view(queries, m, candidates, m) / temperature).softmax(dim=3)
+    if cosine:
+        x, y = F.normalize(x, dim=2, eps=EPSILON), F.normalize(y, dim=2, eps=EPSILON)
+    products = x.reshape(queries * m, channels) @ y.reshape(candidates * m, channels).t()
+    return (products.view(queries, m, candidates, m) / temperature).softmax(dim=3)
 
 
 def match_reference(
-    x: Tensor, y: Tensor, weight_x: Tensor | None = None, temperature: float = 0.05
+    x: Tensor,
+    y: Tensor,
+    weight_x: Tensor | None = None,
+    temperature: float = 0.05,
+    cosine: bool = True,
 ) -> MatchResult:
     """Eq. 5-10 as written: y is warped onto x, subtracted, weighted and averaged over positions.
 
@@ -154,12 +164,13 @@ def match_reference(
         y: (N, C, H, W) or (N, C, M), the second picture of each pair.
         weight_x: (N, M) or (N, 1, H, W), w = 1 + attention; None for ones.
         temperature: tau_KPM > 0.
+        cosine: See `correspondence`.
 
     Raises:
         ValueError: The maps or weights do not fit each other.
         InputError: They hold NaN or infinity, or the temperature is not positive.
     """
-    beta = correspondence(x, y, temperature)
+    beta = correspondence(x, y, temperature, cosine)
     x, y = _check_pair(x, y, temperature)
     weight = as_weight(weight_x, x, "weight_x")
     with torch.autocast(x.device.type, enabled=False):
@@ -176,6 +187,7 @@ def match_pairs(
     pairs_y: Tensor,
     weight_x: Tensor | None = None,
     temperature: float = 0.05,
+    cosine: bool = True,
 ) -> Tensor:
     """delta (P, C) of the pairs (maps_x[pairs_x[p]], maps_y[pairs_y[p]]), for training.
 
@@ -190,6 +202,7 @@ def match_pairs(
         pairs_y: (P,) int64 indices into `maps_y`.
         weight_x: (B_x, M) or (B_x, 1, H, W), w = 1 + attention; None for ones.
         temperature: tau_KPM > 0.
+        cosine: See `correspondence`.
 
     Raises:
         ValueError: Maps, weights or indices do not fit each other.
@@ -202,8 +215,8 @@ def match_pairs(
     product_dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
     with torch.autocast(kind, enabled=False):
         x_sum = torch.bmm(x, weight[:, :, None])[:, :, 0]
-        x_unit = _unit(x)
-        y_unit = x_unit if maps_y is maps_x else _unit(y)
+        x_unit = _unit(x) if cosine else x
+        y_unit = x_unit if maps_y is maps_x else _unit(y) if cosine else y
         y_sum = _WarpedSum.apply(x_unit, y_unit, y, weight, pairs_x, pairs_y, 1 / temperature, product_dtype)
         delta = (x_sum[pairs_x] - y_sum) / x.shape[2]
     check_finite(delta)
@@ -277,6 +290,7 @@ def match_squares(
     pairs_y: Tensor,
     weight_x: Tensor | None = None,
     temperature: float = 0.05,
+    cosine: bool = True,
 ) -> Tensor:
     """mean_i w_i (x_i - sum_j beta_ij y_j)^2, (P, C): squared place by place after the warp, for training.
 
@@ -293,7 +307,7 @@ def match_squares(
 
     def squares(i: Tensor, j: Tensor) -> Tensor:
         x_i, y_j = x.index_select(0, i), y.index_select(0, j)  # faster in the backward pass than indexing
-        warped = torch.bmm(y_j, correspondence(x_i, y_j, temperature).transpose(1, 2))
+        warped = torch.bmm(y_j, correspondence(x_i, y_j, temperature, cosine).transpose(1, 2))
         return (weight.index_select(0, i)[:, None] * (x_i - warped).square()).mean(dim=2)
 
     with torch.autocast(x.device.type, enabled=False):

@@ -3,6 +3,10 @@
 A run belongs to a column of a paper only if it used the row's unchanged config, was trained to its end on the
 whole published data set (by count), and was evaluated by the column's protocol. All other runs of the row are
 listed separately, with their data, protocol and changes.
+
+How a pair model's numbers were made counts as well: with all candidates scored or only the best 75, and with
+maps in fp32 or bf16. Numbers that were made in different ways are never averaged. A cell shows those of one
+way.
 """
 
 from __future__ import annotations
@@ -27,7 +31,8 @@ class Measured:
         official: Whether its data are the complete published data set, by count.
         changed: Options that differ from the row's, each with the row's value and the run's.
         remaining: Number of iterations left.
-        results: Metrics as fractions, by protocol.
+        results: Metrics as fractions, by `label`: the protocol, and how the candidates were scored.
+        split: Which division of the data set, for one with several.
     """
 
     folder: str
@@ -38,6 +43,7 @@ class Measured:
     changed: dict[str, tuple[Any, Any]] = field(default_factory=dict)
     remaining: int = 0
     results: dict[str, dict[str, float]] = field(default_factory=dict)
+    split: int = 0
 
     @property
     def paper(self) -> str | None:
@@ -72,6 +78,8 @@ class Cell:
         spread: Sample standard deviation over the runs in per cent, by metric; empty with fewer than two
             runs.
         runs: The folders of the runs.
+        way: How a pair model scored the candidates, see `way`; empty for vectors.
+        splits: How many of the column's divisions have runs. With fewer than the column's, `here` is empty.
     """
 
     config: str
@@ -79,6 +87,8 @@ class Cell:
     here: dict[str, float] = field(default_factory=dict)
     spread: dict[str, float] = field(default_factory=dict)
     runs: tuple[str, ...] = ()
+    way: str = ""
+    splits: int = 0
 
 
 @dataclass(frozen=True)
@@ -130,32 +140,70 @@ def without_row(papers: Sequence[Paper], runs: Sequence[Measured]) -> list[Measu
     return [run for run in runs if (run.paper, run.row) not in names]
 
 
+#: The way of a pair model's first ranking, by pooled features. It is not the model's own.
+POOLED = "pooled features alone"
+
+
+def way(depth: int | str, precision: str = "fp32") -> str:
+    """How a pair model scored the candidates, in words.
+
+    Args:
+        depth: How many of each query's candidates it scored: a number, ``all``, or 0.
+        precision: As ``kronreid evaluate --precision`` takes it.
+    """
+    words = POOLED if depth == 0 else "all scored" if depth == "all" else f"best {depth} re-scored"
+    return words if precision == "fp32" else f"{words}, {precision}"
+
+
+def label(protocol: str, way: str = "") -> str:
+    """The key of `Measured.results` for a protocol and a `way`."""
+    return f"{protocol}, {way}" if way else protocol
+
+
 def fits(run: Measured, paper: Paper, row: TableRow, column: Column) -> bool:
     """Whether a run measures this row in this column."""
     return (
         run.config == f"{paper.key}/{column.data}/{row.name}"
         and run.layout == column.layout
+        and run.split < column.splits
         and run.official
         and not run.unlike_its_row
-        and bool(_in_column(run, column))
+        and bool(_ways(run, column))
     )
 
 
-def _in_column(run: Measured, column: Column) -> dict[str, float]:
+def _ways(run: Measured, column: Column) -> list[str]:
+    """The ways in which a run was measured by the column's protocols; `POOLED` is none."""
+    protocols = {column.protocol_of(metric) for metric in column.metrics}
+    split = [name.partition(", ") for name in run.results]
+    found = {way for protocol, _, way in split if protocol in protocols and not way.startswith(POOLED)}
+    return [way for way in found if _in_column(run, column, way)]
+
+
+def _in_column(run: Measured, column: Column, way: str) -> dict[str, float]:
     """A run's metrics, each by the protocol that the column uses for it."""
-    found = {metric: run.results.get(column.protocol_of(metric), {}).get(metric) for metric in column.metrics}
+    found = {
+        metric: run.results.get(label(column.protocol_of(metric), way), {}).get(metric)
+        for metric in column.metrics
+    }
     return {metric: value for metric, value in found.items() if value is not None}
+
+
+def _preferred(ways: set[str]) -> str:
+    """The way that a cell shows: all candidates as in the papers if there are such runs, then fp32."""
+    return min(ways, key=lambda way: (not way.startswith("all"), "," in way, way), default="")
 
 
 def _compare_table(paper: Paper, table: Table, runs: list[Measured]) -> Comparison:
     cells = []
-    placed: set[tuple[str, str]] = set()  # folder and protocol
+    placed: set[tuple[str, str]] = set()  # folder and label
     for row in table.rows:
         line = {}
         for column in table.columns:
             fitting = [run for run in runs if fits(run, paper, row, column)]
-            placed |= {(run.folder, column.protocol_of(m)) for run in fitting for m in column.metrics}
-            line[column.key] = _cell(paper, row, column, fitting)
+            cell = line[column.key] = _cell(paper, row, column, fitting)
+            labels = {label(column.protocol_of(metric), cell.way) for metric in column.metrics}
+            placed |= {(folder, name) for folder in cell.runs for name in labels if cell.here}
         cells.append(line)
     elsewhere = [
         _elsewhere(table, row, run, protocol, runs)
@@ -169,15 +217,27 @@ def _compare_table(paper: Paper, table: Table, runs: list[Measured]) -> Comparis
 
 
 def _cell(paper: Paper, row: TableRow, column: Column, runs: list[Measured]) -> Cell:
-    each = [_in_column(run, column) for run in runs]
-    metrics = [metric for metric in column.metrics if each and all(metric in one for one in each)]
-    values = {metric: [100 * one[metric] for one in each] for metric in metrics}
+    way = _preferred({way for run in runs for way in _ways(run, column)})
+    runs = [run for run in runs if _in_column(run, column, way)]
+    by_split: dict[int, list[dict[str, float]]] = {}
+    for run in runs:
+        by_split.setdefault(run.split, []).append(_in_column(run, column, way))
+    every = [one for each in by_split.values() for one in each]
+    metrics = [metric for metric in column.metrics if every and all(metric in one for one in every)]
+    values: dict[str, list[float]] = {}
+    if len(by_split) == column.splits:
+        # A mean over divisions has each of them once, however many seeds it has.
+        groups = [[one] for one in every] if column.splits == 1 else list(by_split.values())
+        for metric in metrics:
+            values[metric] = [100 * statistics.fmean(one[metric] for one in group) for group in groups]
     return Cell(
         f"{paper.key}/{column.data}/{row.name}",
         row.results.get(column.key, {}),
         {metric: statistics.fmean(numbers) for metric, numbers in values.items()},
         {metric: statistics.stdev(numbers) for metric, numbers in values.items() if len(numbers) > 1},
         tuple(run.folder for run in runs),
+        way,
+        len(by_split),
     )
 
 

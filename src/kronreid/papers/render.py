@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from kronreid.papers.compare import Cell, Comparison, Elsewhere, Measured, compare, without_row
-from kronreid.papers.tables import COSTS, METRICS, Column, Paper
+from kronreid.papers.tables import COSTS, METRICS, Column, Paper, Table
 
 NONE = "–"
 
 
-def to_text(papers: Sequence[Paper], runs: Sequence[Measured], markdown: bool = False) -> str:
+def to_text(
+    papers: Sequence[Paper], runs: Sequence[Measured], markdown: bool = False, others: bool = False
+) -> str:
     """The tables of the papers with the measured runs, as text.
 
     Args:
         papers: The papers to show.
         runs: The measured runs.
         markdown: Write Markdown instead of aligned columns.
+        others: Show the tables' methods of other authors, too.
     """
     parts = []
     for paper in papers:
@@ -30,13 +33,17 @@ def to_text(papers: Sequence[Paper], runs: Sequence[Measured], markdown: bool = 
             parts.append(_heading(f"{table.name}: {table.title}", 2, markdown))
             parts.append(_grid(*_main(paper, comparison), markdown))
             if notes := _notes(comparison):
-                parts.append("\n".join(f"{'-' if markdown else '*'} {note}" for note in notes))
-            others = comparison.elsewhere
+                parts.append(_listed(notes, markdown))
+            if others and table.others:
+                parts.append("Methods of other authors, as the paper quotes them.")
+                parts.append(_grid(*_other_methods(paper, table), markdown))
+                parts.append(_listed(table.others_notes, markdown))
+            apart = comparison.elsewhere
             # A single row that was already shown below another table is not repeated.
-            if len({each.row.name for each in others}) > 1 or any(
-                each.run.folder not in shown for each in others
+            if len({each.row.name for each in apart}) > 1 or any(
+                each.run.folder not in shown for each in apart
             ):
-                shown |= {each.run.folder for each in others}
+                shown |= {each.run.folder for each in apart}
                 parts.append(
                     "These runs differ from the paper's columns: other pictures, another protocol, or a "
                     "changed config. Configs for other data have their own recipe."
@@ -78,7 +85,7 @@ def _of(papers: Sequence[Paper], runs: Sequence[Measured]) -> list[Measured]:
 def _main(paper: Paper, comparison: Comparison) -> tuple[list[str], list[list[str]]]:
     table = comparison.table
     costs = [kind for kind in COSTS if any(kind in row.cost for row in table.rows)]
-    measured = {key for line in comparison.cells for key, cell in line.items() if cell.here}
+    measured = {key for line in comparison.cells for key, cell in line.items() if cell.runs}
     header = ["row", "", *(COSTS[kind] for kind in costs)]
     for column in table.columns:
         metrics = " / ".join(METRICS[metric] for metric in column.metrics)
@@ -89,29 +96,49 @@ def _main(paper: Paper, comparison: Comparison) -> tuple[list[str], list[list[st
         values = [f"{row.cost[kind]:.2f}" if kind in row.cost else NONE for kind in costs]
         for column in table.columns:
             cell = line[column.key]
-            values.append(_metrics(cell.paper, column, paper.digits, "~" if row.derived else ""))
+            values.append(_metrics(cell.paper, column, paper.digits, row.derived.get(column.key, {})))
             values += [_here(cell, column, paper.digits)] if column.key in measured else []
         rows.append([row.name, row.title, *values])
     return header, rows
 
 
-def _metrics(values: dict[str, float], column: Column, digits: int, sign: str = "") -> str:
+def _metrics(values: Mapping[str, float], column: Column, digits: int, derived: Collection[str] = ()) -> str:
+    """The metrics of a column; a tilde marks those that the paper does not print."""
     if not values:
         return NONE
-    return " / ".join(f"{sign}{values[m]:.{digits}f}" if m in values else NONE for m in column.metrics)
+    return " / ".join(
+        f"{'~' if m in derived else ''}{values[m]:.{digits}f}" if m in values else NONE
+        for m in column.metrics
+    )
 
 
 def _here(cell: Cell, column: Column, digits: int) -> str:
-    if not cell.here:
+    if not cell.runs:
         return NONE
+    splits = f"{cell.splits} of {column.splits} splits"
+    if not cell.here:
+        return splits
     spread = [f"{cell.spread[m]:.{digits}f}" for m in column.metrics if m in cell.spread]
-    runs = f" (± {' / '.join(spread)}, {len(cell.runs)} runs)" if spread else ""
-    return _metrics(cell.here, column, digits) + runs
+    count = splits if column.splits > 1 else f"{len(cell.runs)} runs"
+    runs = f" (± {' / '.join(spread)}, {count})" if spread else ""
+    return _metrics(cell.here, column, digits) + runs + (f" [{cell.way}]" if cell.way else "")
 
 
 def _notes(comparison: Comparison) -> list[str]:
-    derived = dict.fromkeys(row.derived for row in comparison.table.rows if row.derived)
+    every = [how for row in comparison.table.rows for each in row.derived.values() for how in each.values()]
+    derived = dict.fromkeys(every)
     return [*(f"~ computed: {how}." for how in derived), *comparison.table.notes]
+
+
+def _other_methods(paper: Paper, table: Table) -> tuple[list[str], list[list[str]]]:
+    """The table's methods of other authors."""
+    header = [""]
+    header += [f"{column.title} {' / '.join(METRICS[m] for m in column.metrics)}" for column in table.columns]
+    rows = [
+        [each.title, *(_metrics(each.results.get(c.key, {}), c, paper.digits) for c in table.columns)]
+        for each in table.others
+    ]
+    return header, rows
 
 
 def _others(paper: Paper, comparison: Comparison) -> tuple[list[str], list[list[str]]]:
@@ -168,6 +195,8 @@ def _table_values(comparison: Comparison) -> dict[str, Any]:
             }
             for row, line in zip(table.rows, comparison.cells)
         ],
+        "others": [asdict(each) for each in table.others],
+        "others_notes": list(table.others_notes),
         "elsewhere": [_elsewhere_values(each) for each in comparison.elsewhere],
     }
 
@@ -185,6 +214,10 @@ def _elsewhere_values(each: Elsewhere) -> dict[str, Any]:
 
 def _run_values(run: Measured) -> dict[str, Any]:
     return {**asdict(run), "modified": bool(run.changed)}
+
+
+def _listed(notes: Sequence[str], markdown: bool) -> str:
+    return "\n".join(f"{'-' if markdown else '*'} {note}" for note in notes)
 
 
 def _heading(text: str, level: int, markdown: bool) -> str:
@@ -214,4 +247,4 @@ def _grid(header: list[str], rows: list[list[str]], markdown: bool) -> str:
 
 
 def _numeric(text: str) -> bool:
-    return re.fullmatch(r"[\d.,/~+−–±()\s]*( runs\))?", text) is not None
+    return re.fullmatch(r"[\d.,/~+−–±()\s]*( runs\)| of \d+ splits\)?)?( \[.*\])?", text) is not None

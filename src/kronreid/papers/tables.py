@@ -28,6 +28,7 @@ class Column:
         protocol: The evaluation protocol (docs/protocols.md).
         rank_protocol: The protocol of rank-k, if it differs.
         metrics: The reported metrics, in order.
+        splits: Number of the data set's divisions whose mean the paper gives; 1 for division 0 alone.
     """
 
     key: str
@@ -37,6 +38,7 @@ class Column:
     protocol: str
     rank_protocol: str | None = None
     metrics: tuple[str, ...] = ("rank1", "mAP")
+    splits: int = 1
 
     def protocol_of(self, metric: str) -> str:
         """The protocol by which a metric was measured."""
@@ -52,14 +54,27 @@ class TableRow:
         title: Its title in the paper, or close to it.
         results: Metrics in per cent, by column and metric; empty if the paper has no numbers.
         cost: Costs by kind, see `COSTS`.
-        derived: How the results were computed, if the paper only gives differences.
+        derived: By column and metric, how a result was computed that the paper does not print.
     """
 
     name: str
     title: str
     results: dict[str, dict[str, float]] = field(default_factory=dict)
     cost: dict[str, float] = field(default_factory=dict)
-    derived: str = ""
+    derived: dict[str, dict[str, str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class OtherMethod:
+    """A method of other authors in a table.
+
+    Attributes:
+        title: Its name and the number of its reference, as the paper prints them.
+        results: Metrics in per cent, by column and metric.
+    """
+
+    title: str
+    results: dict[str, dict[str, float]]
 
 
 @dataclass(frozen=True)
@@ -73,6 +88,8 @@ class Table:
         rows: Its rows, in the paper's order.
         baseline: The row to which gains are relative, if any.
         notes: Notes that are needed to read it, including errors of the paper.
+        others: Its methods of other authors.
+        others_notes: Notes that are needed to read those.
     """
 
     name: str
@@ -81,6 +98,8 @@ class Table:
     rows: tuple[TableRow, ...]
     baseline: str | None = None
     notes: tuple[str, ...] = ()
+    others: tuple[OtherMethod, ...] = ()
+    others_notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -134,6 +153,10 @@ def _table(values: dict[str, Any], columns: dict[str, Column]) -> Table:
         rows=tuple(_row(each, values["columns"]) for each in values["rows"]),
         baseline=values.get("baseline"),
         notes=tuple(values.get("notes", ())),
+        others=tuple(
+            OtherMethod(title, dict(results)) for title, results in values.get("others", {}).items()
+        ),
+        others_notes=tuple(values.get("others_notes", ())),
     )
 
 

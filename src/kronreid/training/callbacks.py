@@ -13,6 +13,7 @@ from torch import Tensor
 from kronreid.data.records import ReIDDataset
 from kronreid.evaluation import evaluate_dataset
 from kronreid.models.loading import wrap
+from kronreid.models.pairs import PairModel
 from kronreid.models.storage import save
 from kronreid.training.config import Config
 from kronreid.training.history import HISTORY, write_history
@@ -75,7 +76,10 @@ class RunFolder(Callback):
         with torch.autocast(module.device.type, enabled=False):
             result = evaluate_dataset(tool, self.dataset, protocol=self.dataset.protocol)
         module.model.train(training)
-        self.metrics = {"rank1": result.rank1, "mAP": result.mAP}
+        self.metrics = {"rank1": result.rank1, "rank5": result.rank5, "rank10": result.rank10}
+        self.metrics["mAP"] = result.mAP
+        if isinstance(module.model, PairModel):
+            self.metrics["rerank_top"] = result.rerank_top
         if module.global_rank == 0:
             self._save(self.folder, module)
             if result.mAP > self.best:

@@ -16,7 +16,9 @@ from kronreid.data.files import walk
 from kronreid.data.readers import LAYOUTS
 from kronreid.data.records import ReIDDataset
 from kronreid.errors import InputError
-from kronreid.papers import Measured, row_names
+from kronreid.models import MODELS
+from kronreid.models.pairs import PairModel
+from kronreid.papers import Measured, label, row_names, way
 from kronreid.training.config import Config, read_config
 from kronreid.training.history import HISTORY, read_history
 
@@ -39,7 +41,10 @@ INDIFFERENT = frozenset(
     }
 )
 #: Options that a record does not list as changed, because its description of the data has them.
-DESCRIBED = frozenset({"data.layout", "data.protocol"})
+DESCRIBED = frozenset({"data.layout", "data.protocol", "data.split"})
+#: How many candidates evaluation while training re-scored in histories that do not say it.
+EARLIER_TOP = 75
+METRICS = ("rank1", "rank5", "rank10", "mAP")
 
 
 def changes(row: Config, run: Config) -> dict[str, tuple[Any, Any]]:
@@ -72,6 +77,8 @@ def record(config: Config, dataset: ReIDDataset, source: str | None) -> str:
     values = {
         "row": row,
         "changed": {option: both for option, both in changed.items() if option not in DESCRIBED},
+        # What evaluation while training uses. Its depth stands in the history.
+        "evaluation": {"matcher": None, "precision": "fp32"},
         "data": {
             "layout": dataset.name,
             "folder": dataset.root.name,
@@ -125,20 +132,25 @@ def read_run(folder: Path, rows: Sequence[tuple[str, Config]] = ()) -> Measured:
         try:
             kept = json.loads((folder / RECORD).read_text())
             data, name = kept["data"], kept["row"]
-            layout, protocol = data["layout"], data["protocol"]
-            changed = {key: (old, new) for key, (old, new) in kept["changed"].items()}
+            layout, protocol, split = data["layout"], data["protocol"], int(data.get("split", 0))
+            changed = {key: (old, new) for key, (old, new) in kept["changed"].items() if key not in DESCRIBED}
             official = _official(layout, data["pictures"], data["identities"])
             words = _data_words(data, official)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(folder / RECORD, f"damaged ({type(error).__name__}: {error})") from None
     else:
         name = next((row for row, each in rows if not changes(each, config)), None)
-        layout, changed, official = None, {}, False
+        layout, changed, official, split = None, {}, False, config.data.split
         protocol = _options(config)["data.protocol"] or ""
         words = f"{Path(config.data.root or '').name or 'unknown'} (not counted)"
-    results = {protocol: {m: evaluated[-1][m] for m in ("rank1", "mAP")}} if evaluated else {}
-    results |= dict(_evaluations(folder, layout))
-    return Measured(str(folder), name, layout, words, official, changed, remaining, results)
+    pairs = issubclass(MODELS[config.name], PairModel)
+    results = {}
+    if evaluated:
+        last = evaluated[-1]
+        how = way(int(last.get("rerank_top", EARLIER_TOP))) if pairs else ""
+        results[label(protocol, how)] = {metric: last[metric] for metric in METRICS if metric in last}
+    results |= dict(_evaluations(folder, layout, pairs))
+    return Measured(str(folder), name, layout, words, official, changed, remaining, results, split)
 
 
 def _rows() -> Iterator[tuple[str, Config]]:
@@ -146,11 +158,12 @@ def _rows() -> Iterator[tuple[str, Config]]:
         yield name, read_config(name)
 
 
-def _evaluations(folder: Path, layout: str | None) -> Iterator[tuple[str, dict[str, float]]]:
-    """The figures that `kronreid evaluate --json` wrote into a run's folder, by protocol, newest file last.
+def _evaluations(folder: Path, layout: str | None, pairs: bool) -> Iterator[tuple[str, dict[str, float]]]:
+    """The figures that `kronreid evaluate --json` wrote into a run's folder, by label, newest file last.
 
     A file is passed over if it is of a data set of another layout, or if another model or k-reciprocal
-    re-ranking took part: its figures are not the run's own.
+    re-ranking took part: its figures are not the run's own. Those of a pair model (`pairs`) are labelled by
+    how many candidates it scored, and how precisely; those of vectors count only in full precision.
     """
     for path in sorted(folder.glob("*.json"), key=lambda path: path.stat().st_mtime):
         try:
@@ -163,12 +176,19 @@ def _evaluations(folder: Path, layout: str | None) -> Iterator[tuple[str, dict[s
         if isinstance(values, dict) and {"protocol", "rank1", "mAP"} <= values.keys():
             other = layout is not None and values.get("layout", layout) != layout
             helped = [name for name in ("matcher", "matcher_weight", "k_reciprocal") if values.get(name)]
+            if values.get("splits", 1) > 1:
+                helped.append("a mean over splits")
+            precision = values.get("precision", "fp32")
+            if precision != "fp32" and not pairs:
+                helped.append(f"precision {precision}")
             if other or helped:
                 why = f"layout {values['layout']}" if other else ", ".join(helped)
                 log.warning("%s: passed over, it is not of the run by itself (%s)", path, why)
                 continue
-            metrics = ("rank1", "rank5", "rank10", "mAP")
-            yield values["protocol"], {metric: values[metric] for metric in metrics if metric in values}
+            # Earlier files have the depth that was named, if any.
+            depth = values.get("rerank_top")
+            how = way(EARLIER_TOP if depth is None else depth, precision) if pairs else ""
+            yield label(values["protocol"], how), {m: values[m] for m in METRICS if m in values}
 
 
 def _official(layout: str, pictures: dict[str, int], people: dict[str, int]) -> bool:

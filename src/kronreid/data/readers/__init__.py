@@ -13,7 +13,7 @@ from kronreid.data.records import ReIDDataset
 from kronreid.errors import InputError
 from kronreid.registry import Registry
 
-__all__ = ["LAYOUTS", "Layout", "describe", "detect", "read"]
+__all__ = ["LAYOUTS", "Layout", "count_splits", "describe", "detect", "read"]
 
 #: The layouts by name.
 LAYOUTS: Registry[Layout] = Registry(
@@ -22,7 +22,8 @@ LAYOUTS: Registry[Layout] = Registry(
         "market1501": market1501.MARKET,
         "market1501+500k": market1501.MARKET_500K,
         "dukemtmc": market1501.DUKE,
-        "msmt17": msmt17.LAYOUT,
+        "msmt17": msmt17.V1,
+        "msmt17-v2": msmt17.V2,
         "cuhk03-labeled": cuhk03.LABELED,
         "cuhk03-detected": cuhk03.DETECTED,
         "cuhk03-np-labeled": cuhk03.NEW_LABELED,
@@ -83,6 +84,18 @@ def read(
         )
     dataset = known.read(root, split=split) if known.splits else known.read(root)
     return replace(dataset, name=layout)
+
+
+def count_splits(dataset: ReIDDataset) -> int:
+    """The number of divisions of a data set that was read.
+
+    Raises:
+        InputError: Its layout has only one.
+    """
+    counted = LAYOUTS[dataset.name].count_splits
+    if counted is None:
+        raise InputError("--split all", f"layout {dataset.name} has one division; leave it out")
+    return counted(dataset.root)
 
 
 def _must_hold_something(root: Path) -> None:

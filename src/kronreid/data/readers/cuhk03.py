@@ -85,6 +85,11 @@ def read_classic(root: Path, kind: str, split: int = 0) -> ReIDDataset:
     return ReIDDataset(f"cuhk03-{kind}", "cuhk03-classic", root, train, asked, asked)
 
 
+def count_splits(root: Path) -> int:
+    """The number of divisions of an extracted root; CUHK03 has 20."""
+    return len(Splits.read(root / SPLITS).test)
+
+
 def _names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
 
@@ -163,6 +168,7 @@ def _classic(kind: str, title: str, pictures: int) -> Layout:
         "cuhk03-classic",
         looks_classic,
         splits=True,
+        count_splits=count_splits,
         published=Published(f"CUHK03, {title} (Li et al., CVPR 2014)", counts),
     )
 

@@ -68,6 +68,8 @@ class Layout:
         looks_like: Whether a root is laid out so, as far as names of files and folders tell. A layout that
             never looks so is read only if it is named.
         splits: Whether the data set has several divisions into training and test.
+        count_splits: How many a root has, for a layout with `splits`. Without it, they are only read one by
+            one.
         published: What is published about the data set; None for a layout of own pictures.
         original: For a layout that own pictures may have as well, what tells the published ones.
         remarks: What ``kronreid data check`` says about a data set that was read.
@@ -77,6 +79,7 @@ class Layout:
     protocol: str
     looks_like: Callable[[Path], bool] = never
     splits: bool = False
+    count_splits: Callable[[Path], int] | None = None
     published: Published | None = None
     original: Original | None = None
     remarks: Callable[[ReIDDataset], list[str]] = _nothing

@@ -1,7 +1,12 @@
-"""MSMT17, versions 1 and 2: folders of pictures, and the lists that divide them."""
+"""MSMT17, versions 1 and 2: folders of pictures, and the lists that divide them.
+
+Version 2 shows the same pictures with masked faces. It is a data set of its own: both papers' numbers are of
+version 1, and a network that was trained or tested on masked faces must not stand beside them.
+"""
 
 import logging
 import re
+from functools import partial
 from pathlib import Path
 
 from kronreid.data.lists import Skipped, some_of
@@ -21,20 +26,29 @@ LISTS = {
     "list_query.txt": "test",
     "list_gallery.txt": "test",
 }
-#: The folders of version 1 and of version 2, in which faces are masked.
-FOLDERS = {"train": ("train", "mask_train_v2"), "test": ("test", "mask_test_v2")}
+#: The folders of each version.
+FOLDERS = {
+    1: {"train": "train", "test": "test"},
+    2: {"train": "mask_train_v2", "test": "mask_test_v2"},
+}
 HOMES = ("MSMT17_V1", "MSMT17_V2", "MSMT17")
+#: The names of the layouts.
+NAMES = {1: "msmt17", 2: "msmt17-v2"}
 LINE = re.compile(r"(?P<path>\S.*\.\w+)\s+(?P<label>\d+)")
 EXAMPLE = f"0000/{MSMT17.example} 0"
 
 
-def looks_like(root: Path) -> bool:
-    """Whether a root has any of the lists, or a folder that only version 2 has."""
-    return bool(homes(root, HOMES, (*LISTS, "mask_train_v2", "mask_test_v2")))
+def looks_like(root: Path, version: int) -> bool:
+    """Whether a root has any of the lists or a folder of version 2, and is of this version.
+
+    Lists without folders count as version 1.
+    """
+    found = homes(root, HOMES, (*LISTS, *FOLDERS[2].values()))
+    return any(_is_second(home) == (version == 2) for home in found)
 
 
-def read_msmt17(root: Path) -> ReIDDataset:
-    """Read MSMT17 (Wei et al., CVPR 2018) as it is distributed: V1 (``train``, ``test``) or V2
+def read_msmt17(root: Path, version: int) -> ReIDDataset:
+    """Read MSMT17 (Wei et al., CVPR 2018) as it is distributed: version 1 (``train``, ``test``) or version 2
     (``mask_train_v2``, ``mask_test_v2``), with ``list_train.txt``, ``list_val.txt``, ``list_query.txt`` and
     ``list_gallery.txt``.
 
@@ -44,26 +58,28 @@ def read_msmt17(root: Path) -> ReIDDataset:
 
     Args:
         root: The folder with the lists, or the one that holds ``MSMT17_V1`` or ``MSMT17_V2``.
+        version: 1 or 2.
 
     Raises:
         InputError: A list or folder is missing, no line of a list is usable, or labels and names disagree
             about who is who.
     """
     found = homes(root, HOMES, tuple(LISTS))
+    found = [home for home in found if _is_second(home) == (version == 2)] or found
     if len(found) > 1:
         raise InputError(root, f"holds {' and '.join(place.name for place in found)}; name one as the root")
     home = found[0] if found else root
     missing = [name for name in LISTS if not (home / name).is_file()]
     if missing:
         raise InputError(home, f"no {' nor '.join(missing)}; MSMT17 has {', '.join(LISTS)}")
-    folders = {half: _folder(home, half) for half in FOLDERS}
+    folders = {half: _folder(home, half, version) for half in FOLDERS[version]}
     read = {name: _read_list(home / name, folders[half]) for name, half in LISTS.items()}
     parts = {name: rows for name, (rows, _) in read.items()}
     train = _renumber(home, ("list_train.txt", "list_val.txt"), parts, 1)
     after = max(picture.identity for picture in train["list_train.txt"] + train["list_val.txt"]) + 1
     test = _renumber(home, ("list_query.txt", "list_gallery.txt"), parts, after)
     return ReIDDataset(
-        "msmt17",
+        NAMES[version],
         "msmt17",
         root,
         train["list_train.txt"] + train["list_val.txt"],
@@ -73,16 +89,26 @@ def read_msmt17(root: Path) -> ReIDDataset:
     )
 
 
-def _folder(home: Path, half: str) -> Path:
+def _is_second(home: Path) -> bool:
+    """Whether a folder has pictures of version 2 and none of version 1."""
+    there = {path.name.lower() for path in home.iterdir() if path.is_dir()} if home.is_dir() else set()
+    return bool(there & set(FOLDERS[2].values())) and not there & set(FOLDERS[1].values())
+
+
+def _folder(home: Path, half: str, version: int) -> Path:
     """The folder of a half of the data set, like ``train`` or ``mask_train_v2``, in upper or lower case."""
-    found = [path for path in home.iterdir() if path.is_dir() and path.name.lower() in FOLDERS[half]]
+    wanted = FOLDERS[version][half]
+    found = [path for path in home.iterdir() if path.is_dir() and path.name.lower() == wanted]
     if len(found) == 1:
         return found[0]
-    names = " nor " if not found else " and "
+    other = 3 - version
+    hint = ""
+    if any(path.name.lower() == FOLDERS[other][half] for path in home.iterdir()):
+        hint = f"; it has version {other}'s {FOLDERS[other][half]}: use --layout {NAMES[other]}"
     raise InputError(
         home,
-        f"{'no' if not found else 'both'} {names.join(FOLDERS[half])}; MSMT17 V1 has train "
-        "and test, V2 mask_train_v2 and mask_test_v2",
+        f"{'no' if not found else 'several'} {wanted}; MSMT17 V1 has train and test, V2 mask_train_v2 and "
+        f"mask_test_v2{hint}",
     )
 
 
@@ -134,13 +160,21 @@ def _renumber(
     }
 
 
-#: Wei et al., CVPR 2018; train with val (30,248 + 2,373 pictures).
-LAYOUT = Layout(
-    read_msmt17,
-    "msmt17",
-    looks_like,
-    published=Published(
-        "MSMT17 (Wei et al., CVPR 2018)",
-        {"train": Count(32621, 1041, 15), "query": Count(11659, 3060, 15), "gallery": Count(82161, 3060, 15)},
-    ),
-)
+def _layout(version: int) -> Layout:
+    """Wei et al., CVPR 2018; train with val (30,248 + 2,373 pictures). Both versions have the same counts."""
+    return Layout(
+        partial(read_msmt17, version=version),
+        "msmt17",
+        partial(looks_like, version=version),
+        published=Published(
+            f"MSMT17 V{version} (Wei et al., CVPR 2018)",
+            {
+                "train": Count(32621, 1041, 15),
+                "query": Count(11659, 3060, 15),
+                "gallery": Count(82161, 3060, 15),
+            },
+        ),
+    )
+
+
+V1, V2 = _layout(1), _layout(2)
