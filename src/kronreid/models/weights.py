@@ -118,6 +118,8 @@ def find_weights(weights: str, name: str) -> Pretrained | WeightsFile | None:
     path, where = Path(weights), f"backbone.weights {weights}"
     if path.is_dir():
         path = path / "model.safetensors"
+        if not path.is_file():
+            raise InputError(where, "holds no model.safetensors")
         where = f"backbone.weights {path}"
     if path.is_file():
         return WeightsFile(path, where)
@@ -226,7 +228,9 @@ def without_prefix(tensors: Tensors, wanted: set[str]) -> Tensors:
     prefix = prefixes.most_common(1)[0][0] if prefixes else ""
     if not prefix:
         return tensors
-    inside = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+    inside = {
+        name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)
+    }
     return {**{name: tensor for name, tensor in tensors.items() if not name.startswith(prefix)}, **inside}
 
 
