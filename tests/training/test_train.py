@@ -51,6 +51,17 @@ BACKBONE = {"name": "test_resnet", "weights": "none"}
 MODELS = {
     "horeid": {"name": "horeid", "backbone": BACKBONE, "channels": 16, "dimension": 16, "parts": 4},
     "kpm": {"name": "kpm", "backbone": BACKBONE},
+    "transformer": {
+        "name": "pooled",
+        "backbone": {
+            "name": "test_vit",
+            "weights": "none",
+            "drop_path": 0.2,
+            "frozen": 1,
+            "checkpointing": True,
+        },
+        "channels": 16,
+    },
 }
 
 
@@ -81,11 +92,17 @@ STATES = {
     "identities": {"loss": {"identity": 0.5}},
     "oim": {"loss": {"triplet": 0.0, "oim": 1.0}},
     "hard identities": {"loss": {"mining": "hard"}, "batch": {"hard_identities": 3}},
+    "layers": {"optimiser": {"layer_decay": 0.8, "new_lr": 1e-2}},
 }
 
 
 @pytest.mark.parametrize(
-    ("model", "state"), [("horeid", ""), ("kpm", ""), *(("horeid", name) for name in STATES)]
+    ("model", "state"),
+    [
+        ("horeid", ""),
+        ("kpm", ""),
+        *(("transformer" if name == "layers" else "horeid", name) for name in STATES),
+    ],
 )
 def test_a_resumed_run_has_the_losses_of_an_uninterrupted_one(
     tmp_path: Path, root: Path, model: str, state: str, monkeypatch: pytest.MonkeyPatch
@@ -128,6 +145,19 @@ def test_hard_identities_are_searched_with_the_weights_as_they_are(tmp_path: Pat
         mine = [vector for vector, picture in zip(vectors, pictures) if picture.identity == identity]
         mean = np.mean(mine, axis=0)
         np.testing.assert_allclose(row, mean / np.linalg.norm(mean), atol=1e-6)
+
+
+def test_each_layer_of_the_backbone_has_a_learning_rate(root: Path) -> None:
+    sections = {"optimiser": {"lr": 0.1, "new_lr": 0.3, "layer_decay": 0.5, "warmup": 0}}
+    module = lightning_module(small(root, "transformer", sections), 6)
+    groups = module.configure_optimizers()["optimizer"].param_groups
+    assert [group["lr"] for group in groups] == [*(0.1 * 0.5**n for n in range(6, -1, -1)), 0.3]
+    network = module.model.backbone.network.model
+    assert any(one is network.patch_embed.proj.weight for one in groups[0]["params"])
+    assert any(one is network.blocks[5].mlp.fc1.weight for one in groups[6]["params"])
+    assert any(one is module.model.reduce.weight for one in groups[7]["params"])
+    grouped = [id(one) for group in groups for one in group["params"]]
+    assert sorted(grouped) == sorted(map(id, module.parameters()))
 
 
 class Share:

@@ -22,17 +22,23 @@ from kronreid.options import checked
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
 
-def build(name: str, arguments: dict[str, Any], source: str = "model") -> nn.Module:
+def build(
+    name: str, arguments: dict[str, Any], source: str = "model", size: tuple[int, int] | None = None
+) -> nn.Module:
     """Create a model by name.
 
     Args:
         name: One of `MODELS`.
         arguments: The constructor's arguments as plain values, as YAML or JSON have them.
         source: Where the arguments come from, for messages.
+        size: Height and width of the input in pixels, for backbones that are built for one size.
 
     Raises:
         InputError: An unknown name or argument, or a value of the wrong type.
     """
+    backbone = arguments.get("backbone", {})
+    if size is not None and isinstance(backbone, dict):
+        arguments = {**arguments, "backbone": {**backbone, "size": size}}
     return checked(MODELS.named(name, f"{source}: model"), arguments, f"{source}: model {name}")
 
 
@@ -86,7 +92,8 @@ def load_folder(folder: Path) -> tuple[nn.Module, InputOptions, str]:
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
         raise InputError(folder / CONFIG, f"is damaged ({type(error).__name__}: {error})") from None
     input_options = checked(InputOptions, size, f"{folder / CONFIG}: input")
-    model = build(name, arguments, source=str(folder / CONFIG))
+    shape = (input_options.height, input_options.width)
+    model = build(name, arguments, str(folder / CONFIG), shape)
     try:
         tensors = load_file(folder / WEIGHTS)
     except Exception as error:

@@ -92,6 +92,9 @@ class OptimiserOptions:
         name: ``sgd`` as in the papers, or ``adamw``.
         lr: Learning rate of the backbone, and of new layers if `new_lr` is not given.
         new_lr: Learning rate of the layers that do not start from pretrained weights.
+        layer_decay: Factor between the learning rates of two neighbouring layers of the backbone. The last
+            layer has `lr`, the one before it lr · `layer_decay`, and so on. Transformers are usually
+            fine-tuned with 0.65 to 0.9.
         momentum: Of SGD.
         weight_decay: L2 penalty (SGD) or decoupled decay (AdamW).
         schedule: ``step`` multiplies the rate by `factor` every `decay_iterations` (HOReID). ``gradual`` goes
@@ -105,6 +108,7 @@ class OptimiserOptions:
     name: Literal["sgd", "adamw"] = "sgd"
     lr: Weight = 0.01
     new_lr: Weight | None = None
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
     momentum: Share = 0.9
     weight_decay: Weight = 2e-4
     schedule: Literal["step", "gradual", "cosine"] = "step"
@@ -261,7 +265,7 @@ def _config_with(losses: tuple[tuple[str, type[Loss]], ...]) -> type[Config]:
 
 def build_model(config: Config, source: str = "config") -> Any:
     """The config's network, with its initial weights."""
-    return build(config.name, config.arguments, source)
+    return build(config.name, config.arguments, source, (config.input.height, config.input.width))
 
 
 def to_yaml(config: Config) -> str:

@@ -14,6 +14,7 @@ from kronreid.data.transforms import normalise
 from kronreid.errors import InputError
 from kronreid.losses import LOSSES, Loss, PairLoss, PartLoss, VectorLoss
 from kronreid.losses.verification import in_batch_pairs
+from kronreid.models.backbone import Backbone
 from kronreid.models.pairs import PairModel
 from kronreid.training.config import Config, OptimiserOptions
 
@@ -75,15 +76,18 @@ class ReIDTraining(lightning.LightningModule):
         return losses
 
     def configure_optimizers(self) -> Any:
-        """Parameter groups for the backbone and the new layers, and one schedule that counts iterations."""
+        """Parameter groups for the backbone and the new layers, and one schedule that counts iterations.
+
+        With `layer_decay`, every layer of the backbone has a group of its own.
+        """
         options = self.config.optimiser
         backbone = list(self.model.backbone.parameters())
         known = set(map(id, backbone))
         new = [parameter for parameter in self.parameters() if id(parameter) not in known]
-        groups = [
-            {"params": backbone, "lr": options.lr},
-            {"params": new, "lr": options.lr if options.new_lr is None else options.new_lr},
-        ]
+        groups: list[dict[str, Any]] = [{"params": backbone, "lr": options.lr}]
+        if options.layer_decay < 1:
+            groups = decayed_groups(self.model.backbone, options.lr, options.layer_decay)
+        groups.append({"params": new, "lr": options.lr if options.new_lr is None else options.new_lr})
         optimiser: torch.optim.Optimizer
         if options.name == "sgd":
             optimiser = torch.optim.SGD(groups, momentum=options.momentum, weight_decay=options.weight_decay)
@@ -173,6 +177,23 @@ class PairTraining(ReIDTraining):
             for name, value in self.vector_losses({"pooled": pictures.pooled}, labels).items():
                 losses[name] = options.pooled * value
         return losses
+
+
+def decayed_groups(backbone: Backbone, lr: float, decay: float) -> list[dict[str, Any]]:
+    """One parameter group for every layer of a backbone; see `OptimiserOptions.layer_decay`.
+
+    Args:
+        backbone: The backbone.
+        lr: The learning rate of its last layer.
+        decay: The factor from each layer to the one before it.
+    """
+    depths = backbone.depths()
+    layers: list[list[nn.Parameter]] = [[] for _ in range(max(depths.values()) + 1)]
+    for name, parameter in backbone.network.named_parameters():
+        layers[depths[name]].append(parameter)
+    return [
+        {"params": layer, "lr": lr * decay ** (len(layers) - 1 - depth)} for depth, layer in enumerate(layers)
+    ]
 
 
 def must_have(config: Config, kind: type[Loss]) -> None:
