@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from kronreid.data.plain import read_plain
 from kronreid.errors import InputError
 from kronreid.gallery.entries import FIELDS, UNKNOWN_TIME, Entry, checked, format_box, known, known_label
 from kronreid.gallery.filters import Scalar, Selection, format_time
@@ -134,7 +135,7 @@ def verify(store: Store, dimension: int, files: bool) -> VerifyReport:
         if not files:
             continue
         try:
-            content = entry.path.read_bytes()
+            content = read_plain(entry.path)
         except OSError:
             report.missing.append(entry.path)
             continue

@@ -10,7 +10,9 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
-from kronreid.serve.files import append_line, make_private, write_once
+from kronreid.data.plain import read_plain
+from kronreid.errors import InputError
+from kronreid.serve.files import append_lines, make_private, write_once
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +57,11 @@ class Marks:
         self._marks: dict[tuple[str, str], Mark] = {}
         self._lock = threading.Lock()
         if self._file.exists():
-            for number, line in enumerate(self._file.read_text(encoding="utf-8").splitlines(), start=1):
+            try:
+                text = read_plain(self._file, follow=False).decode("utf-8", "replace")
+            except OSError as error:
+                raise InputError(self._file, f"cannot be read ({error.strerror or error})") from None
+            for number, line in enumerate(text.splitlines(), start=1):
                 try:
                     self._take(Mark(**json.loads(line)))
                 except (ValueError, TypeError):  # an incomplete line, after a crash
@@ -65,7 +71,7 @@ class Marks:
         """Keep a mark. Once this returns, it is on disk."""
         with self._lock:
             make_private(self._folder)
-            append_line(self._file, json.dumps(asdict(mark)))
+            append_lines(self._file, json.dumps(asdict(mark)))
             self._take(mark)
 
     def keep_picture(self, id: str, jpeg: bytes) -> Path:
