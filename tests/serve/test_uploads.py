@@ -158,9 +158,9 @@ def test_recent_uploads_are_forgotten_in_time() -> None:
     uploads = [read_upload("a", encoded(noise(seed), "PNG"), "", MOST) for seed in range(4)]
     recent = Recent(most_bytes=3 * len(uploads[0].image.tobytes()))
     for upload in uploads[:3] * 2:
-        recent.put(upload)
+        recent.put(upload.entry.id, upload.image)
     assert recent.get(uploads[0].entry.id) is uploads[0].image  # and is now the newest
-    recent.put(uploads[3])
+    recent.put(uploads[3].entry.id, uploads[3].image)
     remembered = [recent.get(upload.entry.id) is not None for upload in uploads]
     assert remembered == [True, False, True, True]
 
@@ -168,7 +168,7 @@ def test_recent_uploads_are_forgotten_in_time() -> None:
 def test_any_upload_fits_in_memory() -> None:
     assert 3 * ENOUGH_PIXELS <= RECENT_BYTES
     image = Image.new("RGB", (4000, 3999))
-    Recent().put(read_upload("a", encoded(image, "PNG"), "", 16_000_000))
+    Recent().put("a", read_upload("a", encoded(image, "PNG"), "", 16_000_000).image)
 
 
 def test_an_upload_is_decoded_once(start: Start, home: Home, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -297,7 +297,7 @@ def _answer(
         told, data = {"kind": kind, "size": frame.size, "crops": []}, []
         for box in job["boxes"]:
             try:
-                part = reduced(frame if box is None else crop(frame, tuple(box), name))  # type: ignore[arg-type]
+                part = reduced(frame if box is None else crop(frame, tuple(box), name))
             except InputError as error:
                 told["crops"].append({"error": [error.where, error.what]})
                 continue

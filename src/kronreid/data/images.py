@@ -226,11 +226,12 @@ def _check_work(image: Image.Image, name: str | PathLike[str], most_pixels: int)
                 f"has tiles of {width} × {height} pixels, more than the {most_pixels:,} allowed; "
                 "save it again",
             )
-    if image.info.get("progressive") and image.fp is not None:  # an opened JPEG that is not decoded yet
-        place = image.fp.tell()
-        image.fp.seek(0)
-        scans = image.fp.read().count(b"\xff\xda")
-        image.fp.seek(place)
+    source = getattr(image, "fp", None)
+    if image.info.get("progressive") and source is not None:  # an opened JPEG that is not decoded yet
+        place = source.tell()
+        source.seek(0)
+        scans = source.read().count(b"\xff\xda")
+        source.seek(place)
         if scans > MAX_SCANS:
             raise InputError(name, f"has {scans:,} scans, more than the {MAX_SCANS} allowed; save it again")
 

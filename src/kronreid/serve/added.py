@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from kronreid.errors import InputError
-from kronreid.serve.files import UNFINISHED, make_private
+from kronreid.serve.files import UNFINISHED, failure, make_private
 from kronreid.serve.opened import OutOfOrder
 from kronreid.serve.uploads import Upload, file_of, keep
 
@@ -53,8 +53,7 @@ class Added:
                 for path, upload in zip(paths, uploads):
                     keep(path, upload)
             except (OSError, InputError) as error:
-                reason = error.what if isinstance(error, InputError) else error.strerror or error
-                raise OutOfOrder("", f"the picture cannot be stored ({reason})") from error
+                raise OutOfOrder("", f"the picture cannot be stored ({failure(error)})") from error
             yield paths
         finally:
             # If the gallery does not answer, or the disk fails, the marks stay for the next start.

@@ -1,13 +1,14 @@
 """The server's own files, which only their owner may read."""
 
 import contextlib
+import logging
 import os
 import secrets
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from kronreid.data.plain import flags
+from kronreid.data.plain import flags, read_plain
 from kronreid.errors import InputError
 from kronreid.locks import in_turn
 
@@ -15,6 +16,8 @@ try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
+
+log = logging.getLogger(__name__)
 
 #: The start of the names of files that are being written.
 UNFINISHED = ".tmp-"
@@ -55,6 +58,17 @@ def refuse_links(folder: Path) -> None:
             for inner in os.scandir(entry.path):
                 if inner.is_symlink():
                     raise InputError(inner.path, "is a link among the server's own files; remove it")
+
+
+def own_key(folder: Path) -> bytes:
+    """The server's secret key, made at its first use. If it cannot be kept, it ends with the server."""
+    path = folder / "key"
+    try:
+        write_once(make_private(folder) / path.name, secrets.token_bytes(32))
+        return read_plain(path, follow=False)
+    except (OSError, InputError) as error:
+        log.warning("%s cannot be kept (%s)", path, error)
+        return secrets.token_bytes(32)
 
 
 def write_once(path: Path, content: bytes) -> Path:
@@ -113,6 +127,11 @@ def append_lines(path: Path, *lines: str) -> None:
                 raise
     finally:
         os.close(handle)
+
+
+def failure(error: OSError | InputError) -> str:
+    """Why a file or a folder cannot be written, without its path."""
+    return error.what if isinstance(error, InputError) else error.strerror or type(error).__name__
 
 
 def _write(handle: int, data: bytes) -> None:

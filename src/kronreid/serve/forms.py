@@ -36,7 +36,7 @@ class MemoryRoute(APIRoute):
 
 
 class _MemoryRequest(Request):
-    async def _get_form(self, **limits: Any) -> FormData:  # type: ignore[override]
+    async def _get_form(self, **limits: Any) -> FormData:
         if self._form is None:
             body = bytearray()
             async for piece in self.stream():
@@ -77,12 +77,12 @@ def parse_form(kind: str, body: bytearray) -> FormData:
         raise HTTPException(415, "send a form as multipart/form-data")
     if len(body) > FIELD_BYTES:
         raise HTTPException(413, "send large forms as multipart/form-data")
+    fields: list[tuple[str, UploadFile | str]] = []
     try:
-        return FormData(
-            parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=FIELDS, errors="strict")
-        )
+        fields += parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=FIELDS, errors="strict")
     except ValueError as error:  # it may also be no UTF-8
         raise HTTPException(400, f"the form is damaged, or has more than {FIELDS} fields") from error
+    return FormData(fields)
 
 
 def _parts(body: bytearray, boundary: bytes) -> list[tuple[str, UploadFile | str]]:

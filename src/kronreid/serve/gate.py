@@ -236,7 +236,7 @@ class Gate:
                 if status in (408, 413, 429):
                     headers["Connection"] = "close"  # or the server would still read the body
             elif head:
-                message = message | {"body": b""}
+                message = {**message, "body": b""}
             await send(message)
 
         scope["client"], scope["scheme"] = self._origin(scope)

@@ -92,7 +92,8 @@ class Impatient(H11Protocol):
         if self.client is None or trust.is_proxy(self.client[0]):
             return False
         place = group(self.client[0])
-        same = sum(one.client is not None and group(one.client[0]) == place for one in self.connections)
+        others = (getattr(one, "client", None) for one in self.connections)
+        same = sum(client is not None and group(client[0]) == place for client in others)
         return same > OF_ONE_ADDRESS
 
     def _watch(self, seconds: float | None = None) -> None:

@@ -16,9 +16,9 @@ from kronreid.models.place_matcher import PlaceMatcher
 from kronreid.models.protocols import Embeds
 from kronreid.serve import schemas
 from kronreid.serve.added import Added
-from kronreid.serve.answers import item, moment, natural, without_folders
+from kronreid.serve.answers import item, moment, natural, sound, without_folders
 from kronreid.serve.batching import ModelThread
-from kronreid.serve.files import make_private, refuse_links
+from kronreid.serve.files import failure, make_private, refuse_links
 from kronreid.serve.marks import Mark, Marks, now
 from kronreid.serve.opened import NotFound, OpenGallery, OutOfOrder
 from kronreid.serve.pairs import explain, has_parts, match
@@ -73,7 +73,7 @@ class Service:
             self.close()
             raise
         self.pictures = Pictures()
-        self.queries = Queries(self.gallery, self.pictures, settings.upload_pixels)
+        self.queries = Queries(self.gallery, self.pictures, settings.upload_pixels, settings.state)
 
     def close(self) -> None:
         """Finish the work at hand and release everything."""
@@ -147,7 +147,7 @@ class Service:
         return schemas.GalleryStats(
             count=sum(cameras.values()),
             cameras=[
-                schemas.CountItem(value=camera, count=cameras[camera])
+                schemas.CountItem(value=sound(camera), count=cameras[camera])
                 for camera in sorted(cameras, key=natural)
             ],
             hours=[
@@ -212,7 +212,8 @@ class Service:
         return schemas.SearchAnswer(
             hits=answer,
             groups=[
-                schemas.HitGroup(key=group.key, ranks=[hit.rank for hit in group.hits]) for group in groups
+                schemas.HitGroup(key=sound(group.key), ranks=[hit.rank for hit in group.hits])
+                for group in groups
             ],
             total=len(result.groups if group_by else result.hits),
             offset=offset,
@@ -323,5 +324,5 @@ class Service:
                 path = self.marks.keep_picture(query, jpeg(remembered, quality=95))
             texts = (query, path_to_text(path), box, item, path_to_text(found.path), format_box(found.box))
             self.marks.add(Mark(*texts, same=same, time=now()))
-        except OSError as error:
-            raise OutOfOrder("", f"the mark cannot be stored ({error.strerror or error})") from error
+        except (OSError, InputError) as error:
+            raise OutOfOrder("", f"the mark cannot be stored ({failure(error)})") from error

@@ -118,7 +118,10 @@ def keep(path: Path, upload: Upload) -> Path:
 
 
 class Recent:
-    """The pictures that were uploaded last, by identifier: a later request need not send them again."""
+    """The pictures that were uploaded last, by identifier: a later request need not send them again.
+
+    The identifiers do not follow from the pictures, so that nobody can ask whether a picture was uploaded.
+    """
 
     def __init__(self, most_bytes: int = RECENT_BYTES) -> None:
         self._images: LRUCache[str, Image.Image] = LRUCache(
@@ -126,10 +129,10 @@ class Recent:
         )
         self._lock = threading.Lock()
 
-    def put(self, upload: Upload) -> None:
-        """Remember its picture. The pictures that were used least recently are forgotten."""
+    def put(self, id: str, image: Image.Image) -> None:
+        """Remember a picture, upright RGB. The pictures that were used least recently are forgotten."""
         with self._lock:
-            self._images[upload.entry.id] = upload.image
+            self._images[id] = image
 
     def get(self, id: str) -> Image.Image | None:
         """Its picture, upright RGB; None if it is forgotten."""
