@@ -20,6 +20,7 @@ from kronreid.cli.options import (
 )
 from kronreid.errors import InputError
 from kronreid.extras import require
+from kronreid.text import say
 
 if TYPE_CHECKING:
     from kronreid.cli.options import Commands
@@ -118,7 +119,7 @@ def run(options: argparse.Namespace) -> None:
 
         for file in filter(None, (options.html, options.png)):
             write_report(result, dataset.name, file)
-    print(table(result))
+    say(*table(result).splitlines())
 
 
 def set_precision(tools: "Sequence[Embedder | Matcher]", precision: str) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from kronreid.cli.options import add_command, add_gallery, load_matcher, load_model, positive
 from kronreid.errors import InputError
 from kronreid.extras import require
+from kronreid.text import say
 
 if TYPE_CHECKING:
     from kronreid.cli.options import Commands
@@ -119,11 +120,11 @@ def run(options: argparse.Namespace) -> None:
         service = Service(options.gallery, embedder, matcher, settings, metrics.batch.observe)
         server = make_server(Application(service, settings, metrics))
         address = address_of(settings, listener)
-        print(f"{service.ready():,} pictures in {options.gallery}")
-        print(f"open {address}?token={settings.token}" if not given(options) else f"open {address}")
+        say(f"{service.ready():,} pictures in {options.gallery}")
+        say(f"open {address}?token={settings.token}" if not given(options) else f"open {address}")
         if settings.audit:
-            print(f"audit log: {settings.audit}")
-        print("stop with Ctrl-C", flush=True)
+            say(f"audit log: {settings.audit}")
+        say("stop with Ctrl-C", flush=True)
         server.run(sockets=[listener])
 
 

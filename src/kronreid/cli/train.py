@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kronreid.cli.options import add_changes, add_command, add_layout
+from kronreid.text import say
 
 if TYPE_CHECKING:
     from kronreid.cli.options import Commands
@@ -31,4 +32,4 @@ def run(options: argparse.Namespace) -> None:
     changes = [f"{key}={json.dumps(value)}" for key, value in named.items() if value]
     config = read_config(options.config, [*options.set, *changes])
     out = options.out or Path("runs") / Path(options.config).name.removesuffix(".yaml")
-    print(f"run: {train(config, out, options.resume, options.config)}")
+    say(f"run: {train(config, out, options.resume, options.config)}")

@@ -1,6 +1,5 @@
 """Looking after a gallery: counting, changing, exporting and verifying its entries."""
 
-import csv
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from kronreid.gallery.entries import FIELDS, UNKNOWN_TIME, Entry, checked, forma
 from kronreid.gallery.filters import Scalar, Selection, format_time
 from kronreid.gallery.indexing import identified
 from kronreid.gallery.store import Store
+from kronreid.text import CsvWriter
 
 _WITH_VECTOR = [*FIELDS, "vector"]
 #: The fields that `counts` reads; any other name is an attribute.
@@ -113,12 +113,12 @@ def export(entries: Iterable[Entry], path: str | PathLike[str]) -> int:
     rows = 0
     # Names that are not valid UTF-8 are written byte for byte.
     with Path(path).open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["path", "box", "camera", "time", "identity", "source", "attributes", "id"])
+        writer = CsvWriter(file)
+        writer.row(["path", "box", "camera", "time", "identity", "source", "attributes", "id"])
         for entry in tqdm(entries, unit=" pictures", desc="writing", disable=None):
             attributes = json.dumps(entry.attributes, ensure_ascii=False) if entry.attributes else ""
             values = (entry.camera, format_time(entry.time), entry.identity, entry.source)
-            writer.writerow([entry.path, format_box(entry.box), *values, attributes, entry.id])
+            writer.row([entry.path, format_box(entry.box), *values, attributes, entry.id])
             rows += 1
     return rows
 

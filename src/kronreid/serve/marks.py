@@ -1,6 +1,5 @@
 """Marks: users say whether a hit is the same person. They are kept for later training."""
 
-import csv
 import io
 import json
 import logging
@@ -13,6 +12,7 @@ from pathlib import Path
 from kronreid.data.plain import read_plain
 from kronreid.errors import InputError
 from kronreid.serve.files import append_lines, make_private, write_once
+from kronreid.text import CsvWriter
 
 log = logging.getLogger(__name__)
 
@@ -90,12 +90,12 @@ class Marks:
     def csv(self) -> str:
         """The marks that count, as CSV with a header."""
         text = io.StringIO()
-        writer = csv.writer(text)
-        writer.writerow(COLUMNS)
+        writer = CsvWriter(text)
+        writer.row(COLUMNS)
         with self._lock:
             marks = list(self._marks.values())
         for mark in marks:
-            writer.writerow([getattr(mark, name) for name in COLUMNS[:-1]] + [int(bool(mark.same))])
+            writer.row([getattr(mark, name) for name in COLUMNS[:-1]] + [int(bool(mark.same))])
         return text.getvalue()
 
     def _take(self, mark: Mark) -> None:

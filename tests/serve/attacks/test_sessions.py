@@ -125,9 +125,8 @@ def test_wrong_tokens_have_to_wait_and_fill_no_log(guarded: Server, monkeypatch:
 
     monkeypatch.setattr(guesses.asyncio, "sleep", wait)
     client, before = guarded.client, Path(guarded.settings.audit or "").stat().st_size
-    as_json = {"Content-Type": "application/json"}
     ways = (
-        lambda: client.post("/api/login", content=b'{"token": "wrong \\ud800"}', headers=as_json),
+        lambda: client.post("/api/login", json={"token": "wrong"}),
         lambda: client.get(READ, headers={"Authorization": "Bearer wrong"}),
         lambda: client.get("/", params={"token": "wrong"}, follow_redirects=False),
     )
