@@ -30,6 +30,12 @@ def add(commands: "Commands") -> None:
     add_gallery(sub)
     add_login(sub)
     sub.add_argument("--path", help="only this picture, or the pictures below this folder")
+    sub.add_argument(
+        "--state",
+        type=Path,
+        metavar="DIR",
+        help="the state folder of the gallery's server, whose added pictures verify checks (GALLERY.serve)",
+    )
     sub.add_argument("--csv", type=Path, metavar="FILE", help="the file that export writes")
     add_description(sub, "what update changes")
     add_filters(sub)
@@ -39,6 +45,7 @@ def run(options: argparse.Namespace) -> None:
     """See the methods of `kronreid.gallery.Gallery`."""
     from kronreid.gallery import Gallery
     from kronreid.gallery.entries import values_of
+    from kronreid.serve.settings import state_folder
 
     selection = replace(selection_of(options), path=options.path)
     changes = values_of(options.set, "--set")
@@ -64,9 +71,10 @@ def run(options: argparse.Namespace) -> None:
         elif options.action == "export":
             say(f"{gallery.export(options.csv, selection)} rows in {options.csv}")
         else:
-            report = gallery.verify()
+            state = options.state or state_folder(options.gallery)
+            report = gallery.verify(own=[state / "added"])
             say(f"{report.checked} checked: {'all intact' if report.intact else 'NOT intact'}")
-            for reason in ("missing", "changed", "bad_vectors"):
+            for reason in ("missing", "changed", "strays", "bad_vectors"):
                 for what in getattr(report, reason):
                     say(f"  {reason.replace('_', ' ')}: {what}")
             if not report.intact:

@@ -34,12 +34,14 @@ class VerifyReport:
         bad_vectors: Identifiers of entries whose vector is not a unit vector of the right length.
         missing: Files that are no longer where they were.
         changed: Files whose content is not what was added.
+        strays: Files of folders of the gallery's own that belong to no entry.
     """
 
     checked: int = 0
     bad_vectors: list[str] = field(default_factory=list)
     missing: list[Path] = field(default_factory=list)
     changed: list[Path] = field(default_factory=list)
+    strays: list[Path] = field(default_factory=list)
 
     @property
     def intact(self) -> bool:
@@ -123,13 +125,15 @@ def export(entries: Iterable[Entry], path: str | PathLike[str]) -> int:
     return rows
 
 
-def verify(store: Store, dimension: int, files: bool) -> VerifyReport:
+def verify(store: Store, dimension: int, files: bool, own: Sequence[Path] = ()) -> VerifyReport:
     """See `Gallery.verify`."""
     report = VerifyReport()
+    strays = {path for folder in own if folder.is_dir() for path in folder.absolute().iterdir()}
     rows = store.rows(_WITH_VECTOR)
     for row in tqdm(rows, total=store.count(), unit=" pictures", desc="verifying", disable=None):
         entry, vector = Entry.from_row(row), row["vector"]
         report.checked += 1
+        strays.discard(entry.path)
         if vector.shape != (dimension,) or not np.allclose(np.linalg.norm(vector), 1, atol=1e-3):
             report.bad_vectors.append(entry.id)
         if not files:
@@ -141,4 +145,5 @@ def verify(store: Store, dimension: int, files: bool) -> VerifyReport:
             continue
         if identified([entry], content)[0].id != entry.id:
             report.changed.append(entry.path)
+    report.strays = sorted(strays)
     return report

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from kronreid.cli import main
 from kronreid.errors import InputError
 from kronreid.gallery import Gallery
 from kronreid.serve import files
@@ -205,6 +206,23 @@ def test_the_next_start_finishes_what_a_crash_left(start: Start, tmp_path: Path)
     assert files_of(server) == sorted(path.name for path in of.values())
     for id in of:
         assert server.client.get(f"/api/pictures/{id}").status_code == 200
+
+
+def test_verify_finds_files_without_rows_and_rows_without_files(
+    start: Start, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server = start(allow_add=True, full=False)
+    kept, lost = add(server, 1, 2).json()["ids"]
+    folder = server.settings.state / "added"
+    server.service.gallery.entry(lost).path.unlink()
+    (folder / "stray.png").write_bytes(b"no row")
+    server.service.gallery.close()
+    command = ["gallery", "verify", "--gallery", str(server.folder / "people.db")]
+    assert main([*command, "--state", str(server.settings.state)]) == 0
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    assert [line.partition(":")[0] for line in lines[1:]] == ["missing", "strays"]
+    assert lines[2] == f"strays: {folder / 'stray.png'}"
+    assert kept not in str(lines)
 
 
 def test_a_read_only_state_folder_is_said_in_words(
