@@ -38,12 +38,12 @@ LARGE = 4_000_000
 #: The memory of one decoding: a base, and bytes for each pixel. Decoding needs up to 13 bytes for one.
 BASE_BYTES, BYTES_PER_PIXEL = 192_000_000, 16
 #: Processor time of one decoding: a base, and seconds for each million pixels. Decoders need 0.1 s at most.
-BASE_SECONDS, SECONDS_PER_MEGAPIXEL = 2.0, 0.25
+BASE_SECONDS, SECONDS_PER_MEGAPIXEL = 1.5, 0.2
 #: Seconds after which a decoding is given up, however little processor time it got.
 PATIENCE_SECONDS = 60.0
 _LOOK_SECONDS = 1.0
-#: The most worker processes.
-WORKERS = min(4, os.cpu_count() or 1)
+#: The most worker processes: one more than processors, so that a picture that takes long delays others less.
+WORKERS = max(3, min(8, (os.cpu_count() or 1) + 1))
 
 _LENGTHS = struct.Struct("<QQ")
 _TOO_MUCH = "takes more memory or time to decode than a picture of its size may; save it again"
