@@ -159,9 +159,10 @@ Request = tuple[str, str, bytes, dict[str, str]]
 class Server:
     """``kronreid serve`` in its own process."""
 
-    def __init__(self, uri: Path, model: Path, matcher: Path) -> None:
+    def __init__(self, uri: Path, model: Path, matcher: Path | None) -> None:
         command = [sys.executable, "-m", "kronreid", "serve", "--gallery", str(uri), "--model", str(model)]
-        command += ["--matcher", str(matcher), "--port", "0", "--token", TOKEN, "--allow-add"]
+        command += ["--port", "0", "--token", TOKEN, "--allow-add"]
+        command += ["--matcher", str(matcher)] if matcher is not None else []
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert self.process.stdout is not None
         said = ""

@@ -10,8 +10,11 @@ from pathlib import Path
 FOLDER = str(Path(__file__).parents[2] / "benchmarks")
 
 sys.path.insert(0, FOLDER)
+ours = {name: sys.modules.pop(name) for name in list(sys.modules) if name.partition(".")[0] == "serve"}
 try:
-    for name in ("ablation_report", "ablation", "robustness", "alignment", "heads", "places"):
+    for name in ("ablation_report", "ablation", "robustness", "alignment", "heads", "places", "siege"):
         importlib.import_module(name)
 finally:
     sys.path.remove(FOLDER)
+    sys.modules.pop("serve", None)
+    sys.modules.update(ours)

@@ -4,6 +4,8 @@ import io
 import os
 import re
 import struct
+import subprocess
+import sys
 import warnings
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -19,8 +21,9 @@ from PIL.PngImagePlugin import PngImageFile
 
 from kronreid.data.files import find_pictures
 from kronreid.data.images import (
-    FORMATS,
+    COMMON_FORMATS,
     MAX_PIXELS,
+    OTHER_FORMATS,
     as_list,
     format_and_pixels,
     open_rgb,
@@ -164,16 +167,17 @@ def encoded(kind: str, **options: object) -> bytes:
 
 EXIF = Image.Exif()
 EXIF[ORIENTATION] = 6
-FILES = {kind: encoded(kind) for kind in FORMATS}
+ALL = COMMON_FORMATS | OTHER_FORMATS
+FILES = {kind: encoded(kind) for kind in ALL}
 FILES |= {f"{kind} with EXIF": encoded(kind, exif=EXIF) for kind in ("JPEG", "PNG", "WEBP", "TIFF", "AVIF")}
 FILES["compressed TIFF"] = encoded("TIFF", compression="tiff_lzw")
 FILES["MPO"] = encoded("MPO", save_all=True, append_images=[Image.fromarray(COLOURS)])
 FILES["APNG"] = encoded("PNG", save_all=True, append_images=[Image.fromarray(COLOURS[::-1])])
 
 
-@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("kind", COMMON_FORMATS)
 def test_every_format_is_read_under_each_of_its_endings(kind: str, tmp_path: Path) -> None:
-    for suffix in FORMATS[kind]:
+    for suffix in COMMON_FORMATS[kind]:
         path = tmp_path / f"a{suffix}"
         path.write_bytes(FILES[kind])
         assert find_pictures(tmp_path) == [path]
@@ -186,15 +190,26 @@ def test_the_documentation_names_every_format() -> None:
     page = (Path(__file__).parents[2] / "docs" / "datasets.md").read_text()
     (table,) = re.findall(r"\| format \| endings \|\n\| --- \| --- \|\n((?:\|.*\n)+)", page)
     endings = [re.findall(r"`(\.\w+)`", row) for row in table.splitlines()]
-    assert endings == [list(suffixes) for suffixes in FORMATS.values()]
+    assert endings == [list(suffixes) for suffixes in ALL.values()]
 
 
-@pytest.mark.parametrize("kind", ["EPS", "ICO", "PCX"])
+@pytest.mark.parametrize("kind", ["EPS", "ICO", "PCX", *OTHER_FORMATS])
 def test_no_other_format_is_read(kind: str, tmp_path: Path) -> None:
     """Some of Pillow's decoders start programs, and few of them are looked after well."""
     path = tmp_path / "a.jpg"
     path.write_bytes(encoded(kind))
     assert "JPEG, PNG" in refusal(path)
+
+
+def test_other_formats_are_read_when_the_environment_names_them(tmp_path: Path) -> None:
+    code = "from kronreid.data.images import FORMATS; print(*FORMATS)"
+    environment = os.environ | {"KRONREID_FORMATS": "avif, PPM,EPS"}
+    said = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    ).stdout
+    assert said.split() == [*COMMON_FORMATS, "AVIF", "PPM"]
+    for kind in OTHER_FORMATS:
+        assert read_rgb(FILES[kind], "a", ALL).size == (6, 12)
 
 
 @pytest.mark.parametrize(
@@ -249,7 +264,7 @@ def test_damaged_files_open_or_are_refused(
         with image:
             return open_rgb(image)
 
-    for way in (lambda: open_rgb(path), lambda: read_rgb(content, path), by_pillow):
+    for way in (lambda: open_rgb(path), lambda: read_rgb(content, path, ALL), by_pillow):
         opened, refused = None, ""
         try:
             opened = way()
@@ -258,7 +273,7 @@ def test_damaged_files_open_or_are_refused(
         assert opened is None or opened.mode == "RGB"
         assert not refused or (refused.startswith(f"{path}: ") and "\n" not in refused)
     with suppress(InputError):
-        upright_size(path)
+        upright_size(content, path, ALL)
 
 
 ANY_ERROR = (OSError, SyntaxError, struct.error, ZeroDivisionError, KeyError, IndexError, AssertionError)
@@ -319,9 +334,9 @@ def test_sizes_of_upright_pictures(tmp_path: Path) -> None:
     for kind in ("JPEG", "PNG", "WEBP", "TIFF", "AVIF"):
         path = tmp_path / "a"
         path.write_bytes(FILES[f"{kind} with EXIF"])
-        assert upright_size(path) == open_rgb(path).size == (12, 6)
+        assert upright_size(path, path, ALL) == read_rgb(path, path, ALL).size == (12, 6)
         path.write_bytes(FILES[kind])
-        assert upright_size(path) == open_rgb(path).size == (6, 12)
+        assert upright_size(path, path, ALL) == read_rgb(path, path, ALL).size == (6, 12)
 
 
 def test_as_list(tmp_path: Path) -> None:

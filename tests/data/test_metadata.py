@@ -83,7 +83,7 @@ def every_way(content: bytes, path: Path) -> list[Image.Image]:
 def test_one_odd_tag_changes_nothing(file: Callable[[bytes], bytes], block: bytes, tmp_path: Path) -> None:
     for image in every_way(file(block), tmp_path / "a"):
         assert is_upright(image, 6)
-    assert upright_size(tmp_path / "a") == (24, 16)
+    assert upright_size(tmp_path / "a", "a") == (24, 16)
 
 
 @pytest.mark.parametrize("plain", ["TIFF", "LZW"])
@@ -109,7 +109,7 @@ def test_odd_tags_of_a_tiff(
     content = tiff([entry, centimetres, turned("<", 6)], plain)
     for image in every_way(content, tmp_path / "a"):
         assert is_upright(image, 6)
-    assert upright_size(tmp_path / "a") == (24, 16)
+    assert upright_size(tmp_path / "a", "a") == (24, 16)
     assert capfd.readouterr() == ("", ""), "libtiff complains by itself"
 
 
@@ -144,7 +144,7 @@ def test_damaged_metadata_of_other_kinds(content: bytes, stored: int, tmp_path: 
     path.write_bytes(content)
     for image in (read_rgb(content, "picture"), open_rgb(path)):
         assert is_upright(image, stored)
-    assert upright_size(path) == ((24, 16) if stored == 6 else (16, 24))
+    assert upright_size(path, path) == ((24, 16) if stored == 6 else (16, 24))
 
 
 @pytest.mark.parametrize("written", ['="6"', "='6'", ">6<"])
@@ -232,7 +232,7 @@ def test_any_tags_beside_the_orientation(
     path = tmp_path_factory.getbasetemp() / "any tags"
     for image in every_way(content, path):
         assert is_upright(image, stored)
-    assert upright_size(path) == Image.fromarray(odd.UPRIGHT[stored](odd.PATCHES)).size
+    assert upright_size(path, path) == Image.fromarray(odd.UPRIGHT[stored](odd.PATCHES)).size
     rest = bare(content)
     if rest is not None:
         assert is_upright(read_rgb(rest, "picture"), stored)
@@ -305,7 +305,9 @@ def test_bare_files_keep_pixels_transparency_and_nothing_else() -> None:
         content = buffer.getvalue()
         rest = bare(content)
         assert rest is not None
-        np.testing.assert_array_equal(np.asarray(read_rgb(rest, "a")), np.asarray(read_rgb(content, "a")))
+        np.testing.assert_array_equal(
+            np.asarray(read_rgb(rest, "a", [kind])), np.asarray(read_rgb(content, "a", [kind]))
+        )
         if kind != "TIFF":  # there the bytes stay, but nothing refers to them
             assert b"secret" not in rest
     for content in (b"", b"P6 1 1 255\n123", b"GIF89a", b"RIFF"):

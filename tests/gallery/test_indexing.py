@@ -2,11 +2,10 @@ import logging
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
 from kronreid.errors import InputError
 from kronreid.gallery.entries import Entry
-from kronreid.gallery.indexing import ENOUGH_PIXELS, crop, entries_of, identified, metadata_from_name
+from kronreid.gallery.indexing import Changed, entries_of, identified, metadata_from_name, picture_of
 
 from .conftest import paint
 
@@ -116,18 +115,17 @@ def test_identifiers_are_of_content_and_box():
     assert identified([a], b"y")[0].id != a.id
 
 
-def test_boxes_are_cut_at_the_edge_and_refused_outside():
-    frame = Image.new("RGB", (100, 50))
-    assert crop(frame, Entry(Path("/x"), box=(-10, 10, 30, 100))).size == (20, 40)
-    with pytest.raises(InputError, match="outside"):
-        crop(frame, Entry(Path("/x"), box=(100, 0, 10, 10)))
-
-
-def test_large_pictures_shrink(tmp_path):
-    image = Image.new("RGB", (3000, 4000))
-    small = crop(image, Entry(Path("/x")))
-    assert small.width * small.height <= ENOUGH_PIXELS < 4 * small.width * small.height
-    assert small.size == (1500, 2000)
+def test_a_stored_picture_is_only_opened_with_its_own_content(tmp_path):
+    path = paint(tmp_path / "a.png", 1)
+    (entry,) = identified([Entry(path, box=(0, 0, 9, 9))], path.read_bytes())
+    assert picture_of(entry).size == (9, 9)
+    for exchanged in (paint(tmp_path / "b.png", 2).read_bytes(), b"", b"no picture"):
+        path.write_bytes(exchanged)
+        with pytest.raises(Changed, match="has changed"):
+            picture_of(entry)
+    path.unlink()
+    with pytest.raises(Changed, match="gone"):
+        picture_of(entry)
 
 
 def test_paint_is_deterministic(tmp_path):

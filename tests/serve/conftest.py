@@ -110,7 +110,8 @@ def serve(home: Home, folder: Path, *, full: bool = True, embedder: Any = None, 
     uri = str(folder / "people.db")
     service = Service(uri, embedder or home.embedder, matcher, settings, metrics.batch.observe)
     application = Application(service, settings, metrics)
-    client = TestClient(application.asgi, base_url=HERE, raise_server_exceptions=False)
+    here = ("127.0.0.1", 50000)
+    client = TestClient(application.asgi, base_url=HERE, raise_server_exceptions=False, client=here)
     return Server(client, application, service, settings, folder)
 
 

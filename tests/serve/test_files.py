@@ -3,7 +3,7 @@
 import threading
 from pathlib import Path
 
-from kronreid.serve.files import append_line
+from kronreid.serve.files import append_lines
 
 
 def test_lines_written_at_once_neither_mix_nor_leave_gaps(tmp_path: Path) -> None:
@@ -13,7 +13,7 @@ def test_lines_written_at_once_neither_mix_nor_leave_gaps(tmp_path: Path) -> Non
     def write(name: str) -> None:
         start.wait()
         for _ in range(25):
-            append_line(file, name * 2000)
+            append_lines(file, name * 2000)
 
     threads = [threading.Thread(target=write, args=(name,)) for name in "abcdefgh"]
     for thread in threads:
@@ -27,5 +27,5 @@ def test_lines_written_at_once_neither_mix_nor_leave_gaps(tmp_path: Path) -> Non
 def test_half_a_line_of_a_crash_does_not_spoil_the_next(tmp_path: Path) -> None:
     file = tmp_path / "log"
     file.write_text("half")
-    append_line(file, "whole")
+    append_lines(file, "whole")
     assert file.read_text() == "half\nwhole\n"

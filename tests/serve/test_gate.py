@@ -126,7 +126,7 @@ def test_pages_of_other_sites_are_not_answered(
         ("localhost:8000", True),
         ("LOCALHOST", True),
         ("[::1]:8000", True),
-        ("192.168.1.7", True),  # an address cannot be rebound
+        ("192.168.1.7", True),  # an address cannot be rebound, but such a request is not a direct one
         ("evil.example", False),
         ("evil.example:8000", False),
         ("127.0.0.1.evil.example", False),
@@ -137,7 +137,7 @@ def test_pages_of_other_sites_are_not_answered(
     ],
 )
 def test_names_of_others_are_not_known(server: Server, host: str, known: bool) -> None:
-    answer = server.client.get("/api/info", headers={"Host": host})
+    answer = server.client.get("/api/info", headers={"Host": host} | server.signed_in())
     assert (answer.status_code == 200) == known
     if not known:
         assert answer.status_code == 403
@@ -242,17 +242,19 @@ def test_the_audit_log_tells_who_searched_for_what(start: Start, home: Home, tmp
     client.get("/", params={"token": "also wrong"})
     client.delete(f"/api/gallery/{item}", headers=token)
     lines = [json.loads(line) for line in log.read_text().splitlines()]
-    actions = ["start", "search", "search", "match", "login", "login", "delete"]
+    actions = ["start", "search", "search", "match", "login", "login", "delete", "delete"]
     assert [line["action"] for line in lines] == actions
     search = lines[1]
-    assert search["client"] == "testclient"
+    assert (search["client"], search["who"]) == ("127.0.0.1", "token")
     assert search["filters"] == {"camera": ["1"]}
     assert len(search["query"][0]) == 64
     assert search["hits"] == 6
     assert search["time"] > "2026"
     assert "not in the gallery" in lines[2]["failed"]
     assert (lines[4]["right"], lines[5]["right"]) == (False, False)
-    assert lines[6]["item"] == item
+    assert lines[6]["item"] == lines[7]["item"] == item
+    assert (lines[6]["step"], lines[7]["step"]) == ("begun", "done")
+    assert lines[6]["request"] == lines[7]["request"]
     assert TOKEN not in log.read_text()
     assert log.stat().st_mode & 0o077 == 0
 

@@ -46,10 +46,10 @@ def test_what_would_block_or_cannot_be_read_is_no_report(folder: Path, start: St
 def test_a_report_that_goes_while_it_is_asked_for_is_not_there(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def gone(path: Path) -> bytes:
-        raise FileNotFoundError(path)
+    def gone(root: Path, name: str, most: int) -> bytes:
+        raise FileNotFoundError(name)
 
-    monkeypatch.setattr("kronreid.serve.reports.read_regular", gone)
+    monkeypatch.setattr("kronreid.serve.reports.read_below", gone)
     assert content(folder, "plain.html") is None
 
 

@@ -176,7 +176,7 @@ def test_stopping_finishes_what_is_in_flight(process: Process, home: Home) -> No
     assert "Traceback" not in errors
     log = process.uri.parent / "people.serve" / "audit.jsonl"
     actions = [json.loads(line)["action"] for line in log.read_text().splitlines()]
-    assert (actions[0], actions.count("add")) == ("start", 4)
+    assert (actions[0], actions.count("add")) == ("start", 8)  # begun and done
     with pytest.raises(httpx.ConnectError):
         httpx.get(process.address)
     with Gallery(process.uri) as gallery:  # released, and whole

@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kronreid.data.images import read_rgb
+from kronreid.data.decoding import ENOUGH_PIXELS, Decoded, decode
 from kronreid.errors import InputError
-from kronreid.gallery.indexing import ENOUGH_PIXELS
-from kronreid.serve.uploads import RECENT_BYTES, Recent, keep, printable_name, read_upload
+from kronreid.serve.uploads import RECENT_BYTES, Recent, file_of, keep, printable_name, read_upload
 
 from .conftest import Home, Server, Start, encoded, noise
 
@@ -159,9 +158,9 @@ def test_recent_uploads_are_forgotten_in_time() -> None:
     uploads = [read_upload("a", encoded(noise(seed), "PNG"), "", MOST) for seed in range(4)]
     recent = Recent(most_bytes=3 * len(uploads[0].image.tobytes()))
     for upload in uploads[:3] * 2:
-        recent.put(upload)
+        recent.put(upload.entry.id, upload.image)
     assert recent.get(uploads[0].entry.id) is uploads[0].image  # and is now the newest
-    recent.put(uploads[3])
+    recent.put(uploads[3].entry.id, uploads[3].image)
     remembered = [recent.get(upload.entry.id) is not None for upload in uploads]
     assert remembered == [True, False, True, True]
 
@@ -169,17 +168,17 @@ def test_recent_uploads_are_forgotten_in_time() -> None:
 def test_any_upload_fits_in_memory() -> None:
     assert 3 * ENOUGH_PIXELS <= RECENT_BYTES
     image = Image.new("RGB", (4000, 3999))
-    Recent().put(read_upload("a", encoded(image, "PNG"), "", 16_000_000))
+    Recent().put("a", read_upload("a", encoded(image, "PNG"), "", 16_000_000).image)
 
 
 def test_an_upload_is_decoded_once(start: Start, home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     decoded: list[object] = []
 
-    def counting(file: bytes, name: str, *limits: object) -> Image.Image:
+    def counting(file: bytes, name: str, *limits: object) -> Decoded:
         decoded.append(name)
-        return read_rgb(file, name, *limits)
+        return decode(file, name, *limits)
 
-    monkeypatch.setattr("kronreid.serve.uploads.read_rgb", counting)
+    monkeypatch.setattr("kronreid.serve.uploads.decode", counting)
     server = start()
     sent = [("pictures", ("who.jpg", home.queries[0].read_bytes(), "image/jpeg"))]
     first = server.client.post("/api/search", files=sent, data={"box": "5,5,50,100"}).json()
@@ -196,8 +195,10 @@ def test_an_upload_is_decoded_once(start: Start, home: Home, monkeypatch: pytest
 
 def test_a_picture_is_stored_once(tmp_path: Path) -> None:
     upload = read_upload("a", encoded(noise(5)), "", MOST)
-    path = keep(tmp_path, upload)
+    path = keep(file_of(tmp_path, upload), upload)
     before = path.stat().st_mtime_ns
-    assert keep(tmp_path, upload) == path
+    assert keep(path, upload) == path
     assert path.stat().st_mtime_ns == before
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
+    path.write_bytes(b"something else under its name")
+    assert keep(path, upload).read_bytes() == upload.content

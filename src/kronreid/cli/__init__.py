@@ -32,6 +32,7 @@ from kronreid.cli import (
 from kronreid.errors import InputError
 from kronreid.extras import explained
 from kronreid.plugins import load_plugins
+from kronreid.text import VisibleFormatter, say
 
 COMMANDS = (
     demo,
@@ -73,7 +74,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0, or 2 after bad input, or 130 after Ctrl-C.
     """
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(VisibleFormatter("%(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
     logging.getLogger("kronreid").setLevel(logging.INFO)
     for stream in (sys.stdout, sys.stderr):  # file names that are not UTF-8 are printed as they are
         if isinstance(stream, io.TextIOWrapper):
@@ -84,10 +87,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with explained(options.prog):
             options.run(options)
     except InputError as error:
-        print(f"kronreid: error: {error}", file=sys.stderr)
+        say(f"kronreid: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("kronreid: stopped", file=sys.stderr)
+        say("kronreid: stopped", file=sys.stderr)
         return 130
     except BrokenPipeError:  # "kronreid … | head"
         sys.stderr.close()

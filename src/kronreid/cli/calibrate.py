@@ -15,6 +15,7 @@ from kronreid.cli.options import (
     write,
 )
 from kronreid.errors import InputError
+from kronreid.text import say
 
 if TYPE_CHECKING:
     from kronreid.cli.options import Commands
@@ -79,4 +80,4 @@ def run(options: argparse.Namespace) -> None:
     save_calibration(options.model, calibration, model.fingerprint, places_fingerprint(options.model))
     if options.json:
         write(options.json, to_json(asdict(calibration)), "--json")
-    print(calibration_table(calibration))
+    say(*calibration_table(calibration).splitlines())

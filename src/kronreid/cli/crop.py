@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from kronreid.cli.options import add_categories, add_command
 from kronreid.errors import InputError
+from kronreid.text import say
 
 if TYPE_CHECKING:
     from kronreid.cli.options import Commands
@@ -65,8 +66,8 @@ def run(options: argparse.Namespace) -> None:
     _tell("skipped", boxes.skipped)
     _tell("failed", [f"{why} ({times} boxes)" if times > 1 else why for why, times in failed.most_common()])
     if boxes.left_out:
-        print(f"  left out: {counted(boxes.left_out)}")
-    print(
+        say(f"  left out: {counted(boxes.left_out)}")
+    say(
         f"{report.written:,} written, {report.existing:,} were there, {len(report.failed):,} failed, "
         f"{len(boxes.skipped):,} skipped: {options.out}, {report.people:,} people"
     )
@@ -77,6 +78,6 @@ def run(options: argparse.Namespace) -> None:
 def _tell(what: str, lines: Sequence[str], count: int = 5) -> None:
     """Print the first of many problems."""
     for line in lines[:count]:
-        print(f"  {what}: {line}")
+        say(f"  {what}: {line}")
     if len(lines) > count:
-        print(f"  {what}: {len(lines) - count:,} more")
+        say(f"  {what}: {len(lines) - count:,} more")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from kronreid.cli.options import add_command, add_layout, add_split, folder_must_exist, to_json, write
 from kronreid.errors import InputError
+from kronreid.text import say
 
 if TYPE_CHECKING:
     from kronreid.cli.options import Commands
@@ -57,9 +58,9 @@ def check(options: argparse.Namespace) -> None:
         content = {"root": str(options.root), "layouts": rows, "errors": list(map(str, errors))}
         write(options.json, to_json(content), "--json")
     for one, count in zip(found, unmatched):
-        print("\n".join([*_lines(one), *([f"  {count:,} queries have no match"] if count else []), ""]))
+        say(*_lines(one), *([f"  {count:,} queries have no match"] if count else []), "")
     for line in errors:
-        print(f"not readable: {line}")
+        say(f"not readable: {line}")
     for one, count in zip(found, unmatched):
         must_be_usable(one)
         if count is not None and count == len(one.dataset.query):
@@ -115,4 +116,4 @@ def extract(options: argparse.Namespace) -> None:
         raise InputError(options.root, f"no {MAT} in this folder or one level below")
     done = extract(mat, options.root)
     folders = " and ".join(str(picture_folder(options.root, kind)) for kind in KINDS)
-    print(f"{done.written:,} pictures written, {done.existing:,} were there: {folders}")
+    say(f"{done.written:,} pictures written, {done.existing:,} were there: {folders}")

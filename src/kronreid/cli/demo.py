@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from kronreid.cli.options import add_command
 from kronreid.extras import require
+from kronreid.text import say
 
 if TYPE_CHECKING:
     from kronreid.cli.options import Commands
@@ -29,4 +30,4 @@ def run(options: argparse.Namespace) -> None:
     require(options.prog, "train", "gallery", "figures")
     from kronreid.demo import run as demo
 
-    print(f"report: {demo(options.out)}")
+    say(f"report: {demo(options.out)}")

@@ -21,6 +21,7 @@ from kronreid.cli.options import (
 )
 from kronreid.errors import InputError
 from kronreid.extras import require
+from kronreid.text import say
 
 if TYPE_CHECKING:
     from kronreid.cli.options import Commands
@@ -138,6 +139,7 @@ def _measured(options: argparse.Namespace, path: str, split: int) -> "tuple[Resu
     }
     return result, dataset.name, result.to_json() | took_part
 
+<<<<<<< HEAD
 
 def _every_split(options: argparse.Namespace) -> None:
     """Evaluate on all splits, each by the model that was trained on it if there are several."""
@@ -176,6 +178,11 @@ def _must_not_know_the_test(models: list[str]) -> None:
             f"was trained on split {split}, whose training people are test people of other splits; train a "
             "run for each (kronreid train --split all)",
         )
+=======
+        for file in filter(None, (options.html, options.png)):
+            write_report(result, dataset.name, file)
+    say(*table(result).splitlines())
+>>>>>>> server
 
 
 def set_precision(tools: "Sequence[Embedder | Matcher]", precision: str) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kronreid.cli.options import add_command, folder_must_exist, load_model
+from kronreid.text import say
 
 if TYPE_CHECKING:
     from kronreid.cli.options import Commands
@@ -32,8 +33,8 @@ def run(options: argparse.Namespace) -> None:
     folder_must_exist(options.out, "--out", ".onnx")
     report = export_onnx(load_model(options.model, "MODEL"), options.out, progress=True)
     for file in report.files:
-        print(f"{file}  {file.stat().st_size / 1e6:.1f} MB")
-    print(
+        say(f"{file}  {file.stat().st_size / 1e6:.1f} MB")
+    say(
         f"compared with the model on {report.pictures} generated pictures: largest difference "
         f"{report.difference:.1g}, {report.agreement:.1%} of all ranks agree"
     )

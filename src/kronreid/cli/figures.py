@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from kronreid.cli.options import add_command, add_layout
 from kronreid.errors import InputError
+from kronreid.text import say
 
 if TYPE_CHECKING:
     from kronreid.cli.options import Commands
@@ -57,5 +58,5 @@ def run(options: argparse.Namespace) -> None:
         raise InputError(f"--out {options.out}", "is a file; a folder is needed")
     pictures = options.pictures or pairs_of(read(options.data, options.layout))
     for drawn in draw_figures(options.runs, pictures, options.out, options.place or BODY):
-        print(f"{options.out / drawn.name}.png and .svg\n  {drawn.shows}\n  {drawn.finding}")
-    print(options.out / NUMBERS)
+        say(f"{options.out / drawn.name}.png and .svg", f"  {drawn.shows}", f"  {drawn.finding}")
+    say(options.out / NUMBERS)

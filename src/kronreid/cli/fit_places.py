@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kronreid.cli.options import add_command, add_layout, add_set, add_split
+from kronreid.text import say
 
 if TYPE_CHECKING:
     from kronreid.cli.options import Commands
@@ -41,4 +42,4 @@ def run(options: argparse.Namespace) -> None:
     places = read_place_options(folder, options.set)
     dataset = read(options.data, options.layout, options.split)
     fitted = fit_run(folder, dataset, places)
-    print(f"{folder}: places of {fitted.bytes_per_picture:,} bytes a picture")
+    say(f"{folder}: places of {fitted.bytes_per_picture:,} bytes a picture")

@@ -16,6 +16,7 @@ from kronreid.cli.options import (
     selection_of,
 )
 from kronreid.errors import InputError
+from kronreid.text import say
 
 if TYPE_CHECKING:
     from kronreid.cli.options import Commands
@@ -29,6 +30,12 @@ def add(commands: "Commands") -> None:
     add_gallery(sub)
     add_login(sub)
     sub.add_argument("--path", help="only this picture, or the pictures below this folder")
+    sub.add_argument(
+        "--state",
+        type=Path,
+        metavar="DIR",
+        help="the state folder of the gallery's server, whose added pictures verify checks (GALLERY.serve)",
+    )
     sub.add_argument("--csv", type=Path, metavar="FILE", help="the file that export writes")
     add_description(sub, "what update changes")
     add_filters(sub)
@@ -38,6 +45,7 @@ def run(options: argparse.Namespace) -> None:
     """See the methods of `kronreid.gallery.Gallery`."""
     from kronreid.gallery import Gallery
     from kronreid.gallery.entries import values_of
+    from kronreid.serve.settings import state_folder
 
     selection = replace(selection_of(options), path=options.path)
     changes = values_of(options.set, "--set")
@@ -51,23 +59,24 @@ def run(options: argparse.Namespace) -> None:
         if options.action == "info":
             info = gallery.info()
             size = "" if info.bytes_on_disk is None else f", {info.bytes_on_disk / 1e6:.1f} MB"
-            print(f"{info.uri}: {info.count:,} pictures, {info.dimension} dimensions{size}")
-            print(f"made by {info.model or 'an unknown model'} ({info.fingerprint[:12]})")
+            say(f"{info.uri}: {info.count:,} pictures, {info.dimension} dimensions{size}")
+            say(f"made by {info.model or 'an unknown model'} ({info.fingerprint[:12]})")
         elif options.action == "list":
             for entry in gallery.entries(selection):
-                print(f"{entry.identity or '-':>8}  {entry.camera or '-':>6}  {entry.path}")
+                say(f"{entry.identity or '-':>8}  {entry.camera or '-':>6}  {entry.path}")
         elif options.action == "update":
-            print(f"{gallery.update(selection, **changes)} changed")
+            say(f"{gallery.update(selection, **changes)} changed")
         elif options.action == "delete":
-            print(f"{gallery.delete(selection)} deleted; {gallery.count} left")
+            say(f"{gallery.delete(selection)} deleted; {gallery.count} left")
         elif options.action == "export":
-            print(f"{gallery.export(options.csv, selection)} rows in {options.csv}")
+            say(f"{gallery.export(options.csv, selection)} rows in {options.csv}")
         else:
-            report = gallery.verify()
-            print(f"{report.checked} checked: {'all intact' if report.intact else 'NOT intact'}")
-            for reason in ("missing", "changed", "bad_vectors"):
+            state = options.state or state_folder(options.gallery)
+            report = gallery.verify(own=[state / "added"])
+            say(f"{report.checked} checked: {'all intact' if report.intact else 'NOT intact'}")
+            for reason in ("missing", "changed", "strays", "bad_vectors"):
                 for what in getattr(report, reason):
-                    print(f"  {reason.replace('_', ' ')}: {what}")
+                    say(f"  {reason.replace('_', ' ')}: {what}")
             if not report.intact:
                 raise InputError(
                     options.gallery, f"{len(report.bad_vectors)} entries are damaged; index them again"

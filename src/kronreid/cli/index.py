@@ -16,6 +16,7 @@ from kronreid.cli.options import (
 )
 from kronreid.errors import InputError
 from kronreid.extras import require
+from kronreid.text import say
 
 if TYPE_CHECKING:
     from kronreid.cli.options import Commands
@@ -74,10 +75,10 @@ def run(options: argparse.Namespace) -> None:
             report = gallery.add(
                 options.images, categories=options.category, batch_size=options.batch_size, **values
             )
-        print(
+        say(
             f"{report.added} added, {report.skipped_existing} already there, "
             f"{len(report.unreadable)} unreadable; {gallery.count} in {options.gallery}; "
             f"{report.per_second:.0f} pictures/s"
         )
     for picture in report.unreadable:
-        print(f"  {picture.path}: {picture.reason}", file=sys.stderr)
+        say(f"  {picture.path}: {picture.reason}", file=sys.stderr)

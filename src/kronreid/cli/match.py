@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from kronreid.cli.options import add_command, folder_must_exist, load_model, to_json, write
 from kronreid.extras import require
+from kronreid.text import say
 
 if TYPE_CHECKING:
     from kronreid.cli.options import Commands
@@ -43,10 +44,10 @@ def run(options: argparse.Namespace) -> None:
 
         figure = places_figure(why) if isinstance(why, PairExplanation) else match_figure(why)
         save_png(figure, options.png)
-    print(f"probability of the same person: {why.probability:.4f}")
+    say(f"probability of the same person: {why.probability:.4f}")
     if isinstance(why, PairExplanation):
         gain, loss = why.places
-        print(
+        say(
             f"logit {why.logit:+.2f} = vectors {why.vectors:+.2f} (cosine {why.cosine:.2f}), "
             f"places for +{gain:.2f}, places against -{abs(loss):.2f}"
         )

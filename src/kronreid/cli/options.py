@@ -202,5 +202,6 @@ def write(path: Path, text: str, option: str) -> None:
     """Write a file whole or not at all."""
     folder_must_exist(path, option)
     new = path.with_name(f".{path.name}.new")
-    new.write_text(text, encoding="utf-8")
+    # A byte of a file's name that is not UTF-8 becomes an escape of JSON.
+    new.write_text(text, encoding="utf-8", errors="backslashreplace")
     new.replace(path)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kronreid.cli.options import add_command, folder_must_exist, to_json, write
+from kronreid.text import say
 
 if TYPE_CHECKING:
     from kronreid.cli.options import Commands
@@ -35,7 +36,7 @@ def run(options: argparse.Namespace) -> None:
 
     if options.rows:
         names = [name for name in row_names() if options.paper in (None, name.split("/")[0])]
-        print("\n".join(names))
+        say(*names)
         return
     if options.json:
         folder_must_exist(options.json, "--json")

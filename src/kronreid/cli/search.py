@@ -24,6 +24,7 @@ from kronreid.cli.options import (
 )
 from kronreid.errors import InputError
 from kronreid.extras import require
+from kronreid.text import say
 
 if TYPE_CHECKING:
     from kronreid.cli.options import Commands
@@ -123,9 +124,9 @@ def run(options: argparse.Namespace) -> None:
         write(options.html, search_page(result, options.query, explains), "--html")
     for hit in result.hits:
         probability = "" if hit.probability is None else f"  match {hit.probability:.3f}"
-        print(f"{hit.rank:4}  similarity {hit.similarity:.3f}{probability}  {hit.path}")
+        say(f"{hit.rank:4}  similarity {hit.similarity:.3f}{probability}  {hit.path}")
     if limit is not None and not result.hits:
-        print(limit.nobody)
-    print("  ".join(f"{stage} {1000 * seconds:.0f} ms" for stage, seconds in result.seconds.items()))
+        say(limit.nobody)
+    say("  ".join(f"{stage} {1000 * seconds:.0f} ms" for stage, seconds in result.seconds.items()))
     for reason in result.unreadable:
-        print(f"not re-scored: {reason}", file=sys.stderr)
+        say(f"not re-scored: {reason}", file=sys.stderr)

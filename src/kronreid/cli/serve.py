@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from kronreid.cli.options import add_command, add_gallery, load_matcher, load_model, positive
 from kronreid.errors import InputError
 from kronreid.extras import require
+from kronreid.text import say
 
 if TYPE_CHECKING:
     from kronreid.cli.options import Commands
@@ -36,7 +37,16 @@ def add(commands: "Commands") -> None:
         nargs="+",
         default=[],
         metavar="NAME",
-        help="host names that requests may use, besides IP addresses and localhost",
+        help="host names that requests may use, besides IP addresses and localhost; then everything needs "
+        "the token",
+    )
+    sub.add_argument(
+        "--proxy",
+        nargs="+",
+        default=[],
+        metavar="ADDRESS",
+        help="addresses of the proxies in front of the server, which are believed who their clients are "
+        "(FORWARDED_ALLOW_IPS in the environment does the same); then everything needs the token",
     )
     sub.add_argument("--allow-add", action="store_true", help="let the page add pictures to the gallery")
     sub.add_argument(
@@ -110,11 +120,11 @@ def run(options: argparse.Namespace) -> None:
         service = Service(options.gallery, embedder, matcher, settings, metrics.batch.observe)
         server = make_server(Application(service, settings, metrics))
         address = address_of(settings, listener)
-        print(f"{service.ready():,} pictures in {options.gallery}")
-        print(f"open {address}?token={settings.token}" if not given(options) else f"open {address}")
+        say(f"{service.ready():,} pictures in {options.gallery}")
+        say(f"open {address}?token={settings.token}" if not given(options) else f"open {address}")
         if settings.audit:
-            print(f"audit log: {settings.audit}")
-        print("stop with Ctrl-C", flush=True)
+            say(f"audit log: {settings.audit}")
+        say("stop with Ctrl-C", flush=True)
         server.run(sockets=[listener])
 
 
@@ -127,12 +137,15 @@ def given(options: argparse.Namespace) -> str | None:
 
 def make_settings(options: argparse.Namespace) -> "Settings":
     """The options, as the server takes them."""
-    from kronreid.serve.settings import Settings, is_loopback, new_token, state_folder
+    from kronreid.serve.settings import Settings, is_loopback, networks, new_token, state_folder
 
     if not 0 <= options.port < 65536:
         raise InputError(f"--port {options.port}", "a number from 0 to 65535 is expected")
     token = given(options)
-    guarded = token is not None or not is_loopback(options.host)
+    named = [text for text in os.environ.get("FORWARDED_ALLOW_IPS", "").split(",") if text.strip()]
+    proxies = networks(options.proxy, "--proxy") + networks(named, "FORWARDED_ALLOW_IPS")
+    names = frozenset(name.lower() for name in options.allow_host)
+    guarded = token is not None or not is_loopback(options.host) or bool(names or proxies)
     state = (options.state or state_folder(options.gallery)).absolute()
     audit = options.audit or (state / "audit.jsonl" if guarded else None)
     return Settings(
@@ -145,7 +158,8 @@ def make_settings(options: argparse.Namespace) -> "Settings":
         reports=options.reports,
         audit=audit and audit.absolute(),
         cache=options.cache,
-        names=frozenset(name.lower() for name in options.allow_host),
+        names=names,
+        proxies=proxies,
         upload_bytes=options.upload_mb * 1_000_000,
         upload_pixels=options.upload_megapixels * 1_000_000,
         upload_pictures=options.upload_pictures,

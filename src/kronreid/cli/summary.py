@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from kronreid.cli.options import add_changes, add_command, to_json, write
 from kronreid.errors import InputError
+from kronreid.text import say
 
 if TYPE_CHECKING:
     from kronreid.cli.options import Commands
@@ -44,15 +45,15 @@ def run(options: argparse.Namespace) -> None:
             "bytes_per_picture": None if places is None else places.bytes_per_picture,
         }
         write(options.json, to_json(asdict(summary) | kept), "--json")
-    print(f"{'part':12} {'parameters':>12} {'multiply-adds':>15}  layers")
+    say(f"{'part':12} {'parameters':>12} {'multiply-adds':>15}  layers")
     for part in summary.parts:
         layers = ", ".join(f"{number} {kind}" for kind, number in part.layers.items())
-        print(f"{part.name:12} {part.parameters:12,} {part.multiply_adds:15,}  {layers}")
-    print(
+        say(f"{part.name:12} {part.parameters:12,} {part.multiply_adds:15,}  {layers}")
+    say(
         f"{'total':12} {summary.parameters:12,} {summary.multiply_adds:15,}  "
         f"for one {size.height} × {size.width} picture"
     )
-    print(f"{'with count sketches as dense matrices':25} {summary.parameters_with_sketches:,}")
+    say(f"{'with count sketches as dense matrices':25} {summary.parameters_with_sketches:,}")
     if places is not None:
         levels = ", ".join(f"{count} of {name}" for count, name in zip(places.places, places.options.levels))
-        print(f"places: {levels}; {places.bytes_per_picture:,} bytes a picture in {places.options.precision}")
+        say(f"places: {levels}; {places.bytes_per_picture:,} bytes a picture in {places.options.precision}")

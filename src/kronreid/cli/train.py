@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kronreid.cli.options import add_changes, add_command, add_layout, add_split_or_all
+from kronreid.text import say
 
 if TYPE_CHECKING:
     from kronreid.cli.options import Commands
@@ -38,7 +39,7 @@ def run(options: argparse.Namespace) -> None:
         return train(config, folder, options.resume, options.config)
 
     if options.split != "all":
-        print(f"run: {train_on(options.split, out)}")
+        say(f"run: {train_on(options.split, out)}")
         return
     from kronreid.data.readers import count_splits
     from kronreid.evaluation.report import aligned
@@ -49,7 +50,7 @@ def run(options: argparse.Namespace) -> None:
     config = read_config(options.config, [*options.set, *changes, "data.split=0"])
     splits = range(count_splits(read_dataset(config.data)))
     runs = [train_on(split, split_folder(out, split)) for split in splits]
-    print(f"runs: {out} with {len(runs)} splits")
+    say(f"runs: {out} with {len(runs)} splits")
     evaluated = [[line for line in read_history(run / HISTORY) if "mAP" in line] for run in runs]
     if all(evaluated):
-        print("\n".join(aligned(summary_lines(summary([lines[-1] for lines in evaluated])))))
+        say("\n".join(aligned(summary_lines(summary([lines[-1] for lines in evaluated])))))

@@ -1,6 +1,7 @@
 """Opening pictures defensively: files, PIL images and arrays become upright RGB images."""
 
 import io
+import os
 import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,24 +23,46 @@ ImageLike: TypeAlias = str | PathLike[str] | Image.Image | np.ndarray | Picture
 
 T = TypeVar("T")
 
-#: The supported formats by Pillow's names, with the file suffixes that a folder is searched for.
-FORMATS = {
+#: The formats that are always read, by Pillow's names, with the file suffixes that a folder is searched for.
+#: Their decoders are common and hardened by long use.
+COMMON_FORMATS = {
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
     "PNG": (".png", ".apng"),
     "WEBP": (".webp",),
     "GIF": (".gif",),
     "BMP": (".bmp",),
     "TIFF": (".tif", ".tiff"),
+}
+
+#: Formats that are read only if the environment variable `MORE` names them, like ``AVIF,PPM``.
+OTHER_FORMATS = {
     "AVIF": (".avif",),
     "JPEG2000": (".jp2", ".j2k", ".jpx"),
     "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
 }
+
+#: The environment variable that switches on `OTHER_FORMATS`.
+MORE = "KRONREID_FORMATS"
+
+_WANTED = os.environ.get(MORE, "").upper().replace(" ", "").split(",")
+#: The formats that are read.
+FORMATS = COMMON_FORMATS | {kind: ends for kind, ends in OTHER_FORMATS.items() if kind in _WANTED}
 
 #: All file suffixes that a folder is searched for.
 SUFFIXES = frozenset(suffix for suffixes in FORMATS.values() for suffix in suffixes)
 
 #: Pictures with more pixels are refused before decoding. No crop of a person has 64 million pixels.
 MAX_PIXELS = 64_000_000
+
+#: A progressive JPEG with more scans is refused: each costs as much time as the whole picture, and may be
+#: empty. Cameras and editors write about ten.
+MAX_SCANS = 100
+
+#: The rows of a picture that are put on a white background at a time.
+_STRIP = 256
+
+#: TIFF's tags for the width and the height of a tile.
+_TILE = (322, 323)
 
 #: The transposition that turns a picture upright, by EXIF orientation.
 _TURNS = {
@@ -114,7 +137,12 @@ def format_and_pixels(
     return _opened(file, told, name, formats, most_pixels)
 
 
-def upright_size(path: Path) -> tuple[int, int]:
+def upright_size(
+    file: Path | bytes,
+    name: str | PathLike[str],
+    formats: Iterable[str] = FORMATS,
+    most_pixels: int = MAX_PIXELS,
+) -> tuple[int, int]:
     """Width and height in pixels of the upright picture in a file. Only PNG files are decoded for this.
 
     Raises:
@@ -128,7 +156,7 @@ def upright_size(path: Path) -> tuple[int, int]:
         turned = orientation(image) >= 5 and not isinstance(image, TiffImageFile)
         return image.size[::-1] if turned else image.size
 
-    return _opened(path, size, path)
+    return _opened(file, size, name, formats, most_pixels)
 
 
 def _opened(
@@ -143,6 +171,7 @@ def _opened(
     def attempt(file: Path | bytes | Image.Image) -> T:
         if isinstance(file, Image.Image):
             _check_size(file, name, most_pixels)
+            _check_work(file, name, most_pixels)
             return use(file)
         source = io.BytesIO(file) if isinstance(file, bytes) else file
         with Image.open(source, formats=list(formats)) as image:
@@ -180,6 +209,31 @@ def _check_size(image: Image.Image, name: str | PathLike[str], most_pixels: int)
             f"has {image.width} × {image.height} pixels, more than the {most_pixels:,} allowed; "
             "scale it down or crop it",
         )
+
+
+def _check_work(image: Image.Image, name: str | PathLike[str], most_pixels: int) -> None:
+    """Refuse a picture whose decoding takes far more memory or time than its size tells.
+
+    Raises:
+        InputError: It has larger tiles than the allowed pixels, or too many scans.
+    """
+    if isinstance(image, TiffImageFile):
+        sides = [image.tag_v2.get(tag) for tag in _TILE]
+        width, height = (side if isinstance(side, int) else 0 for side in sides)
+        if width * height > most_pixels:
+            raise InputError(
+                name,
+                f"has tiles of {width} × {height} pixels, more than the {most_pixels:,} allowed; "
+                "save it again",
+            )
+    source = getattr(image, "fp", None)
+    if image.info.get("progressive") and source is not None:  # an opened JPEG that is not decoded yet
+        place = source.tell()
+        source.seek(0)
+        scans = source.read().count(b"\xff\xda")
+        source.seek(place)
+        if scans > MAX_SCANS:
+            raise InputError(name, f"has {scans:,} scans, more than the {MAX_SCANS} allowed; save it again")
 
 
 @contextmanager
@@ -258,10 +312,19 @@ def _upright_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I;16") or image.mode == "I":
         image = Image.fromarray((np.asarray(image).clip(0, 65535) // 256).astype(np.uint8))
     if image.mode in {"RGBA", "LA", "PA"} or "transparency" in image.info:
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
+        image = _on_white(image)
     image = image.convert("RGB")
     image.info.clear()  # otherwise opening it again would turn it again
     return image
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    """A transparent picture on a white background, in strips, since each copy of a large one is large."""
+    opaque = Image.new("RGB", image.size)
+    for top in range(0, image.height, _STRIP):
+        strip = image.crop((0, top, image.width, min(top + _STRIP, image.height))).convert("RGBA")
+        opaque.paste(Image.alpha_composite(Image.new("RGBA", strip.size, "white"), strip), (0, top))
+    return opaque
 
 
 def _upright_tiff(image: TiffImageFile) -> Image.Image:

@@ -1,6 +1,5 @@
 """The manifest of a folder of crops, ``crops.csv``, which describes its files and is a list for galleries."""
 
-import csv
 import hashlib
 import io
 import os
@@ -17,6 +16,7 @@ from kronreid.data.lists.tables import csv_values
 from kronreid.data.names import DIVISIONS
 from kronreid.data.records import format_box
 from kronreid.errors import InputError
+from kronreid.text import CsvWriter
 
 NAME = "crops.csv"
 #: ``identity`` is the folder, ``person`` the list's label, and ``scope`` where the label is valid (`Row`).
@@ -141,7 +141,9 @@ class Manifest:
         for name in without:
             self.rows.pop(name, None)
         text = io.StringIO(newline="")
-        csv.writer(text).writerows([COLUMNS, *self.rows.values()])
+        writer = CsvWriter(text)
+        for row in (COLUMNS, *self.rows.values()):
+            writer.row(row)
         with written_whole(self.out / NAME) as new:
             new.write_text(text.getvalue(), encoding="utf-8", newline="")
 

@@ -67,14 +67,25 @@ class Entry:
         """The reverse of `to_row`."""
         return cls(
             path=text_to_path(row["path"]),
-            box=parse_box(row["box"]),
+            box=_stored_box(row["box"]),
             camera=known_label(row["camera"]),
             time=None if row["time"] in (None, UNKNOWN_TIME) else row["time"],
             identity=known_label(row["identity"]),
             source=row["source"] or None,
-            attributes=row["attributes"] or {},
+            attributes=row["attributes"] if isinstance(row["attributes"], dict) else {},
             id=row["id"],
         )
+
+
+def _stored_box(text: str) -> Box | None:
+    """A stored box. A damaged one counts as none, so that one row cannot spoil a whole answer.
+
+    Its picture is not opened then, because the identifier does not belong to the whole picture.
+    """
+    try:
+        return parse_box(text)
+    except InputError:
+        return None
 
 
 def known_label(text: str) -> str | None:

@@ -356,13 +356,14 @@ class Gallery:
         """Write the descriptions as a CSV list, which `add` reads back; returns how many."""
         return upkeep.export(self.entries(selection), path)
 
-    def verify(self, files: bool = True) -> VerifyReport:
+    def verify(self, files: bool = True, own: Sequence[Path] = ()) -> VerifyReport:
         """Check every entry: its vector, and that its file is there with the content that was added.
 
         Args:
             files: Read the files as well; without, only what the gallery itself stores is checked.
+            own: Folders in which every file must belong to an entry, like the server's added pictures.
         """
-        return upkeep.verify(self._store, self.dimension, files)
+        return upkeep.verify(self._store, self.dimension, files, own)
 
     def _embedder(self) -> "Embeds":
         if self.embedder is None:

@@ -16,10 +16,10 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from kronreid.data.decoding import decode
 from kronreid.data.files import find_pictures, matching, some
-from kronreid.data.images import crop as cut
-from kronreid.data.images import open_rgb, read_rgb
 from kronreid.data.names import MARKET1501, describe, label, parse
+from kronreid.data.plain import read_plain
 from kronreid.data.readers.market1501 import QUERY, TRAIN
 from kronreid.data.values import NOBODY, picture_path
 from kronreid.errors import InputError
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Larger pictures are halved until they have at most this many pixels, so that a batch of photographs fits in
-#: memory. That is still several times the input of any network here.
-ENOUGH_PIXELS = 4_000_000
+
+class Changed(InputError):
+    """A picture's file is gone, or no longer what was added to the gallery."""
 
 
 @dataclass(frozen=True)
@@ -316,7 +316,7 @@ def identified(group: Sequence[Entry], content: bytes) -> list[Entry]:
 def _read(path: Path) -> bytes | InputError:
     """The content of a file, or why there is none."""
     try:
-        return path.read_bytes()
+        return read_plain(path)
     except FileNotFoundError:
         return InputError(path, "no such file")
     except OSError as error:
@@ -326,39 +326,46 @@ def _read(path: Path) -> bytes | InputError:
 def _decode(job: tuple[bytes, list[Entry]]) -> list[Image.Image | InputError]:
     """The picture of each entry of one file, or why there is none."""
     content, group = job
-    path = group[0].path
     try:
-        frame = read_rgb(content, path)
+        return decode(content, group[0].path, [entry.box for entry in group]).crops
     except InputError as error:
         return [error] * len(group)
-    crops: list[Image.Image | InputError] = []
-    for entry in group:
-        try:
-            crops.append(crop(frame, entry))
-        except InputError as error:
-            crops.append(error)
-    return crops
 
 
-def crop(frame: Image.Image, entry: Entry) -> Image.Image:
-    """The entry's part of its file's picture, with at most `ENOUGH_PIXELS`.
+def picture_of(entry: Entry, follow: bool = True) -> Image.Image:
+    """A stored picture as it was embedded: upright RGB, cut to its box, with at most `ENOUGH_PIXELS`.
+
+    Args:
+        entry: The picture. If it has an identifier, the file's content must be the one that was added, since
+            the vector and the places belong to that.
+        follow: Whether the path itself may be a link.
 
     Raises:
-        InputError: The box lies outside the picture.
+        Changed: The file is gone or damaged, or has another content.
     """
-    image = frame if entry.box is None else cut(frame, entry.box, entry.path)
-    while image.width * image.height > ENOUGH_PIXELS:
-        image = image.reduce(2)
-    return image
+    content = stored_content(entry, follow)
+    try:
+        (picture,) = decode(content, entry.path, [entry.box]).crops
+    except InputError as error:
+        raise Changed(error.where, error.what) from None
+    if isinstance(picture, InputError):
+        raise Changed(picture.where, picture.what)
+    return picture
 
 
-def picture_of(entry: Entry) -> Image.Image:
-    """The entry's picture as it was embedded.
+def stored_content(entry: Entry, follow: bool = True) -> bytes:
+    """The content of a stored picture's file; see `picture_of`.
 
     Raises:
-        InputError: The file is gone or damaged.
+        Changed: The file is gone, or has another content.
     """
-    return crop(open_rgb(entry.path), entry)
+    try:
+        content = read_plain(entry.path, follow=follow)
+    except OSError:
+        raise Changed(entry.path, "the picture's file is gone or cannot be read") from None
+    if entry.id and identified([entry], content)[0].id != entry.id:
+        raise Changed(entry.path, "the picture's file has changed since it was added to the gallery")
+    return content
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:

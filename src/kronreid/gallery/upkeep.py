@@ -1,6 +1,5 @@
 """Looking after a gallery: counting, changing, exporting and verifying its entries."""
 
-import csv
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,11 +10,13 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from kronreid.data.plain import read_plain
 from kronreid.errors import InputError
 from kronreid.gallery.entries import FIELDS, UNKNOWN_TIME, Entry, checked, format_box, known, known_label
 from kronreid.gallery.filters import Scalar, Selection, format_time
 from kronreid.gallery.indexing import identified
 from kronreid.gallery.store import Store
+from kronreid.text import CsvWriter
 
 _WITH_VECTOR = [*FIELDS, "vector"]
 #: The fields that `counts` reads; any other name is an attribute.
@@ -33,12 +34,14 @@ class VerifyReport:
         bad_vectors: Identifiers of entries whose vector is not a unit vector of the right length.
         missing: Files that are no longer where they were.
         changed: Files whose content is not what was added.
+        strays: Files of folders of the gallery's own that belong to no entry.
     """
 
     checked: int = 0
     bad_vectors: list[str] = field(default_factory=list)
     missing: list[Path] = field(default_factory=list)
     changed: list[Path] = field(default_factory=list)
+    strays: list[Path] = field(default_factory=list)
 
     @property
     def intact(self) -> bool:
@@ -112,32 +115,35 @@ def export(entries: Iterable[Entry], path: str | PathLike[str]) -> int:
     rows = 0
     # Names that are not valid UTF-8 are written byte for byte.
     with Path(path).open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["path", "box", "camera", "time", "identity", "source", "attributes", "id"])
+        writer = CsvWriter(file)
+        writer.row(["path", "box", "camera", "time", "identity", "source", "attributes", "id"])
         for entry in tqdm(entries, unit=" pictures", desc="writing", disable=None):
             attributes = json.dumps(entry.attributes, ensure_ascii=False) if entry.attributes else ""
             values = (entry.camera, format_time(entry.time), entry.identity, entry.source)
-            writer.writerow([entry.path, format_box(entry.box), *values, attributes, entry.id])
+            writer.row([entry.path, format_box(entry.box), *values, attributes, entry.id])
             rows += 1
     return rows
 
 
-def verify(store: Store, dimension: int, files: bool) -> VerifyReport:
+def verify(store: Store, dimension: int, files: bool, own: Sequence[Path] = ()) -> VerifyReport:
     """See `Gallery.verify`."""
     report = VerifyReport()
+    strays = {path for folder in own if folder.is_dir() for path in folder.absolute().iterdir()}
     rows = store.rows(_WITH_VECTOR)
     for row in tqdm(rows, total=store.count(), unit=" pictures", desc="verifying", disable=None):
         entry, vector = Entry.from_row(row), row["vector"]
         report.checked += 1
+        strays.discard(entry.path)
         if vector.shape != (dimension,) or not np.allclose(np.linalg.norm(vector), 1, atol=1e-3):
             report.bad_vectors.append(entry.id)
         if not files:
             continue
         try:
-            content = entry.path.read_bytes()
+            content = read_plain(entry.path)
         except OSError:
             report.missing.append(entry.path)
             continue
         if identified([entry], content)[0].id != entry.id:
             report.changed.append(entry.path)
+    report.strays = sorted(strays)
     return report

@@ -18,11 +18,11 @@ def item(entry: Entry, size: tuple[int, int] | None) -> dict[str, Any]:
         "id": entry.id,
         "picture": f"/api/pictures/{entry.id}",
         "name": printable(entry.path.name),
-        "camera": entry.camera,
+        "camera": sound(entry.camera),
         "time": moment(entry.time),
-        "identity": entry.identity,
-        "source": entry.source,
-        "attributes": entry.attributes,
+        "identity": sound(entry.identity),
+        "source": sound(entry.source),
+        "attributes": sound(entry.attributes),
         "width": size and size[0],
         "height": size and size[1],
     }
@@ -44,6 +44,15 @@ def natural(text: str | None) -> tuple[bool, int, str]:
 def printable(text: str) -> str:
     """A file's name in which bytes that are not valid UTF-8 are shown by their numbers."""
     return text.encode("utf-8", "backslashreplace").decode()
+
+
+def sound(value: Any) -> Any:
+    """A stored value with `printable` texts, whatever else has written to the database."""
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, dict):
+        return {printable(str(key)): sound(inner) for key, inner in value.items()}
+    return [sound(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def without_folders(message: str) -> str:

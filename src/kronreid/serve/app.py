@@ -1,8 +1,11 @@
 """The web application's routes. What they do is in `service`, who may use them in `gate`."""
 
+import hashlib
 import logging
+import secrets
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from functools import partial
 from importlib.resources import files
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -17,18 +20,16 @@ from kronreid.errors import InputError
 from kronreid.explain.style import PALETTE
 from kronreid.serve import reports, schemas
 from kronreid.serve.audit import Audit
-from kronreid.serve.gate import (
-    REPORT_POLICY,
-    Access,
-    Gate,
-    cookie_name,
-    port_of,
-)
+from kronreid.serve.forms import MemoryRoute
+from kronreid.serve.gate import REPORT_POLICY, Access, Gate, port_of, sent_cookies
+from kronreid.serve.guesses import Guesses
 from kronreid.serve.lanes import Lane
 from kronreid.serve.metrics import Metrics
+from kronreid.serve.opened import OutOfOrder
 from kronreid.serve.problems import RESPONSES, add_handlers, problem
 from kronreid.serve.queries import Sent
 from kronreid.serve.service import Service
+from kronreid.serve.sessions import LASTS, cookie_name
 from kronreid.serve.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -67,6 +68,7 @@ class Application:
         self.metrics = metrics
         self.access = Access(settings)
         self.audit = Audit(settings.audit)
+        self.guesses = Guesses()
         self.searches = Lane("search", settings.threads, settings.waiting, settings.timeout)
         self.small = Lane("picture", 4, 512, settings.timeout)  # a page requests hundreds of pictures at once
         metrics.inside.set_function(lambda: self.searches.inside)
@@ -80,10 +82,11 @@ class Application:
             responses=RESPONSES,
             lifespan=self._life,
         )
+        app.router.route_class = MemoryRoute
         _page(app, self)
         _api(app, self)
         add_handlers(app)
-        self.asgi = Gate(app, settings, self.access, self.searches, metrics)
+        self.asgi = Gate(app, settings, self.access, self.searches, metrics, self.wrong_token)
 
     @asynccontextmanager
     async def _life(self, app: FastAPI) -> AsyncIterator[None]:
@@ -99,31 +102,71 @@ class Application:
         asked: dict[str, Any],
         function: Callable[[], T],
         found: Callable[[T], dict[str, Any]] = lambda answer: {},
+        *,
+        change: bool = False,
+        lane: Lane | None = None,
     ) -> T:
-        """Run a function in a search thread, and write a line in the audit log, also if it fails.
+        """Run a function in a thread, and write a line in the audit log before the answer, also if it fails.
+
+        A change is also written before it is begun, with the same ``request``, so nothing changes that cannot
+        be logged. If only its result cannot be logged, the change has happened, and is answered.
 
         Args:
-            request: Tells the client's address.
+            request: Tells who sent it.
             action: The name of what is done.
             asked: What the client asked for.
             function: Does the work.
             found: What to log of the result.
+            change: Whether it changes something.
+            lane: Its threads; the searches' by default.
 
         Returns:
             The function's result.
         """
-        client = request.client.host if request.client else ""
+        client = client_of(request)
+        known = {"who": request.scope.get("kronreid.who"), **asked}
+        if change:
+            known["request"] = secrets.token_hex(4)
+
+        def result(**told: Any) -> None:
+            step = {"step": "failed" if "failed" in told else "done"} if change else {}
+            try:
+                self.audit.write(action, client, **known, **step, **told)
+            except OutOfOrder as error:
+                if not change or "failed" in told:
+                    raise
+                log.error("%s", error)
 
         def work() -> T:
+            if change:
+                self.audit.write(action, client, **known, step="begun")
             try:
                 answer = function()
             except Exception as error:
-                self.audit.write(action, client, **asked, failed=str(error))
+                with suppress(OutOfOrder):  # what failed says more
+                    result(failed=str(error))
                 raise
-            self.audit.write(action, client, **asked, **found(answer))
+            result(**found(answer))
             return answer
 
-        return await self.searches.run(work)
+        return await (lane or self.searches).run(work)
+
+    async def wrong_token(self, client: str) -> None:
+        """Log a wrong token, and make its sender wait.
+
+        Raises:
+            Busy: Too many of them wait already.
+        """
+        unlogged = self.guesses.wrong(client)
+        if unlogged is not None:
+            more = {"unlogged_before": unlogged} if unlogged else {}
+            await self.small.run(lambda: self.audit.write("login", client, right=False, **more))
+        await self.guesses.pause(client)
+
+
+def client_of(request: Request) -> str:
+    """The client's address, as far as it is believed."""
+    return request.client.host if request.client else ""
 
 
 def _page(app: FastAPI, of: Application) -> None:
@@ -158,9 +201,18 @@ def _page(app: FastAPI, of: Application) -> None:
         return Response(status_code=204)
 
     @app.get("/reports/{name:path}", include_in_schema=False)
-    async def report(name: str) -> Response:
+    async def report(request: Request, name: str) -> Response:
         root = of.settings.reports
-        content = await of.small.run(reports.content, root, name) if root is not None else None
+        if root is None:
+            return problem(404, "there is no such report")
+        content = await of.audited(
+            request,
+            "report",
+            {"name": name},
+            lambda: reports.content(root, name),
+            lambda page: {"found": page is not None},
+            lane=of.small,
+        )
         if content is None:
             return problem(404, "there is no such report")
         headers = {"Content-Security-Policy": REPORT_POLICY, "X-Frame-Options": "SAMEORIGIN"}
@@ -172,21 +224,25 @@ def _page(app: FastAPI, of: Application) -> None:
 
 
 async def _right(of: Application, request: Request, token: str) -> bool:
-    """Whether that is the token. The attempt is logged."""
-    client = request.client.host if request.client else ""
-    right = of.access.right(token)
-    await of.small.run(lambda: of.audit.write("login", client, right=right))
-    return right
+    """Whether that is the token. The attempt is logged, and a wrong one has to wait."""
+    client = client_of(request)
+    if of.access.right(token):
+        await of.small.run(lambda: of.audit.write("login", client, right=True))
+        return True
+    await of.wrong_token(client)
+    return False
 
 
 def _sign_in(of: Application, request: Request, answer: Response) -> None:
+    secure = request.url.scheme == "https"
     answer.set_cookie(
-        cookie_name(port_of(request.scope)),
-        of.access.cookie,
+        cookie_name(port_of(request.scope), secure),
+        of.access.sessions.begin(),
         httponly=True,
         samesite="strict",
-        secure=request.url.scheme == "https",
-        max_age=30 * 86400,
+        secure=secure,
+        path="/",
+        max_age=int(LASTS),
     )
 
 
@@ -210,10 +266,18 @@ def _session(app: FastAPI, of: Application) -> None:
         return answer
 
     @app.post("/api/logout", status_code=204)
-    async def logout(request: Request) -> Response:
-        """Delete the cookie."""
+    async def logout(request: Request, everywhere: bool = False) -> Response:
+        """End the session, or all sessions, which needs one or the token."""
+        sessions, secure = of.access.sessions, request.url.scheme == "https"
+        port = port_of(request.scope)
+        if request.scope["kronreid.who"] is not None:
+            end = [sessions.end_all] if everywhere else []
+            end += [partial(sessions.end, secret) for secret in sent_cookies(request.headers, port, secure)]
+            asked = {"everywhere": everywhere}
+            await of.audited(request, "logout", asked, lambda: [one() for one in end], lane=of.small)
         answer = Response(status_code=204)
-        answer.delete_cookie(cookie_name(port_of(request.scope)), httponly=True, samesite="strict")
+        name = cookie_name(port, secure)
+        answer.delete_cookie(name, path="/", httponly=True, samesite="strict", secure=secure)
         return answer
 
     @app.get("/api/health")
@@ -234,7 +298,10 @@ def _session(app: FastAPI, of: Application) -> None:
     @app.get("/api/info")
     async def info(request: Request) -> schemas.Info:
         """What this server can do, and which gallery it has."""
-        return await of.small.run(service.info, request.scope["kronreid.signed_in"])
+        scope = request.scope
+        return await of.small.run(
+            service.info, scope["kronreid.who"] is not None, scope["kronreid.everything"]
+        )
 
     @app.get("/api/reports")
     async def all_reports() -> schemas.Reports:
@@ -268,7 +335,11 @@ def _looking(app: FastAPI, of: Application) -> None:
             "search",
             asked,
             lambda: service.search(sent, form.item, selection, **options),
-            lambda answer: {"query": [query.id for query in answer.query], "hits": answer.total},
+            lambda answer: {
+                "query": [query.id for query in answer.query],
+                "uploaded": [hashlib.sha256(one.content).hexdigest() for one in sent],
+                "hits": answer.total,
+            },
         )
         for stage, seconds in answer.seconds.items():
             of.metrics.stages.labels(stage).observe(seconds)
@@ -296,10 +367,13 @@ def _looking(app: FastAPI, of: Application) -> None:
         tag = f'"{id[:32]}-{size}"'
         # The identifier is a hash of the content, so its picture never changes. But it may be deleted.
         headers = {"ETag": tag, "Cache-Control": "private, max-age=3600"}
+        asked = {"item": id, "size": size}
         if tag in request.headers.get("if-none-match", ""):
-            await of.small.run(service.gallery.entry, id)
+            await of.audited(request, "picture", asked, lambda: service.gallery.entry(id), lane=of.small)
             return Response(status_code=304, headers=headers)
-        content = await of.small.run(service.picture, id, size == "thumb")
+        content = await of.audited(
+            request, "picture", asked, lambda: service.picture(id, size == "thumb"), lane=of.small
+        )
         return Response(content, media_type="image/jpeg", headers=headers)
 
 
@@ -315,14 +389,30 @@ def _gallery(app: FastAPI, of: Application) -> None:
     service = of.service
 
     @app.get("/api/gallery")
-    async def browse(page: Annotated[_Page, Query()]) -> schemas.GalleryPage:
+    async def browse(request: Request, page: Annotated[_Page, Query()]) -> schemas.GalleryPage:
         """Pictures of the gallery."""
-        return await of.small.run(service.browse, page.selection(), page.offset, page.limit)
+        selection = page.selection()
+        return await of.audited(
+            request,
+            "browse",
+            {"filters": _said(page), "offset": page.offset, "limit": page.limit},
+            lambda: service.browse(selection, page.offset, page.limit),
+            lambda answer: {"shown": len(answer.items), "total": answer.total},
+            lane=of.small,
+        )
 
     @app.get("/api/gallery/stats")
-    async def stats(filters: Annotated[schemas.Filters, Query()]) -> schemas.GalleryStats:
+    async def stats(request: Request, filters: Annotated[schemas.Filters, Query()]) -> schemas.GalleryStats:
         """How many pictures there are, by camera and by hour."""
-        return await of.small.run(service.stats, filters.selection())
+        selection = filters.selection()
+        return await of.audited(
+            request,
+            "stats",
+            {"filters": _said(filters)},
+            lambda: service.stats(selection),
+            lambda answer: {"total": answer.count},
+            lane=of.small,
+        )
 
     @app.post("/api/gallery")
     async def add(
@@ -340,19 +430,24 @@ def _gallery(app: FastAPI, of: Application) -> None:
             {"uploads": len(sent), "known": known | {"attributes": attributes}},
             lambda: service.add(sent, attributes=attributes, **known),
             lambda answer: {"added": answer.added, "ids": answer.ids},
+            change=True,
         )
 
     @app.delete("/api/gallery/{id}", status_code=204)
     async def delete(request: Request, id: schemas.Id) -> Response:
         """Remove a picture from the gallery."""
-        await of.audited(request, "delete", {"item": id}, lambda: service.delete(id))
+        await of.audited(request, "delete", {"item": id}, lambda: service.delete(id), change=True)
         return Response(status_code=204)
 
     @app.post("/api/feedback", status_code=204)
     async def feedback(request: Request, mark: schemas.Feedback) -> Response:
         """Mark a hit as the same person or not."""
         await of.audited(
-            request, "feedback", mark.model_dump(), lambda: service.mark(mark.query, mark.item, mark.same)
+            request,
+            "feedback",
+            mark.model_dump(),
+            lambda: service.mark(mark.query, mark.item, mark.same),
+            change=True,
         )
         return Response(status_code=204)
 
@@ -361,10 +456,10 @@ def _gallery(app: FastAPI, of: Application) -> None:
         response_class=Response,
         responses={200: {"content": {"text/csv": {}}}},
     )
-    async def marks() -> Response:
+    async def marks(request: Request) -> Response:
         """Every mark, for training."""
         headers = {"Content-Disposition": 'attachment; filename="feedback.csv"'}
-        content = await of.small.run(service.marks.csv)
+        content = await of.audited(request, "marks", {}, service.marks.csv, lane=of.small)
         return Response(content, media_type="text/csv; charset=utf-8", headers=headers)
 
 
@@ -400,7 +495,7 @@ def _of_pair(form: schemas.PairForm) -> dict[str, Any]:
     return {"a": form.a_item or "upload", "b": form.b_item or "upload"}
 
 
-def _said(form: schemas.SearchForm) -> dict[str, Any]:
+def _said(form: schemas.Filters) -> dict[str, Any]:
     """The filters that were set."""
     filters = form.model_dump(include=set(schemas.Filters.model_fields))
     return {name: value for name, value in filters.items() if value}

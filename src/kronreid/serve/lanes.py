@@ -17,7 +17,7 @@ class Busy(Exception):
     """The queue is full; after `retry_after` seconds there may be room."""
 
     def __init__(self, retry_after: int) -> None:
-        super().__init__(retry_after)
+        super().__init__(f"the server is busy; try again in {retry_after} s")
         self.retry_after = retry_after
 
 

@@ -1,6 +1,5 @@
 """Marks: users say whether a hit is the same person. They are kept for later training."""
 
-import csv
 import io
 import json
 import logging
@@ -10,7 +9,10 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
-from kronreid.serve.files import append_line, make_private, write_once
+from kronreid.data.plain import read_plain
+from kronreid.errors import InputError
+from kronreid.serve.files import append_lines, make_private, write_once
+from kronreid.text import CsvWriter
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +57,11 @@ class Marks:
         self._marks: dict[tuple[str, str], Mark] = {}
         self._lock = threading.Lock()
         if self._file.exists():
-            for number, line in enumerate(self._file.read_text(encoding="utf-8").splitlines(), start=1):
+            try:
+                text = read_plain(self._file, follow=False).decode("utf-8", "replace")
+            except OSError as error:
+                raise InputError(self._file, f"cannot be read ({error.strerror or error})") from None
+            for number, line in enumerate(text.splitlines(), start=1):
                 try:
                     self._take(Mark(**json.loads(line)))
                 except (ValueError, TypeError):  # an incomplete line, after a crash
@@ -65,7 +71,7 @@ class Marks:
         """Keep a mark. Once this returns, it is on disk."""
         with self._lock:
             make_private(self._folder)
-            append_line(self._file, json.dumps(asdict(mark)))
+            append_lines(self._file, json.dumps(asdict(mark)))
             self._take(mark)
 
     def keep_picture(self, id: str, jpeg: bytes) -> Path:
@@ -84,12 +90,12 @@ class Marks:
     def csv(self) -> str:
         """The marks that count, as CSV with a header."""
         text = io.StringIO()
-        writer = csv.writer(text)
-        writer.writerow(COLUMNS)
+        writer = CsvWriter(text)
+        writer.row(COLUMNS)
         with self._lock:
             marks = list(self._marks.values())
         for mark in marks:
-            writer.writerow([getattr(mark, name) for name in COLUMNS[:-1]] + [int(bool(mark.same))])
+            writer.row([getattr(mark, name) for name in COLUMNS[:-1]] + [int(bool(mark.same))])
         return text.getvalue()
 
     def _take(self, mark: Mark) -> None:

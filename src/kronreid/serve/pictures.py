@@ -1,26 +1,23 @@
 """The gallery's pictures, for clients: only by identifier, and only with the content that was added."""
 
-import stat
 import threading
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from cachetools import LRUCache, cachedmethod
 from PIL import Image
 
-from kronreid.data.images import read_rgb, upright_size
+from kronreid.data.decoding import decode
 from kronreid.errors import InputError
 from kronreid.gallery.entries import Entry
-from kronreid.gallery.indexing import crop, identified
+from kronreid.gallery.indexing import Changed, picture_of, stored_content
+from kronreid.serve.answers import printable
 from kronreid.serve.uploads import jpeg, thumbnail
 
 #: Bytes of small pictures that are kept in memory.
 CACHE_BYTES = 64_000_000
 #: How many pictures' sizes are kept in memory.
 SIZES = 200_000
-
-
-class Changed(InputError):
-    """A picture's file is no longer what was added to the gallery."""
 
 
 class Pictures:
@@ -41,13 +38,8 @@ class Pictures:
         Raises:
             Changed: The file is gone, damaged, or another one.
         """
-        try:
-            content = read_regular(entry.path)
-            if identified([entry], content)[0].id == entry.id:
-                return crop(read_rgb(content, entry.path), entry)
-        except (OSError, InputError):
-            raise Changed(entry.path.name, "the picture's file is gone or cannot be read") from None
-        raise Changed(entry.path.name, "the picture's file has changed since it was added to the gallery")
+        with _nameless(entry):
+            return picture_of(entry, follow=False)
 
     def jpeg(self, entry: Entry, small: bool) -> bytes:
         """The picture as JPEG. Small ones are kept in memory."""
@@ -61,14 +53,13 @@ class Pictures:
         """Width and height of the picture, from its file's header; None if that cannot be read."""
         try:
             return self._size(entry)
-        except (OSError, InputError):
+        except InputError:
             return None
 
     @cachedmethod(lambda self: self._sizes, lambda self, entry: entry.id, lambda self: self._lock)
     def _size(self, entry: Entry) -> tuple[int, int]:
-        if not stat.S_ISREG(entry.path.stat().st_mode):
-            raise OSError(f"{entry.path}: no plain file")
-        width, height = upright_size(entry.path)
+        content = stored_content(entry, follow=False)
+        width, height = decode(content, entry.path, ()).size
         if entry.box is not None:
             left, top, w, h = entry.box
             width, height = min(left + w, width) - max(left, 0), min(top + h, height) - max(top, 0)
@@ -83,12 +74,10 @@ class Pictures:
             self._sizes.pop(id, None)
 
 
-def read_regular(path: Path) -> bytes:
-    """The content of a plain file; reading a pipe or a device might never end.
-
-    Raises:
-        OSError: It is no plain file, or cannot be read.
-    """
-    if not stat.S_ISREG(path.stat().st_mode):
-        raise OSError(f"{path}: no plain file")
-    return path.read_bytes()
+@contextmanager
+def _nameless(entry: Entry) -> Iterator[None]:
+    """Leaves the folder of a picture out of messages."""
+    try:
+        yield
+    except Changed as error:
+        raise Changed(printable(entry.path.name), error.what) from None

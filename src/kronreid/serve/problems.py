@@ -8,11 +8,12 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from kronreid.errors import InputError
+from kronreid.gallery.indexing import Changed
 from kronreid.serve import schemas
+from kronreid.serve.answers import printable
 from kronreid.serve.batching import TooLate
 from kronreid.serve.lanes import Busy
 from kronreid.serve.opened import NotFound, OutOfOrder
-from kronreid.serve.pictures import Changed
 
 #: The statuses above 399, for the OpenAPI document.
 RESPONSES: dict[int | str, dict[str, Any]] = {
@@ -25,6 +26,7 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
         408: "The upload did not arrive in time",
         409: "The picture's file is gone or has changed",
         413: "Too large",
+        415: "Not a form in UTF-8",
         422: "Bad input",
         429: "Too busy; see Retry-After",
         503: "Out of order",
@@ -34,13 +36,13 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
 
 
 def problem(status: int, message: str) -> JSONResponse:
-    """An error as `schemas.Problem`."""
-    return JSONResponse({"message": message}, status)
+    """An error as `schemas.Problem`, whatever characters are in it."""
+    return JSONResponse({"message": printable(message)}, status)
 
 
 def busy_answer(busy: Busy) -> JSONResponse:
     """Tells the client when to try again."""
-    answer = problem(429, f"the server is busy; try again in {busy.retry_after} s")
+    answer = problem(429, str(busy))
     answer.headers["Retry-After"] = str(busy.retry_after)
     return answer
 

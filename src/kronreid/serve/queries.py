@@ -1,11 +1,16 @@
 """The pictures of requests: uploads, pictures of the gallery, and uploads of a little while ago."""
 
+import hashlib
+import hmac
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache, partial
+from pathlib import Path
 
 from PIL import Image
 
 from kronreid.serve import schemas
+from kronreid.serve.files import own_key
 from kronreid.serve.opened import OpenGallery
 from kronreid.serve.pictures import Pictures
 from kronreid.serve.uploads import Recent, Upload, data_address, jpeg, read_upload, thumbnail
@@ -27,16 +32,18 @@ class Queries:
         gallery: Where identifiers are looked up.
         pictures: Reads the gallery's pictures.
         most_pixels: Larger uploads are refused.
+        state: The folder of the server's key, which makes the identifiers of uploads.
 
     Attributes:
         recent: The uploads that are remembered.
     """
 
-    def __init__(self, gallery: OpenGallery, pictures: Pictures, most_pixels: int) -> None:
+    def __init__(self, gallery: OpenGallery, pictures: Pictures, most_pixels: int, state: Path) -> None:
         self.recent = Recent()
         self._gallery = gallery
         self._pictures = pictures
         self._most_pixels = most_pixels
+        self._key = lru_cache(partial(own_key, state))
 
     def read(self, sent: Sent) -> Upload:
         """Decode an upload.
@@ -67,6 +74,7 @@ class Queries:
     def _identified(self, picture: Sent | str) -> tuple[str, Image.Image]:
         if isinstance(picture, Sent):
             upload = self.read(picture)
-            self.recent.put(upload)
-            return upload.entry.id, upload.image
+            id = hmac.new(self._key(), upload.entry.id.encode(), hashlib.sha256).hexdigest()
+            self.recent.put(id, upload.image)
+            return id, upload.image
         return picture, self.recent.get(picture) or self._pictures.image(self._gallery.entry(picture))

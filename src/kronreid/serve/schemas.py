@@ -3,7 +3,7 @@
 Addresses
     GET    /                   the page (``page/index.html``); its files are ``/static/<name>``, a flat folder
     POST   /api/login          `Login` (JSON) -> 204 and a cookie; ``/?token=…`` does the same, then goes to /
-    POST   /api/logout         -> 204
+    POST   /api/logout         ends the session -> 204; with ?everywhere=true all sessions
     GET    /api/health         -> `Health`; /api/ready -> `Health` or 503; /metrics in Prometheus' format
     GET    /api/info           -> `Info`; on 401 the page asks for the token
     POST   /api/search         `SearchForm` (multipart) -> `SearchAnswer`
@@ -20,8 +20,8 @@ Addresses
     GET    /api/openapi.json   the same in OpenAPI's format
 
 Errors are `Problem` with a status above 399: 401 without a valid token, 403 not allowed, 404 no such picture,
-409 a picture's file is gone or has changed, 413 too large, 422 bad input, 429 too busy (with ``Retry-After``
-in seconds), 503 out of order, 504 took too long.
+409 a picture's file is gone or has changed, 413 too large, 415 no form or not UTF-8, 422 bad input, 429 too
+busy (with ``Retry-After`` in seconds), 503 out of order, 504 took too long.
 
 The page runs under ``script-src 'self'; style-src 'self'; img-src 'self' data: blob:``: no inline script, no
 ``style="…"`` in HTML (setting ``element.style`` from a script is fine), nothing from other hosts.

@@ -15,16 +15,17 @@ from kronreid.models.inference import Matcher
 from kronreid.models.place_matcher import PlaceMatcher
 from kronreid.models.protocols import Embeds
 from kronreid.serve import schemas
-from kronreid.serve.answers import item, moment, natural, without_folders
+from kronreid.serve.added import Added
+from kronreid.serve.answers import item, moment, natural, sound, without_folders
 from kronreid.serve.batching import ModelThread
-from kronreid.serve.files import make_private
+from kronreid.serve.files import failure, make_private, refuse_links
 from kronreid.serve.marks import Mark, Marks, now
 from kronreid.serve.opened import NotFound, OpenGallery, OutOfOrder
 from kronreid.serve.pairs import explain, has_parts, match
 from kronreid.serve.pictures import Pictures
 from kronreid.serve.queries import Queries, Sent
 from kronreid.serve.settings import Settings
-from kronreid.serve.uploads import jpeg, keep
+from kronreid.serve.uploads import jpeg
 
 
 class Service:
@@ -55,13 +56,24 @@ class Service:
         self.has_parts = has_parts(embedder)
         self.models = ModelThread(embedder, on_batch)
         try:
+            if settings.state.exists() or settings.state.is_symlink():
+                refuse_links(make_private(settings.state))
+            if settings.cache is not None:
+                make_private(settings.cache)
             self.marks = Marks(settings.state)
             self.gallery = OpenGallery(uri, self.models, matcher, settings)
         except BaseException:
             self.models.close()
             raise
+        self.added = Added(settings.state / "added", self._used)
+        try:
+            with self.gallery.changing():
+                self.added.finish()
+        except BaseException:
+            self.close()
+            raise
         self.pictures = Pictures()
-        self.queries = Queries(self.gallery, self.pictures, settings.upload_pixels)
+        self.queries = Queries(self.gallery, self.pictures, settings.upload_pixels, settings.state)
 
     def close(self) -> None:
         """Finish the work at hand and release everything."""
@@ -84,7 +96,7 @@ class Service:
         with self.gallery.in_use():
             return self.gallery.current.count
 
-    def info(self, signed_in: bool) -> schemas.Info:
+    def info(self, signed_in: bool, everything: bool) -> schemas.Info:
         """See `schemas.Info`."""
         settings, gallery = self.settings, self.gallery.current
         return schemas.Info(
@@ -101,7 +113,7 @@ class Service:
             has_parts=self.has_parts,
             has_reports=settings.reports is not None,
             allow_add=settings.allow_add,
-            token_required="everything" if settings.guarded else "changes",
+            token_required="everything" if everything else "changes",
             signed_in=signed_in,
             limits=schemas.Limits(
                 bytes=settings.upload_bytes,
@@ -135,7 +147,7 @@ class Service:
         return schemas.GalleryStats(
             count=sum(cameras.values()),
             cameras=[
-                schemas.CountItem(value=camera, count=cameras[camera])
+                schemas.CountItem(value=sound(camera), count=cameras[camera])
                 for camera in sorted(cameras, key=natural)
             ],
             hours=[
@@ -200,7 +212,8 @@ class Service:
         return schemas.SearchAnswer(
             hits=answer,
             groups=[
-                schemas.HitGroup(key=group.key, ranks=[hit.rank for hit in group.hits]) for group in groups
+                schemas.HitGroup(key=sound(group.key), ranks=[hit.rank for hit in group.hits])
+                for group in groups
             ],
             total=len(result.groups if group_by else result.hits),
             offset=offset,
@@ -254,7 +267,6 @@ class Service:
         values = known(
             camera=camera, time=time, identity=identity, source=source, attributes=attributes or {}
         )
-        folder = make_private(self.settings.state / "added")
         uploads, refused = [], []
         for one in sent:
             try:
@@ -262,20 +274,13 @@ class Service:
             except InputError as error:
                 refused.append(schemas.Refused(name=one.name, message=error.what))
         # Nobody may delete a file here before the gallery knows of it.
-        with self.gallery.writing:
-            try:
-                paths = [keep(folder, upload) for upload in uploads]
-            except OSError as error:
-                raise OutOfOrder("", f"the picture cannot be stored ({error.strerror})") from error
+        with self.gallery.writing, self.added.storing(uploads) as paths:
             entries = [
                 Entry(path, box=upload.entry.box, id=upload.entry.id, **values)
                 for path, upload in zip(paths, uploads)
             ]
             with self.gallery.changing() as gallery:
                 report = gallery.add(entries, progress=False)
-                if report.added < len(entries):
-                    for path in set(paths):
-                        self._drop(path)
         # A file that could be read a moment ago and cannot now was tampered with, or the disk is failing.
         for picture in report.unreadable:
             refused.append(schemas.Refused(name=picture.path.name, message=picture.reason))
@@ -289,17 +294,16 @@ class Service:
 
     def delete(self, id: str) -> None:
         """Remove a picture from the gallery; its file too if `add` stored it and nothing else needs it."""
-        entry = self.gallery.entry(id)
         with self.gallery.changing() as gallery:
-            gallery.delete(Selection(id=id))
+            entry = self.gallery.entry(id)
+            with self.added.removing(entry.path):
+                gallery.delete(Selection(id=id))
             self.pictures.forget(id)
-            if entry.path.parent == self.settings.state / "added":
-                self._drop(entry.path)
 
-    def _drop(self, path: Path) -> None:
-        """Remove one of the server's own files, unless a picture of the gallery comes from it."""
-        if not self.gallery.current.counts(selection=Selection(path=path)).get((), 0):
-            path.unlink(missing_ok=True)
+    def _used(self, path: Path) -> int:
+        """How many of the gallery's pictures come from a file."""
+        with self.gallery.in_use():
+            return self.gallery.current.counts(selection=Selection(path=path)).get((), 0)
 
     def mark(self, query: str, item: str, same: bool | None) -> None:
         """Keep a mark; see `schemas.Feedback`."""
@@ -320,5 +324,5 @@ class Service:
                 path = self.marks.keep_picture(query, jpeg(remembered, quality=95))
             texts = (query, path_to_text(path), box, item, path_to_text(found.path), format_box(found.box))
             self.marks.add(Mark(*texts, same=same, time=now()))
-        except OSError as error:
-            raise OutOfOrder("", f"the mark cannot be stored ({error.strerror or error})") from error
+        except (OSError, InputError) as error:
+            raise OutOfOrder("", f"the mark cannot be stored ({failure(error)})") from error

@@ -2,10 +2,14 @@
 
 import ipaddress
 import secrets
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeAlias
 
 from kronreid.errors import InputError
+
+Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 #: Shorter tokens are refused, since they could be guessed.
 SHORTEST_TOKEN = 16
@@ -21,13 +25,15 @@ class Settings:
         host: Address to listen on.
         port: Port; 0 for any free one.
         token: Needed for changes, and if `guarded` for everything.
-        guarded: Whether everything needs the token, or only changes.
+        guarded: Whether everything needs the token, or only changes. Names and proxies switch it on, since
+            with them others may reach the server.
         allow_add: Whether clients may add pictures.
         state: Folder of the server's own files: marks, added pictures, the audit log.
         reports: Folder with reports of evaluations, which the page lists.
         audit: File of the audit log; None for no log.
         cache: Folder that keeps the matcher's maps of candidates for later searches; None for none.
         names: Host names that requests may use, besides IP addresses and ``localhost``.
+        proxies: Addresses of the proxies that are believed what they say of their clients.
         upload_bytes: The most bytes of one request.
         upload_pixels: The most pixels of one uploaded picture.
         upload_pictures: The most pictures of one request.
@@ -46,6 +52,7 @@ class Settings:
     audit: Path | None = None
     cache: Path | None = None
     names: frozenset[str] = field(default=frozenset())
+    proxies: tuple[Network, ...] = ()
     upload_bytes: int = 32_000_000
     upload_pixels: int = 40_000_000
     upload_pictures: int = 16
@@ -60,8 +67,28 @@ class Settings:
             raise InputError(
                 f"--host {self.host}", "a server that others can reach needs a token for everything"
             )
+        if self.names or self.proxies:
+            object.__setattr__(self, "guarded", True)
         if self.reports is not None and not self.reports.is_dir():
             raise InputError(f"--reports {self.reports}", "no such folder")
+
+
+def networks(texts: Iterable[str], option: str) -> tuple[Network, ...]:
+    """Addresses of proxies, like ``127.0.0.1`` or ``10.0.0.0/24``.
+
+    Raises:
+        InputError: One is no address, or stands for everybody.
+    """
+    found = []
+    for text in texts:
+        try:
+            network = ipaddress.ip_network(text.strip())
+        except ValueError:
+            raise InputError(f"{option} {text}", "give the proxy's address, like 127.0.0.1") from None
+        if not network.prefixlen:
+            raise InputError(f"{option} {text}", "means everybody; give the proxy's address")
+        found.append(network)
+    return tuple(found)
 
 
 def new_token() -> str:

@@ -4,19 +4,21 @@ import base64
 import hashlib
 import io
 import threading
-from contextlib import nullcontext
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from cachetools import LRUCache
 from PIL import Image
 
-from kronreid.data.images import format_and_pixels, read_rgb
+from kronreid.data.decoding import decode
+from kronreid.data.plain import read_plain
+from kronreid.errors import InputError
 from kronreid.gallery.entries import Entry, parse_box
-from kronreid.gallery.indexing import crop, identified
+from kronreid.gallery.indexing import identified
 from kronreid.serve.files import write_once
 
-#: The formats that are accepted: their decoders are common and hardened by long use.
+#: The formats that are accepted, with the endings of stored files.
 FORMATS = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp", "BMP": ".bmp", "TIFF": ".tif", "GIF": ".gif"}
 #: Bytes of decoded uploads that are remembered; one has at most 3 * `ENOUGH_PIXELS` of them.
 RECENT_BYTES = 64_000_000
@@ -26,9 +28,6 @@ THUMBNAIL_HEIGHT = 320
 QUALITY = 85
 #: The longest side of a JPEG.
 JPEG_SIDE = 65_500
-#: Larger pictures take hundreds of megabytes while they are decoded, so only two are decoded at a time.
-LARGE = 4_000_000
-_large = threading.BoundedSemaphore(2)
 
 
 @dataclass(frozen=True)
@@ -64,10 +63,11 @@ def read_upload(name: str, content: bytes, box: str, most_pixels: int) -> Upload
     """
     name = printable_name(name)
     known = Entry(Path(name), box=parse_box(box))
-    kind, pixels = format_and_pixels(content, name, FORMATS, most_pixels)
-    suffix = FORMATS.get(kind, ".jpg")  # a camera's MPO file is a JPEG followed by more data
-    with _large if pixels > LARGE else nullcontext():
-        picture = crop(read_rgb(content, name, FORMATS, most_pixels), known)
+    decoded = decode(content, name, [known.box], FORMATS, most_pixels)
+    (picture,) = decoded.crops
+    if isinstance(picture, InputError):
+        raise picture
+    suffix = FORMATS.get(decoded.kind, ".jpg")  # a camera's MPO file is a JPEG followed by more data
     return Upload(name, content, suffix, identified([known], content)[0], picture)
 
 
@@ -100,17 +100,28 @@ def data_address(content: bytes, kind: str) -> str:
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
-def keep(folder: Path, upload: Upload) -> Path:
-    """Store an upload's bytes, once, under the hash of its content; returns the file.
+def file_of(folder: Path, upload: Upload) -> Path:
+    """Where an upload is stored: under the hash of its content."""
+    return folder / (hashlib.sha256(upload.content).hexdigest() + upload.suffix)
+
+
+def keep(path: Path, upload: Upload) -> Path:
+    """Store an upload's bytes, once; returns the file. A file that has another content is replaced.
 
     Raises:
         OSError: It cannot be stored.
     """
-    return write_once(folder / (hashlib.sha256(upload.content).hexdigest() + upload.suffix), upload.content)
+    with suppress(OSError):
+        if read_plain(path, follow=False) != upload.content:
+            path.unlink()
+    return write_once(path, upload.content)
 
 
 class Recent:
-    """The pictures that were uploaded last, by identifier: a later request need not send them again."""
+    """The pictures that were uploaded last, by identifier: a later request need not send them again.
+
+    The identifiers do not follow from the pictures, so that nobody can ask whether a picture was uploaded.
+    """
 
     def __init__(self, most_bytes: int = RECENT_BYTES) -> None:
         self._images: LRUCache[str, Image.Image] = LRUCache(
@@ -118,10 +129,10 @@ class Recent:
         )
         self._lock = threading.Lock()
 
-    def put(self, upload: Upload) -> None:
-        """Remember its picture. The pictures that were used least recently are forgotten."""
+    def put(self, id: str, image: Image.Image) -> None:
+        """Remember a picture, upright RGB. The pictures that were used least recently are forgotten."""
         with self._lock:
-            self._images[upload.entry.id] = upload.image
+            self._images[id] = image
 
     def get(self, id: str) -> Image.Image | None:
         """Its picture, upright RGB; None if it is forgotten."""

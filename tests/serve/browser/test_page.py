@@ -248,6 +248,20 @@ def test_a_guarded_server_asks_before_anything(visits: Visits, site_of: Callable
     page.wait_for_selector(".shelf img")
 
 
+def test_signing_out_ends_the_session(visits: Visits, site_of: Callable[..., Site]) -> None:
+    visit = visits(at=site_of(guarded=True))
+    visit.expected |= {401}
+    page = visit.open()
+    page.locator("#sign-in").wait_for(state="hidden")
+    before = page.context.cookies()
+    page.get_by_role("button", name="Sign out").click()
+    page.get_by_role("dialog", name="Sign in").wait_for()
+    assert not [cookie for cookie in page.context.cookies() if cookie["name"].startswith("kronreid-")]
+    page.context.add_cookies(before)  # whoever has copied the cookie
+    page.reload()
+    page.get_by_role("dialog", name="Sign in").wait_for()
+
+
 def test_without_a_matcher_there_are_only_similarities(
     visits: Visits, site_of: Callable[..., Site], home: Home
 ) -> None:

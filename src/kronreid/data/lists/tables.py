@@ -15,6 +15,7 @@ from kronreid.data.records import Box
 from kronreid.data.values import SIDES, is_absent, label, picture_path, read_box, shown
 from kronreid.errors import InputError
 from kronreid.extras import explained
+from kronreid.text import plain_cell
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +91,7 @@ def _csv_rows(lines: Sequence[str], delimiter: str) -> Iterator[list[str] | Inpu
                 if end - first > 1:  # a value of several lines; strict parsing raises if its quote is faulty
                     next(csv.reader(lines[first:end], delimiter=delimiter, strict=True))
                 if any(value.strip() for value in values):
-                    yield values
+                    yield [plain_cell(value) for value in values]
                 first = end
             return
         except csv.Error as error:

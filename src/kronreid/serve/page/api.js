@@ -68,6 +68,7 @@ export const api = {
   stats: (parameters) => request(address("/api/gallery/stats", parameters)).then(asJson),
   add: (form) => request("/api/gallery", { method: "POST", body: form }).then(asJson),
   remove: (id) => request(`/api/gallery/${id}`, { method: "DELETE" }),
+  signOut: () => request("/api/logout", { method: "POST" }),
   reports: () => request("/api/reports").then(asJson),
   feedback: (query, item, same) =>
     request("/api/feedback", {

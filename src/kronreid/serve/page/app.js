@@ -229,8 +229,19 @@ async function loadInfo() {
   );
   element("whereabouts").title = `${gallery.uri}, vectors of ${gallery.model}`;
   element("sign-in").hidden = signed_in;
+  element("sign-out").hidden = !signed_in;
   for (const view of Object.values(views)) view.ready?.();
   return true;
+}
+
+/** End the session, and load the page anew, so that nothing of it stays on the screen. */
+async function signOut() {
+  try {
+    await api.signOut();
+    location.reload();
+  } catch (error) {
+    toast(`You are still signed in. ${error.message}`, "error");
+  }
 }
 
 async function start() {
@@ -238,6 +249,7 @@ async function start() {
 }
 
 element("sign-in").addEventListener("click", signIn);
+element("sign-out").addEventListener("click", signOut);
 themeButton.addEventListener("click", nextTheme);
 element("help").addEventListener("click", showHelp);
 window.addEventListener("hashchange", () => state.info && route());
