@@ -99,7 +99,7 @@ def run(options: argparse.Namespace) -> None:
 
         for file in filter(None, (options.html, options.png)):
             write_report(result, layout, file)
-    print(table(result))
+    say(*table(result).splitlines())
 
 
 def _measured(options: argparse.Namespace, path: str, split: int) -> "tuple[Result, str, dict[str, Any]]":
@@ -139,7 +139,6 @@ def _measured(options: argparse.Namespace, path: str, split: int) -> "tuple[Resu
     }
     return result, dataset.name, result.to_json() | took_part
 
-<<<<<<< HEAD
 
 def _every_split(options: argparse.Namespace) -> None:
     """Evaluate on all splits, each by the model that was trained on it if there are several."""
@@ -155,7 +154,7 @@ def _every_split(options: argparse.Namespace) -> None:
     if options.json:
         shared = {name: each[0][name] for name in each[0] if all(one[name] == each[0][name] for one in each)}
         write(options.json, to_json(shared | found), "--json")
-    print("\n".join(aligned(summary_lines(found))))
+    say(*aligned(summary_lines(found)))
 
 
 def _must_not_know_the_test(models: list[str]) -> None:
@@ -178,11 +177,6 @@ def _must_not_know_the_test(models: list[str]) -> None:
             f"was trained on split {split}, whose training people are test people of other splits; train a "
             "run for each (kronreid train --split all)",
         )
-=======
-        for file in filter(None, (options.html, options.png)):
-            write_report(result, dataset.name, file)
-    say(*table(result).splitlines())
->>>>>>> server
 
 
 def set_precision(tools: "Sequence[Embedder | Matcher]", precision: str) -> None:

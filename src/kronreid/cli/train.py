@@ -53,4 +53,4 @@ def run(options: argparse.Namespace) -> None:
     say(f"runs: {out} with {len(runs)} splits")
     evaluated = [[line for line in read_history(run / HISTORY) if "mAP" in line] for run in runs]
     if all(evaluated):
-        say("\n".join(aligned(summary_lines(summary([lines[-1] for lines in evaluated])))))
+        say(*aligned(summary_lines(summary([lines[-1] for lines in evaluated]))))
