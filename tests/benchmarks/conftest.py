@@ -11,7 +11,7 @@ FOLDER = str(Path(__file__).parents[2] / "benchmarks")
 
 sys.path.insert(0, FOLDER)
 try:
-    for name in ("ablation_report", "ablation", "robustness", "alignment", "places"):
+    for name in ("ablation_report", "ablation", "robustness", "alignment", "places", "table2"):
         importlib.import_module(name)
 finally:
     sys.path.remove(FOLDER)

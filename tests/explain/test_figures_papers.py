@@ -10,9 +10,8 @@ def run(row: str, mAP: float, data: str = "market1501", **more) -> Measured:
     config, official = f"horeid/{data}/{row}", data == "market1501"
     results = {"market1501": {"rank1": 0.9, "mAP": mAP}}
     words = data if official else f"{data}: 500 people"
-    return Measured(
-        f"runs/{data}/{row}/{mAP}", config, "market1501", words, official, results=results, **more
-    )
+    folder = f"runs/{data}/{row}/{mAP}"
+    return Measured(folder, config, "market1501", words, official, results=results, **more)
 
 
 def panels(name: str, runs: list[Measured]) -> dict[str, Panel]:

@@ -146,7 +146,7 @@ def test_relu_after_the_level_maps() -> None:
 
 @pytest.mark.parametrize("reads", ["levels", "maps"])
 def test_unshared_samplers_read_their_own_level(reads: str) -> None:
-    """Table I: a softmax of one level's own maps, for that level's parts only. A sampler may read X_l or Ḡ_l."""
+    """Table I: a softmax of one level's own maps, for that level's parts only. It may read X_l or Ḡ_l."""
     torch.manual_seed(0)
     lhp = LocalHierarchicalPooling(
         3, channels=6, dimension=8, parts=4, shared_sampler=False, sampler_reads=reads

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -118,7 +119,7 @@ def points_figure(shown: Sequence[Panel]) -> Figure:
         figure, axes = panels(WIDTH, 2.6, len(shown))
         for each, panel in zip(axes, shown):
             _draw(each, panel)
-        handles = {}
+        handles: dict[str, Any] = {}
         for each in axes:
             handles |= dict(zip(*reversed(each.get_legend_handles_labels())))
         figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=4)
@@ -134,7 +135,7 @@ def _draw(axes: Axes, panel: Panel) -> None:
         if series.here:
             points = sorted(series.here.items())
             label = name or "measured here"
-            look = {"color": colour, "linestyle": dashes, "marker": mark}
+            look: dict[str, Any] = {"color": colour, "linestyle": dashes, "marker": mark}
             axes.plot([place[x] for x, _ in points], [y for _, y in points], label=label, **look)
         for derived, marker, words in ((False, "o", "paper"), (True, "D", "paper, computed from its text")):
             points = [(x, y) for x, y in sorted(series.paper.items()) if (x in series.derived) == derived]

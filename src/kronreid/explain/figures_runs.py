@@ -303,13 +303,14 @@ def _explained(tool: Matcher, pictures: Sequence[ImageLike]) -> list[Explanation
 
 def _temperatures(tool: Matcher) -> tuple[float, float | None]:
     """τ_KPM of a model, and τ_RSA if it has attention."""
-    attention = tool.model.attention
+    attention: Any = tool.model.attention
     return tool.model.way.temperature, attention[0].temperature if attention else None
 
 
 def _at_test(tool: Matcher, pictures: Sequence[ImageLike]) -> tuple[list[AtTemperature], list[AtTemperature]]:
     """One model at the temperatures of Table 6: τ_KPM, and τ_RSA if it has attention."""
-    matching, attention = [], []
+    matching: list[AtTemperature] = []
+    attention: list[AtTemperature] = []
     for value in KPM_TEMPERATURES:
         with temperature(tool, kpm=value):
             matching.append((f"τ_KPM = {value:g}", _explained(tool, pictures)))
@@ -323,7 +324,8 @@ def _by_run(
     matchers: dict[str, Matcher], pictures: Sequence[ImageLike]
 ) -> tuple[list[AtTemperature], list[AtTemperature]]:
     """Models at the temperatures that they were trained with."""
-    matching, attention = [], []
+    matching: list[AtTemperature] = []
+    attention: list[AtTemperature] = []
     for name, tool in matchers.items():
         explained, (kpm, rsa) = _explained(tool, pictures), _temperatures(tool)
         matching.append((f"{name}: τ_KPM = {kpm:g}", explained))

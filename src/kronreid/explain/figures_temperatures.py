@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from matplotlib.figure import Figure
 
@@ -33,7 +33,7 @@ def temperature(matcher: Matcher, kpm: float | None = None, rsa: float | None = 
         kpm: τ_KPM of Eq. 5.
         rsa: τ_RSA of Eq. 9.
     """
-    model = matcher.model
+    model: Any = matcher.model
     way = getattr(model.way, "inner", model.way)
     layers = list(model.attention or [])
     before = way.temperature, [layer.temperature for layer in layers]
