@@ -12,7 +12,16 @@ FOLDER = str(Path(__file__).parents[2] / "benchmarks")
 sys.path.insert(0, FOLDER)
 ours = {name: sys.modules.pop(name) for name in list(sys.modules) if name.partition(".")[0] == "serve"}
 try:
-    for name in ("ablation_report", "ablation", "robustness", "alignment", "heads", "places", "siege"):
+    for name in (
+        "ablation_report",
+        "ablation",
+        "robustness",
+        "alignment",
+        "heads",
+        "places",
+        "siege",
+        "table2",
+    ):
         importlib.import_module(name)
 finally:
     sys.path.remove(FOLDER)

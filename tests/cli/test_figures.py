@@ -27,7 +27,9 @@ def test_from_a_data_set(
 ) -> None:
     out = tmp_path / "new" / "figures"
     assert main(["figures", str(run), "--data", str(pedestrians), "--out", str(out)]) == 0
-    assert {path.name for path in out.iterdir()} == {"kpm-matching.png", "kpm-matching.svg", "numbers.json"}
+    stems = ("kpm-matching", "kpm-temperatures-matching")
+    drawn = {f"{stem}.{ending}" for stem in stems for ending in ("png", "svg")}
+    assert {path.name for path in out.iterdir()} == drawn | {"numbers.json"}
     printed = capsys.readouterr().out
     assert "KPM, Fig. 6: where chosen places look" in printed
     assert "highest confidence and places covered: scale-1" in printed

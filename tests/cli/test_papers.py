@@ -42,6 +42,27 @@ def test_without_runs_it_prints_the_papers(capsys: pytest.CaptureFixture[str]) -
     assert "90.1 / 75.3" in one
 
 
+def test_others_are_shown_on_request(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["papers"]) == 0
+    assert "MuDeep [26]" not in capsys.readouterr().out
+    assert main(["papers", "--others", "--format", "markdown"]) == 0
+    shown = capsys.readouterr().out
+    for row in ("| MuDeep [26] | – | 76.3 / – / 96.0 / 98.4 | – |", "| KPM [55] | 90.10 / 75.30 |"):
+        assert row in shown
+    assert "KPM's numbers follow open-reid's rules" in shown
+
+
+def test_charts_are_drawn_from_the_runs(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["papers", "--runs", str(home / "runs"), "--charts", str(tmp_path / "charts")]) == 0
+    stems = {f"horeid-fig-{number}.{ending}" for number in (7, 8) for ending in ("png", "svg")}
+    assert {path.name for path in (tmp_path / "charts").iterdir()} == stems
+    (tmp_path / "file").touch()
+    assert main(["papers", "--charts", str(tmp_path / "file")]) == 2
+    assert "--charts" in capsys.readouterr().err
+
+
 def test_a_run_on_other_pictures_is_not_market_1501(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = home / "papers.json"
     assert (

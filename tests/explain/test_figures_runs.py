@@ -14,6 +14,8 @@ from kronreid.data.transforms import InputOptions
 from kronreid.errors import InputError
 from kronreid.explain import style
 from kronreid.explain.figures_runs import draw_figures, pairs_of
+from kronreid.explain.figures_temperatures import temperature
+from kronreid.models.loading import load
 from kronreid.models.storage import build, save
 
 SIZE = InputOptions(height=64, width=32)
@@ -113,7 +115,8 @@ def test_runs_share_figures_of_orders_and_parts(tmp_path: Path, runs: dict, pict
 
 def test_a_kpm_run_gives_both_halves_of_figure_6(tmp_path: Path, runs: dict, pictures: list[Path]) -> None:
     drawn = {each.name: each for each in draw_figures([runs["kpm"]], pictures, tmp_path, [(0.5, 0.5)])}
-    assert set(drawn) == {"kpm-attention", "kpm-matching"}
+    temperatures = {"kpm-temperatures-attention", "kpm-temperatures-matching"}
+    assert set(drawn) == {"kpm-attention", "kpm-matching"} | temperatures
     assert "collapsed" not in drawn["kpm-attention"].finding  # an untrained one is nearly even
     assert set(drawn["kpm-matching"].numbers) == {"scale-1", "scale-2", "scale-3"}
     with Image.open(tmp_path / "kpm-attention.png") as image:
@@ -122,7 +125,52 @@ def test_a_kpm_run_gives_both_halves_of_figure_6(tmp_path: Path, runs: dict, pic
 
 def test_without_attention_there_is_none_to_draw(tmp_path: Path, runs: dict, pictures: list[Path]) -> None:
     drawn = draw_figures([runs["plain"]], pictures, tmp_path)
-    assert [each.name for each in drawn] == ["plain-matching"]
+    assert [each.name for each in drawn] == ["plain-matching", "plain-temperatures-matching"]
+
+
+def test_figure_6_over_temperatures(tmp_path: Path, runs: dict, pictures: list[Path]) -> None:
+    """The lower the temperature, the fewer places a map covers; the model is left as it was."""
+    own = load(runs["kpm"]).explain(*pictures)
+    drawn = {each.name: each.numbers for each in draw_figures([runs["kpm"]], pictures, tmp_path)}
+    matching, attention = (drawn[f"kpm-temperatures-{what}"] for what in ("matching", "attention"))
+    covered = [each["covered"] for each in matching.values()]
+    assert list(matching) == ["τ_KPM = 0.05", "τ_KPM = 0.5", "τ_KPM = 1"]
+    assert covered == sorted(covered)
+    assert list(attention) == ["τ_RSA = 1", "τ_RSA = 0.5", "τ_RSA = 0.1"]
+    covered = [each["covered"] for each in attention.values()]
+    assert covered == sorted(covered, reverse=True)
+    matcher = load(runs["kpm"])
+    with temperature(matcher, kpm=1.0, rsa=0.1):
+        assert matcher.explain(*pictures).scales[0].correspondence.max() < own.scales[0].correspondence.max()
+    again = matcher.explain(*pictures)
+    assert (again.scales[0].correspondence == own.scales[0].correspondence).all()
+    assert (again.scales[0].attention_a == own.scales[0].attention_a).all()
+
+
+def test_runs_of_different_temperatures_share_a_figure(
+    tmp_path: Path, runs: dict, pictures: list[Path]
+) -> None:
+    warm = make(tmp_path / "warm", "kpm", temperature=0.5)
+    drawn = {each.name: each for each in draw_figures([runs["kpm"], warm], pictures, tmp_path / "out")}
+    assert list(drawn["temperatures-matching"].numbers) == ["kpm: τ_KPM = 0.05", "warm: τ_KPM = 0.5"]
+    assert "each model as it was trained" in drawn["temperatures-attention"].shows
+
+
+def test_keypoints_give_figure_5(tmp_path: Path, runs: dict, pictures: list[Path]) -> None:
+    for picture in pictures:
+        values = [number for x in (10, 20) for y in range(5, 50, 5) for number in (x, y, 0.9)]
+        person = {"people": [{"pose_keypoints_2d": values}]}
+        (tmp_path / f"{picture.stem}_keypoints.json").write_text(json.dumps(person))
+    drawn = {
+        each.name: each
+        for each in draw_figures([runs["with"]], pictures, tmp_path / "out", keypoints=tmp_path)
+    }
+    numbers = drawn["with-landmarks"].numbers
+    assert list(numbers) == ["n = 1", "n = 2", "n = 3"]
+    assert all(-1 <= each["same"] <= 1 and 0 <= each["found"] <= 1 for each in numbers.values())
+    assert (tmp_path / "out" / "with-landmarks.svg").is_file()
+    with pytest.raises(InputError, match=r"--keypoints .*nowhere\.json: no such file"):
+        draw_figures([runs["with"]], pictures, tmp_path / "out", keypoints=tmp_path / "nowhere.json")
 
 
 def test_collapsed_attention_is_called_so(

@@ -93,3 +93,32 @@ def test_values_are_json_and_say_the_same() -> None:
     kpm = {table["name"]: table for table in values["papers"]["kpm"]["tables"]}
     assert kpm["Table 5"]["elsewhere"][0]["run"]["modified"]
     assert [run["folder"] for run in values["without_row"]] == ["runs/five"]
+
+
+def test_depths_and_splits_are_named() -> None:
+    openreid = {"openreid, best 75 re-scored": {"rank1": 0.8, "mAP": 0.7}}
+    kpm = Measured("runs/kpm", "kpm/market1501/kpm", MARKET, MARKET, True, results=openreid)
+    assert "80.0 / 70.0 [best 75 re-scored]" in to_text(PAPERS, [kpm])
+    classic = {"cuhk03-classic": {"rank1": 0.7, "rank5": 0.9}}
+    runs = [
+        Measured(f"runs/{n}", "horeid/cuhk03/gap", "cuhk03-detected", "cuhk03", True, {}, 0, classic, n)
+        for n in range(20)
+    ]
+    assert "70.00 / 90.00 (± 0.00 / 0.00, 20 of 20 splits)" in to_text(PAPERS, runs)
+    text = to_text(PAPERS, runs[:19])
+    assert "19 of 20 splits" in text
+    assert "70.00 / 90.00" not in text
+
+
+def test_only_numbers_that_the_paper_does_not_print_have_a_tilde() -> None:
+    text = to_text(PAPERS, [])
+    assert "85.0 / ~66.9" in text
+    assert "~80.13" in text
+    assert text.count("~computed") == 0
+    assert text.count("~") == sum(
+        len(metrics)
+        for paper in PAPERS
+        for table in paper.tables
+        for row in table.rows
+        for metrics in row.derived.values()
+    ) + sum(bool(row.derived) for p in PAPERS for t in p.tables for row in t.rows)

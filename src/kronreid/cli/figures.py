@@ -28,6 +28,13 @@ def add(commands: "Commands") -> None:
     sub.add_argument("--data", metavar="ROOT", help="a data set from which three pairs are taken instead")
     add_layout(sub)
     sub.add_argument(
+        "--keypoints",
+        type=Path,
+        metavar="FILE",
+        help="the pictures' landmarks, for HOReID's Fig. 5: a COCO keypoint file, or OpenPose's JSON (a "
+        "file or a folder)",
+    )
+    sub.add_argument(
         "--place",
         nargs="+",
         type=point,
@@ -57,6 +64,6 @@ def run(options: argparse.Namespace) -> None:
     if options.out.exists() and not options.out.is_dir():
         raise InputError(f"--out {options.out}", "is a file; a folder is needed")
     pictures = options.pictures or pairs_of(read(options.data, options.layout))
-    for drawn in draw_figures(options.runs, pictures, options.out, options.place or BODY):
+    for drawn in draw_figures(options.runs, pictures, options.out, options.place or BODY, options.keypoints):
         say(f"{options.out / drawn.name}.png and .svg", f"  {drawn.shows}", f"  {drawn.finding}")
     say(options.out / NUMBERS)

@@ -17,6 +17,16 @@ from kronreid.data.records import Picture, ReIDDataset, identities
 from kronreid.errors import InputError
 from kronreid.explain import figures, parts
 from kronreid.explain.figures import Orders
+from kronreid.explain.figures_landmarks import landmark_figure
+from kronreid.explain.figures_temperatures import (
+    KPM_TEMPERATURES,
+    RSA_TEMPERATURES,
+    AtTemperature,
+    attention_temperatures,
+    matching_temperatures,
+    temperature,
+)
+from kronreid.explain.landmarks import correspondences_found, landmark_similarities, landmarks_of
 from kronreid.explain.parts import Insight, Point
 from kronreid.explain.style import save_figure
 from kronreid.models.horeid import HOReID
@@ -78,19 +88,26 @@ def pairs_of(dataset: ReIDDataset, count: int = 3) -> list[Picture]:
 
 
 def draw_figures(
-    runs: Sequence[Path], pictures: Sequence[ImageLike], out: Path, points: Sequence[Point] = BODY
+    runs: Sequence[Path],
+    pictures: Sequence[ImageLike],
+    out: Path,
+    points: Sequence[Point] = BODY,
+    keypoints: Path | None = None,
 ) -> list[Drawn]:
     """Draw all figures that the runs can provide, as PNG and SVG, with their numbers in ``numbers.json``.
 
     A HOReID run gives similarities by order (Figure 2), feature maps as colours (Figure 4) and parts (Figure
     6). All runs with parts share one figure of parts, which compares runs with and without DSR. Runs of
-    different orders also share one figure of similarities. A KPM run gives attention and matching (Figure 6).
+    different orders also share one figure of similarities. With keypoints, a HOReID run also gives the
+    similarities of landmarks (Figure 5). A KPM run gives attention and matching (Figure 6), also at the
+    temperatures of Table 6; runs with different temperatures share one figure of each.
 
     Args:
         runs: Model folders.
         pictures: Pictures 2i and 2i+1 show one person.
         out: The folder to write to; it is created if it is missing.
         points: (x, y) of the places whose matching is shown, as fractions of the first picture of each pair.
+        keypoints: Where the pictures' landmarks are, see `landmarks_of`.
 
     Returns:
         The figures that were written.
@@ -108,16 +125,23 @@ def draw_figures(
     out.mkdir(parents=True, exist_ok=True)
     drawn: list[Drawn] = []
     insights: dict[str, Insight] = {}
+    matchers: dict[str, Matcher] = {}
+    landmarks = None if keypoints is None else [landmarks_of(picture, keypoints) for picture in pictures]
     for name, tool in zip(names, tools):
         if isinstance(tool, Matcher):
-            pairs = zip(pictures[::2], pictures[1::2])
-            drawn += _matcher_figures(out, name, [tool.explain(a, b) for a, b in pairs], points)
+            matchers[name] = tool
+            drawn += _matcher_figures(out, name, _explained(tool, pictures), points)
+            drawn += _temperature_figures(out, f"{name}-", *_at_test(tool, pictures), points[0])
         else:
             insights[name] = parts.look_inside(tool, pictures)
+    if len({_temperatures(tool) for tool in matchers.values()}) > 1:
+        drawn += _temperature_figures(out, "", *_by_run(matchers, pictures), points[0])
     own: list[tuple[int, str]] = []
     for name, insight in insights.items():
         if insight.products:
             drawn += _level_figures(out, name, insight)
+            if landmarks is not None:
+                drawn.append(_landmark_figure(out, name, insight, landmarks))
             own.append((len(insight.products), name))
     numbers = Counter(order for order, _ in own)
     if len(numbers) > 1:
@@ -144,6 +168,27 @@ def _level_figures(out: Path, name: str, insight: Insight) -> list[Drawn]:
         "components by falling variance"
     )
     return [similarities, Drawn(f"{name}-colours", "HOReID, Fig. 4: feature maps as colours", finding, {})]
+
+
+def _landmark_figure(out: Path, name: str, insight: Insight, landmarks: Sequence[np.ndarray]) -> Drawn:
+    orders = [(f"n = {order}", maps) for order, maps in enumerate(insight.products, start=1)]
+    save_figure(landmark_figure(orders, insight.pictures, landmarks), out / f"{name}-landmarks")
+    numbers = {}
+    for order, maps in orders:
+        pairs = range(0, len(maps) - 1, 2)
+        found = [
+            correspondences_found(landmark_similarities(*maps[i : i + 2], *landmarks[i : i + 2]))
+            for i in pairs
+        ]
+        same, other, right = np.nanmean(np.array(found), axis=0).tolist()
+        numbers[order] = {"same": same, "other": other, "found": right}
+    told = [
+        f"{order}: same landmarks {each['same']:.2f}, others {each['other']:.2f}, "
+        f"{100 * each['found']:.0f} % find their own"
+        for order, each in numbers.items()
+    ]
+    shows = "HOReID, Fig. 5: cosines of 16 × 16 landmarks by order"
+    return Drawn(f"{name}-landmarks", shows, "; ".join(told), numbers)
 
 
 def _similarities(out: Path, stem: str, orders: Orders, pictures: np.ndarray, what: str) -> Drawn:
@@ -250,6 +295,80 @@ def _matcher_figures(
     shows = "KPM, Fig. 6: where chosen places look"
     finding = "highest confidence and places covered: " + ", ".join(told)
     return [*drawn, Drawn(f"{name}-matching", shows, finding, confidence)]
+
+
+def _explained(tool: Matcher, pictures: Sequence[ImageLike]) -> list[Explanation]:
+    return [tool.explain(a, b) for a, b in zip(pictures[::2], pictures[1::2])]
+
+
+def _temperatures(tool: Matcher) -> tuple[float, float | None]:
+    """τ_KPM of a model, and τ_RSA if it has attention."""
+    attention: Any = tool.model.attention
+    return tool.model.way.temperature, attention[0].temperature if attention else None
+
+
+def _at_test(tool: Matcher, pictures: Sequence[ImageLike]) -> tuple[list[AtTemperature], list[AtTemperature]]:
+    """One model at the temperatures of Table 6: τ_KPM, and τ_RSA if it has attention."""
+    matching: list[AtTemperature] = []
+    attention: list[AtTemperature] = []
+    for value in KPM_TEMPERATURES:
+        with temperature(tool, kpm=value):
+            matching.append((f"τ_KPM = {value:g}", _explained(tool, pictures)))
+    for value in RSA_TEMPERATURES if tool.model.attention else ():
+        with temperature(tool, rsa=value):
+            attention.append((f"τ_RSA = {value:g}", _explained(tool, pictures)))
+    return matching, attention
+
+
+def _by_run(
+    matchers: dict[str, Matcher], pictures: Sequence[ImageLike]
+) -> tuple[list[AtTemperature], list[AtTemperature]]:
+    """Models at the temperatures that they were trained with."""
+    matching: list[AtTemperature] = []
+    attention: list[AtTemperature] = []
+    for name, tool in matchers.items():
+        explained, (kpm, rsa) = _explained(tool, pictures), _temperatures(tool)
+        matching.append((f"{name}: τ_KPM = {kpm:g}", explained))
+        if rsa is not None:
+            attention.append((f"{name}: τ_RSA = {rsa:g}", explained))
+    return matching, attention
+
+
+def _temperature_figures(
+    out: Path, prefix: str, matching: list[AtTemperature], attention: list[AtTemperature], point: Point
+) -> list[Drawn]:
+    trained = "" if prefix else ", each model as it was trained"
+    stem = f"{prefix}temperatures-matching"
+    save_figure(matching_temperatures(matching, point), out / stem)
+    numbers = {
+        name: _covered([parts.matching_map(scale, point) for one in each for scale in one.scales[:1]])
+        for name, each in matching
+    }
+    drawn = [_temperature_drawn(stem, f"matching by temperature{trained}", numbers)]
+    if attention:
+        stem = f"{prefix}temperatures-attention"
+        save_figure(attention_temperatures(attention), out / stem)
+        numbers = {
+            name: _covered([scale.attention_a for one in each for scale in one.scales[:1]])
+            for name, each in attention
+        }
+        drawn.append(_temperature_drawn(stem, f"attention by temperature{trained}", numbers))
+    return drawn
+
+
+def _covered(maps: Sequence[np.ndarray]) -> dict[str, float]:
+    return {
+        "highest": float(np.mean([each.max() for each in maps])),
+        "covered": float(np.mean([parts.places_covered(each) for each in maps])),
+    }
+
+
+def _temperature_drawn(stem: str, shows: str, numbers: dict[str, dict[str, float]]) -> Drawn:
+    told = [
+        f"{name}: {100 * each['highest']:.0f} % on the best place, {each['covered']:.1f} places"
+        for name, each in numbers.items()
+    ]
+    return Drawn(stem, f"KPM, Fig. 6: {shows}", "scale-1 covers " + "; ".join(told), numbers)
 
 
 def _regulariser(run: Path) -> str:
