@@ -14,6 +14,7 @@ from torch import Tensor, nn
 import kronreid.torchvision_guard  # noqa: F401
 
 import timm  # isort: skip
+from timm.layers import to_2tuple  # isort: skip
 from timm.models import group_parameters  # isort: skip
 from timm.models._features import FeatureGetterNet  # isort: skip
 
@@ -83,13 +84,16 @@ class Backbone(nn.Module):
         InputError: timm cannot create the network, or the weights cannot be read or do not fit.
     """
 
+    into: "Resize | None"
+    out: "Maps"
+
     def __init__(self, options: BackboneOptions, levels: int = 1) -> None:
         super().__init__()
         if options.last_stride not in (1, 2):
             raise InputError("backbone.last_stride", f"{options.last_stride}; give 1 or 2")
         self.options = options
         with _explained(options):
-            plan = _Plan(options)
+            self.plan = plan = _Plan(options)
         if levels > len(plan.strides):
             raise InputError(
                 f"backbone.name {options.name!r}",
@@ -124,7 +128,7 @@ class Backbone(nn.Module):
         Args:
             stages: Count stages instead of blocks.
         """
-        whole = _Plan(self.options).skeleton()
+        whole = cast(Any, self.plan.skeleton())
         names = [name for name, _ in self.network.named_parameters()]
         try:
             groups = group_parameters(whole, whole.group_matcher(coarse=stages), reverse=True)
@@ -246,7 +250,7 @@ class _Plan:
         if fixed or type(probe).__name__ == "HighResolutionNetFeatures":
             self.size = self._rounded(step)
         if fixed:
-            self.size = cast(tuple[int, int], tuple(arguments.setdefault("img_size", self.size)))
+            self.size = to_2tuple(arguments.setdefault("img_size", self.size))
         if options.drop_path:
             arguments["drop_path_rate"] = options.drop_path
         self.arguments = arguments

@@ -1,4 +1,4 @@
-"""Initial weights of backbones: timm's and the hub's by name, and files of kronreid, timm and other projects."""
+"""Initial weights of backbones: names of timm and of the hub, and files of kronreid and other projects."""
 
 import logging
 import math
@@ -237,8 +237,7 @@ def without_prefix(tensors: Tensors, wanted: set[str]) -> Tensors:
 def timm_name(name: str) -> str:
     """The name that a parameter of a backbone has in timm's files.
 
-    Two kinds of timm's wrappers change names: ``model.blocks.0`` becomes ``blocks.0``, and ``stages_0`` becomes
-    ``stages.0``.
+    timm's wrappers change names: ``model.blocks.0`` is ``blocks.0``, and ``stages_0`` is ``stages.0``.
     """
     return re.sub(r"^([a-z_]+)_(\d+)\.", r"\1.\2.", name.removeprefix("model."))
 

@@ -98,8 +98,15 @@ class ReIDTraining(lightning.LightningModule):
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """The loss of uint8 pictures (B, 3, H, W) and labels (B,)."""
+        """The loss of uint8 pictures (B, 3, H, W) and labels (B,).
+
+        What the network draws, like stochastic depth, depends on the seed and the step alone, so that a
+        resumed run draws the same.
+        """
         pictures, labels = batch
+        torch.manual_seed(
+            hash((self.config.training.seed, self.trainer.global_step, self.global_rank)) % 2**63
+        )
         images = normalise(pictures, self.config.input).contiguous(memory_format=torch.channels_last)
         losses = self.losses(images, labels)
         total = torch.stack(list(losses.values())).sum()
