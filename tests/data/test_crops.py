@@ -22,6 +22,7 @@ from kronreid.errors import InputError
 from kronreid.gallery import read_list
 from kronreid.gallery.indexing import metadata_from_name
 from kronreid.locks import LOCK, alone
+from kronreid.text import plain_cell
 
 from .miniatures import people_list
 
@@ -211,7 +212,7 @@ def test_people_whose_names_need_one_folder_get_two(tmp_path: Path) -> None:
     report = crop(out, path)
     assert (report.written, report.existing, report.people) == (7, 8, len(names))
     with (out / NAME).open(newline="") as file:
-        listed = list(csv.DictReader(file))
+        listed = [{key: plain_cell(cell) for key, cell in row.items()} for row in csv.DictReader(file)]
     assert {row["person"]: open_rgb(out / row["path"]).height for row in listed} == {
         name: height for height, name in enumerate(names, start=2)
     }

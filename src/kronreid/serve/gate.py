@@ -19,8 +19,10 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from kronreid.serve.batching import TooLate
 from kronreid.serve.lanes import Busy, Lane
 from kronreid.serve.metrics import Metrics
+from kronreid.serve.opened import OutOfOrder
 from kronreid.serve.problems import busy_answer, problem
 from kronreid.serve.sessions import Sessions, cookie_name, cookies
 from kronreid.serve.settings import EVERYWHERE, Settings
@@ -256,6 +258,9 @@ class Gate:
                     await self.app(scope, self._limited(receive, SMALL_BODY), safely)
             except Busy as busy:
                 await busy_answer(busy)(scope, receive, safely)
+            except (OutOfOrder, TooLate) as error:  # a wrong token that cannot be logged
+                message = str(error) or "this took too long; try again later"
+                await problem(503, message)(scope, receive, safely)
         finally:
             route = getattr(scope.get("route"), "path", "other")
             self.metrics.requests.labels(route, status).inc()

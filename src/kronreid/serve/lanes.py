@@ -71,8 +71,8 @@ class Lane:
             raise Busy(max(1, math.ceil(self._typical * self.inside / self.threads)))
 
     def close(self) -> None:
-        """Wait for the work in the queue, and stop."""
-        self._pool.shutdown(wait=True)
+        """Wait for the work at hand, and stop. Work that waits is not begun, since its clients are gone."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
 
     def _leave(self) -> None:
         self.inside -= 1

@@ -21,7 +21,7 @@ HEAD_SECONDS = 20.0
 #: Clients must read this many bytes of an answer in so many seconds, or all that is left.
 READ_BYTES, READ_SECONDS = 32_768, 10.0
 #: After a signal, running requests may take so long. Then the process ends, whatever it is doing.
-GRACE_SECONDS, LAST_SECONDS = 8, 13.0
+GRACE_SECONDS, LAST_SECONDS = 11, 14.0
 
 _REFUSED = b'{"message": "there are too many connections; try again in 2 s"}'
 _REFUSAL = (

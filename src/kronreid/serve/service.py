@@ -58,7 +58,7 @@ class Service:
         try:
             if settings.state.exists() or settings.state.is_symlink():
                 refuse_links(make_private(settings.state))
-            if settings.cache is not None:
+            if settings.cache is not None and not settings.cache.exists():
                 make_private(settings.cache)
             self.marks = Marks(settings.state)
             self.gallery = OpenGallery(uri, self.models, matcher, settings)

@@ -83,6 +83,8 @@ def test_what_cannot_be_recorded_does_not_happen(start: Start, home: Home, tmp_p
     assert (rows(server), files_of(server)) == before
     assert not (server.settings.state / "feedback.jsonl").exists()
     assert server.client.post("/api/login", json={"token": "wrong"}).status_code == 503
+    wrong = server.client.get("/api/info", headers={"Authorization": "Bearer wrong"})
+    assert wrong.status_code == 503
     log.rmdir()
     assert all(act().status_code < 300 for act in acts[::-1])
     steps = [line for line in map(json.loads, log.read_text().splitlines()) if "step" in line]
