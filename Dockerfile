@@ -1,7 +1,7 @@
 # kronreid with a CPU build of torch:
 #     docker build -t kronreid .
 #     docker run -p 127.0.0.1:8000:8000 -e KRONREID_TOKEN=… -v people:/data -v ./runs:/models:ro kronreid \
-#         serve --gallery /data/people.db --matcher /models/kpm --host 0.0.0.0
+#         serve --gallery /data/people.gallery --matcher /models/kpm --host 0.0.0.0
 FROM python:3.12-slim AS build
 WORKDIR /source
 COPY pyproject.toml constraints.txt README.md LICENSE ./

@@ -60,7 +60,7 @@ def main() -> None:
     figures: dict[str, float] = {}
     for size in options.sizes:
         with tempfile.TemporaryDirectory() as folder:
-            uri = options.uri or str(Path(folder) / "people.db")
+            uri = options.uri or str(Path(folder) / "people.gallery")
             indexes = options.indexes if size <= options.index_up_to else []
             found = measure(uri, size, options.dimension, options.queries, indexes)
         label = f"{size // 1000}k" if size % 1000 == 0 else str(size)
@@ -256,7 +256,7 @@ def whole_search(embedder: str, matcher: str | None, pictures: str) -> dict[str,
         first = kronreid.load(embedder)
         second = kronreid.load(matcher) if matcher else None
         assert second is None or isinstance(second, Matcher)
-        uri = Path(folder) / "people.db"
+        uri = Path(folder) / "people.gallery"
         with Gallery(uri, first, second) as gallery:
             report = gallery.add(pictures)
             queries = [entry.path for entry in gallery.entries()][:11]

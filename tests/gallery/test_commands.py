@@ -116,7 +116,7 @@ def test_what_makes_no_sense_is_said(run, crops, capsys, arguments, message):
 
 
 def test_a_file_is_no_place_for_many_machines(tmp_path, crops, capsys):
-    where = ["--gallery", str(tmp_path / "people.db"), "--model", "none", "--ray", "local"]
+    where = ["--gallery", str(tmp_path / "people.gallery"), "--model", "none", "--ray", "local"]
     assert main(["index", str(crops), *where]) == 2
     assert "many machines need a Milvus server" in capsys.readouterr().err
 

@@ -37,6 +37,11 @@ def add(commands: "Commands") -> None:
     add_description(sub, "describe all pictures")
     sub.add_argument("--batch-size", type=positive, default=64, help="pictures per pass (64)")
     sub.add_argument(
+        "--keep",
+        metavar="TIME",
+        help="afterwards, remove pictures that were taken longer ago than this, like 30d or 12h",
+    )
+    sub.add_argument(
         "--ray",
         metavar="ADDRESS",
         help="spread the work over a Ray cluster: auto, local, HOST:PORT or ray://HOST:PORT",
@@ -47,15 +52,18 @@ def run(options: argparse.Namespace) -> None:
     """See `kronreid.gallery.Gallery.add` and `kronreid.gallery.spread.add_spread`."""
     from kronreid.gallery import Gallery
     from kronreid.gallery.entries import values_of
+    from kronreid.gallery.upkeep import seconds_of
 
     values = values_of(options.set, "--set")
     if options.ray and not options.gallery.startswith(("http://", "https://")):
         raise InputError(
             f"--gallery {options.gallery}",
-            "many machines need a Milvus server (http://host:port); only one process can open a file",
+            "many machines need a Milvus server (http://host:port)",
         )
     if options.ray:
         require("--ray", "ray")
+    if options.keep:
+        seconds_of(options.keep)
     model = load_model(options.model, "--model")
     with Gallery(options.gallery, model, **login(options)) as gallery:
         if options.ray:
@@ -79,5 +87,7 @@ def run(options: argparse.Namespace) -> None:
             f"{len(report.unreadable)} unreadable; {gallery.count} in {options.gallery}; "
             f"{report.per_second:.0f} pictures/s"
         )
+        if options.keep:
+            print(f"{gallery.expire(options.keep)} deleted, since they are older than {options.keep}")
     for picture in report.unreadable:
         print(f"  {picture.path}: {picture.reason}", file=sys.stderr)
