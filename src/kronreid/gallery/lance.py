@@ -20,7 +20,15 @@ from kronreid.errors import InputError
 from kronreid.gallery.entries import Entry
 from kronreid.gallery.filters import EVERYTHING, Selection
 from kronreid.gallery.lance_filters import numbers_of, one_of, sql, terms_of
-from kronreid.gallery.lance_table import SharedTable, bytes_below, fragments, rows_of, scan, take, within
+from kronreid.gallery.lance_table import (
+    SharedTable,
+    bytes_below,
+    fragments_by_count,
+    rows_of,
+    scan,
+    take,
+    within,
+)
 from kronreid.gallery.memory import Kept, VectorMemory
 from kronreid.gallery.store import Row, StoreError
 
@@ -160,17 +168,17 @@ class LanceStore:
 
     def unreadable(self, give_up: bool = False) -> int:
         table = self._table.latest()
-        lost = 0
-        for number, size in fragments(table):
-            condition = within(number)
+        offset, lost = 0, 0
+        for number, size in fragments_by_count(table):
             try:
                 with self._table.trouble():
-                    for _ in table.search().where(condition).limit(size).to_batches(PAGE):
+                    for _ in table.search().offset(offset).limit(size).to_batches(PAGE):
                         pass
             except (InputError, StoreError):
                 lost += size
                 if give_up:
-                    self._table.write(partial(_delete, condition))
+                    self._table.write(partial(_delete, within(number)))
+            offset += size
         return lost
 
     def build_index(self) -> bool:

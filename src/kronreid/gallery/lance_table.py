@@ -149,14 +149,17 @@ class SharedTable:
             lock.release()
 
     def write(self, action: Callable[[Any], Answer]) -> Answer:
-        """Write in turn to the newest version, and again after a collision with another process."""
+        """Write in turn to the newest version, and again after a collision with another process.
+
+        A file that is missing is tried again as well, since another process may just have cleaned up.
+        """
         with self.turn():
             for number in range(TRIES):
                 try:
                     with self.trouble():
                         return action(self._database.open_table(self.name))
-                except Collision:
-                    if number == TRIES - 1:
+                except (Collision, Gone) as error:
+                    if number == TRIES - 1 or (isinstance(error, Gone) and number == 3):
                         raise
                     time.sleep(_FIRST_PAUSE * 2**number * random.uniform(0.5, 1.5))
         raise AssertionError("not reached")
@@ -235,6 +238,25 @@ def fragments(table: Any) -> list[tuple[int, int]]:
     """The number of each fragment of a table, and how many rows it has, oldest first."""
     numbers, sizes = np.unique(rows_of(table) >> 32, return_counts=True)
     return list(zip(numbers.tolist(), sizes.tolist()))
+
+
+def fragments_by_count(table: Any) -> list[tuple[int, int]]:
+    """The same as `fragments`, without reading a file of data: some may be damaged."""
+
+    def count(first: int, last: int) -> int:
+        return int(table.count_rows(within(first, last)))
+
+    def split(first: int, last: int, size: int) -> list[tuple[int, int]]:
+        if not size or first == last:
+            return [(first, size)] if size else []
+        middle = (first + last) // 2
+        below = count(first, middle)
+        return split(first, middle, below) + split(middle + 1, last, size - below)
+
+    total, last = table.count_rows(), 1
+    while count(0, last) < total:
+        last = 2 * last + 1
+    return split(0, last, total)
 
 
 def rows_of(table: Any, condition: str = "") -> Any:
