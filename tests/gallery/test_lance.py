@@ -6,6 +6,7 @@ import os
 import runpy
 import subprocess
 import sys
+import threading
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -181,6 +182,18 @@ def test_two_writers_and_a_reader(tmp_path, scheme):
     assert len(set(ids)) == len(ids) == store.count() == 1 + 2 * 90 + 20
     assert store.count(Selection(camera=7)) == 2 * 50
     store.close()
+
+
+def test_reading_while_a_thread_writes(tmp_path, embedder, crops, busy):
+    query = next(crops.iterdir())
+    with Gallery(tmp_path / "people", embedder) as gallery:
+        gallery.add(query)
+        adding = threading.Thread(target=gallery.add, args=(crops,), kwargs={"batch_size": 1})
+        adding.start()
+        while adding.is_alive():
+            assert gallery.search(query, top=1).hits[0].path == query
+        adding.join()
+        assert gallery.count == 20
 
 
 def test_a_collision_is_tried_again_and_then_told(store, monkeypatch):
