@@ -26,7 +26,9 @@ from .conftest import PlacesEmbedder, paint
 
 RNG = np.random.default_rng(0)
 CHILD = Path(__file__).with_name("writer_child.py")
-SPAWN = multiprocessing.get_context("spawn")
+#: Its processes start with everything imported.
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(["kronreid.gallery", "lancedb"])
 
 
 def vectors(count: int, dimension: int = 8) -> np.ndarray:
@@ -148,6 +150,36 @@ def test_merging_leaves_few_small_fragments_and_no_large_one_is_moved(sizes):
     assert after_the_last_large <= len(sizes)
 
 
+def test_the_index_finds_nearly_everything_and_forgets(store, monkeypatch):
+    """Vectors of people, in memory that is too small for them."""
+    monkeypatch.setattr(lance, "INDEXED_FROM", 256)
+    monkeypatch.setattr(lance, "MOST_KEPT", 0)
+    monkeypatch.setattr(lance, "_LIST", 20)
+    people = RNG.standard_normal((200, 8)).astype(np.float32)
+    made = np.repeat(people, 10, axis=0) + 0.3 * RNG.standard_normal((2000, 8)).astype(np.float32)
+    made /= np.linalg.norm(made, axis=1, keepdims=True)
+    some = entries(range(2000))
+    stored = {entry.id: vector for entry, vector in zip(some, made)}
+    assert not store.build_index(), "too few"
+    store.upsert(some[:1500], made[:1500])
+    assert store.build_index()
+    store.upsert(some[1500:], made[1500:])  # which the index does not know
+    for gone in ([], [entry.id for entry in some[:100]]):
+        store.delete(gone)
+        store.purge()
+        for id in gone:
+            del stored[id]
+        found = [
+            len({entry.id for entry, _ in store.search(query, 50)} & set(reference(stored, query, 50))) / 50
+            for query in vectors(20)
+        ]
+        assert np.mean(found) > 0.98
+        assert store._table.latest().list_indices()
+    everything = bytes_of(Path(store.uri))
+    assert made[50].tobytes() not in everything
+    assert made[150].tobytes() in everything
+
+
 # ── several processes ───────────────────────────────────────────────────────────────────────────────────
 
 
@@ -159,7 +191,7 @@ def test_two_writers_and_a_reader(tmp_path, scheme):
     store.create(8, {})
     store.upsert(entries([1]), np.eye(8, dtype=np.float32)[:1])
     writers = [
-        SPAWN.Process(target=runpy.run_path, args=(str(CHILD), {"uri": uri, "start": start}))
+        PROCESSES.Process(target=runpy.run_path, args=(str(CHILD), {"uri": uri, "start": start}))
         for start in (1000, 2000)
     ]
     for writer in writers:
@@ -179,8 +211,8 @@ def test_two_writers_and_a_reader(tmp_path, scheme):
     assert [writer.exitcode for writer in writers] == [0, 0]
     assert len(set(counts)) > 2, "the reader saw what was added meanwhile"
     ids = [row["id"] for row in store.rows(["id"])]
-    assert len(set(ids)) == len(ids) == store.count() == 1 + 2 * 90 + 20
-    assert store.count(Selection(camera=7)) == 2 * 50
+    assert len(set(ids)) == len(ids) == store.count() == 1 + 2 * 54 + 12
+    assert store.count(Selection(camera=7)) == 2 * 30
     store.close()
 
 

@@ -22,7 +22,7 @@ def main(uri: str, start: int) -> None:
     store = LanceStore(uri, "people")
     shared = entries(range(9_000, 9_020))
     vectors = np.eye(8, dtype=np.float32)
-    for step in range(10):
+    for step in range(6):
         own = entries(range(start + 10 * step, start + 10 * step + 10))
         store.upsert(own, vectors[np.arange(10) % 8])
         store.upsert(shared[2 * step : 2 * step + 2], vectors[:2])

@@ -46,6 +46,8 @@ INDEXED_FROM = 100_000
 _WRITES_BETWEEN = 32
 #: The columns that hold an entry. ``stamp`` tells a vector from all others, see `kronreid.gallery.memory`.
 _ENTRY = ["id", "path", "box", "camera", "time", "identity", "source", "attributes"]
+#: What is in memory before anything has been read: a version, and its vectors.
+_NOTHING: tuple[int, Kept] = (-1, Kept((), np.empty(0, np.int64)))
 
 
 class LanceStore:
@@ -69,12 +71,12 @@ class LanceStore:
         self._writes = 0
         self._searches = 0
         self._memory: VectorMemory | None = None
-        self._kept: tuple[int, Kept] = (-1, Kept((), np.empty(0, np.int64)))
+        self._kept = _NOTHING
         self._lock = Lock()
 
     def close(self) -> None:
         self._table.close()
-        self._memory = None
+        self._memory, self._kept = None, _NOTHING
 
     # ── the collection ──────────────────────────────────────────────────────────────────────────────
 
@@ -193,7 +195,7 @@ class LanceStore:
         from lancedb.index import IvfFlat
 
         lists = max(1, count // _LIST)
-        config = IvfFlat(distance_type="dot", num_partitions=lists)
+        config = IvfFlat(distance_type="cosine", num_partitions=lists)
         self._table.write(lambda table: table.create_index("vector", config=config, replace=True))
         return True
 
@@ -213,7 +215,7 @@ class LanceStore:
 
     def _entries(self, table: Any, rows: np.ndarray) -> list[Entry]:
         """The entries of these rows, in this order."""
-        return [_entry(row) for row in _in_order(table, rows, _ENTRY).to_pylist()]
+        return [Entry.from_row(_readable(row)) for row in _in_order(table, rows, _ENTRY).to_pylist()]
 
     def page(self, offset: int, limit: int, selection: Selection = EVERYTHING) -> list[Entry]:
         def page(table: Any) -> list[Entry]:
@@ -223,28 +225,23 @@ class LanceStore:
         return self._table.read(page)
 
     def rows(self, fields: Sequence[str], selection: Selection = EVERYTHING) -> Iterator[Row]:
-        """See `Store.rows`. Entries that are removed while this runs may be left out."""
+        """See `Store.rows`. With vectors, entries that are removed while this runs may be left out."""
         condition = sql(selection)
-        ids = sorted(self._table.read(lambda table: scan(table, ["id"], condition).column("id").to_pylist()))
-        if list(fields) == ["id"]:
-            yield from ({"id": id} for id in ids)
-            return
         columns = list(dict.fromkeys(["id", *fields]))
+        if "vector" not in columns:
+            found = self._table.read(lambda table: scan(table, columns, condition).sort_by("id"))
+            for batch in found.drop_columns(["_rowid"]).to_batches(PAGE):
+                yield from map(_readable, batch.to_pylist())
+            return
+        ids = sorted(self._table.read(lambda table: scan(table, ["id"], condition).column("id").to_pylist()))
         for start in range(0, len(ids), PAGE):
-            some = ids[start : start + PAGE]
+            found = self._table.read(partial(self._page, ids[start : start + PAGE], columns))
+            plain = found.drop_columns(["vector", "_rowid"]).to_pylist()
+            for row, vector in zip(plain, _matrix(found)):
+                yield _readable(row) | {"vector": vector}
 
-            def page(table: Any, some: list[str] = some) -> Any:
-                return _in_order(table, self._identifiers.rows(table, some), columns)
-
-            found = self._table.read(page)
-            vectors = _matrix(found) if "vector" in columns else None
-            plain = found.drop_columns(["vector"]) if vectors is not None else found
-            for number, row in enumerate(plain.to_pylist()):
-                if "attributes" in row:
-                    row["attributes"] = json.loads(row["attributes"])
-                if vectors is not None:
-                    row["vector"] = vectors[number]
-                yield row
+    def _page(self, ids: list[str], columns: list[str], table: Any) -> Any:
+        return _in_order(table, self._identifiers.rows(table, ids), columns)
 
     def described(self, ids: Sequence[str]) -> dict[str, tuple[np.ndarray, bytes]]:
         def read(table: Any) -> dict[str, tuple[np.ndarray, bytes]]:
@@ -426,8 +423,9 @@ def _merging(table: Any) -> Any:
     return table.merge_insert("id").when_matched_update_all()
 
 
-def _entry(row: Row) -> Entry:
-    return Entry.from_row(row | {"attributes": json.loads(row["attributes"])})
+def _readable(row: Row) -> Row:
+    """A row of the table as `Entry.to_row` gives it."""
+    return row | {"attributes": json.loads(row["attributes"])} if "attributes" in row else row
 
 
 def _matrix(found: Any) -> np.ndarray:
@@ -450,7 +448,7 @@ def _scanned(table: Any, vector: np.ndarray, top: int, condition: str) -> tuple[
     indices = [index for index in table.list_indices() if index.columns == ["vector"]]
     if indices:
         lists = max(1, table.count_rows() // _LIST)
-        query = query.nprobes(max(20, round(_SHARE * lists)))
+        query = query.distance_type("cosine").nprobes(max(20, round(_SHARE * lists)))
     found = (query.where(condition, prefilter=True) if condition else query).to_arrow()
     rows = found.column("_rowid").to_numpy().astype(np.int64)
     similarities = 1 - found.column("_distance").to_numpy().astype(np.float32)

@@ -45,6 +45,8 @@ _FULL = ("no space left", "storagefull", "disk quota", "os error 28", "os error 
 _FORBIDDEN = ("permission denied", "read-only file system", "os error 13", "os error 30")
 _COLLISIONS = ("commit conflict", "concurrent", "retryable", "too many concurrent writers")
 _GONE = ("not found", "no such file", "os error 2)")
+_DAMAGED = ("failed to fill whole buffer", "corrupt", "invalid magic", "too small", "failed to decode")
+_REPAIR = "kronreid gallery repair keeps what can still be read"
 
 
 class Gone(InputError):
@@ -227,10 +229,10 @@ class SharedTable:
             return InputError(self.uri, "no permission to read or write it; change its owner or its rights")
         if any(sign in said for sign in _COLLISIONS):
             return Collision(self.uri, "other processes write all the time; try again in a moment")
-        if any(sign in said for sign in _GONE):
-            return Gone(
-                self.uri, "a file of it is missing; kronreid gallery repair keeps what can still be read"
-            )
+        if ".lance" in said and any(sign in said for sign in _GONE):
+            return Gone(self.uri, f"a file of it is missing; {_REPAIR}")
+        if any(sign in said for sign in _DAMAGED):
+            return InputError(self.uri, f"a file of it is damaged; {_REPAIR}")
         return StoreError(f"{self.uri}: {one_line(error)}")
 
 

@@ -36,13 +36,18 @@ class Kept:
         Args:
             vector: (D,) float32.
             top: How many.
-            allowed: Look only among these rows, int64; None for all.
+            allowed: Look only among these rows, int64 in ascending order; None for all.
         """
         scores = np.empty(len(self.rows), np.float32)
         for number, block in enumerate(self.blocks):
             part = scores[number * BLOCK : (number + 1) * BLOCK]
             np.matmul(block[: len(part)], vector, out=part)
-        usable = self.rows >= 0 if allowed is None else np.isin(self.rows, allowed)
+        usable = self.rows >= 0
+        if allowed is not None and len(allowed):
+            at = np.minimum(np.searchsorted(allowed, self.rows), len(allowed) - 1)
+            usable = allowed[at] == self.rows
+        elif allowed is not None:
+            usable[:] = False
         scores[~usable] = -np.inf
         top = min(top, int(usable.sum()))
         best = np.argpartition(-scores, top - 1)[:top] if top else np.empty(0, np.int64)

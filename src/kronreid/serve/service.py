@@ -1,5 +1,7 @@
 """What the server does, without the web. Everything here may take time and runs in threads."""
 
+import logging
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -25,6 +27,11 @@ from kronreid.serve.pictures import Pictures
 from kronreid.serve.queries import Queries, Sent
 from kronreid.serve.settings import Settings
 from kronreid.serve.uploads import jpeg, keep
+
+log = logging.getLogger(__name__)
+
+#: How often the server looks for pictures that are older than it keeps them.
+EXPIRING_SECONDS = 3600.0
 
 
 class Service:
@@ -62,9 +69,16 @@ class Service:
             raise
         self.pictures = Pictures()
         self.queries = Queries(self.gallery, self.pictures, settings.upload_pixels)
+        self._closing = threading.Event()
+        self._expiring = threading.Thread(target=self._expire_regularly, daemon=True)
+        if settings.keep is not None:
+            self._expiring.start()
 
     def close(self) -> None:
         """Finish the work at hand and release everything."""
+        self._closing.set()
+        if self._expiring.is_alive():
+            self._expiring.join()
         self.models.close()
         self.gallery.close()
 
@@ -288,13 +302,36 @@ class Service:
         )
 
     def delete(self, id: str) -> None:
-        """Remove a picture from the gallery; its file too if `add` stored it and nothing else needs it."""
-        entry = self.gallery.entry(id)
+        """Remove a picture and its marks; its file too if `add` stored it and nothing else needs it."""
+        self._forget([self.gallery.entry(id)])
+
+    def expire(self) -> int:
+        """Remove the pictures that are older than the server keeps them; returns how many."""
+        if self.settings.keep is None:
+            return 0
+        with self.gallery.in_use():
+            old = list(self.gallery.current.entries(Selection(until=time.time() - self.settings.keep)))
+        if old:
+            self._forget(old)
+        return len(old)
+
+    def _forget(self, entries: Sequence[Entry]) -> None:
         with self.gallery.changing() as gallery:
-            gallery.delete(Selection(id=id))
-            self.pictures.forget(id)
-            if entry.path.parent == self.settings.state / "added":
-                self._drop(entry.path)
+            gallery.delete(Selection(id=[entry.id for entry in entries]))
+            for entry in entries:
+                self.pictures.forget(entry.id)
+                self.marks.forget(entry.id)
+                if entry.path.parent == self.settings.state / "added":
+                    self._drop(entry.path)
+
+    def _expire_regularly(self) -> None:
+        while True:
+            try:
+                self.expire()
+            except InputError as error:  # the gallery does not answer now; the next time it may
+                log.error("old pictures are not deleted: %s", error)
+            if self._closing.wait(EXPIRING_SECONDS):
+                return
 
     def _drop(self, path: Path) -> None:
         """Remove one of the server's own files, unless a picture of the gallery comes from it."""
