@@ -184,7 +184,7 @@ def test_the_index_finds_nearly_everything_and_forgets(store, monkeypatch):
 
 
 @pytest.mark.parametrize("scheme", ["", "file://"])
-def test_two_writers_and_a_reader(tmp_path, scheme):
+def test_writers_of_which_one_is_killed_and_a_reader(tmp_path, scheme):
     """In a folder the writers take turns. In an object store, here an address of files, they collide."""
     uri = scheme + str(tmp_path / "people")
     store = LanceStore(uri, "people")
@@ -197,6 +197,16 @@ def test_two_writers_and_a_reader(tmp_path, scheme):
     for writer in writers:
         writer.start()
     try:
+        for delay in (0.05, 0.2, 0.4):  # a third one is killed in the middle of whatever it does, and again
+            third = PROCESSES.Process(target=runpy.run_path, args=(str(CHILD), {"uri": uri, "start": 3000}))
+            third.start()
+            third.join(delay)
+            third.kill()
+            third.join()
+        writers.append(
+            PROCESSES.Process(target=runpy.run_path, args=(str(CHILD), {"uri": uri, "start": 3000}))
+        )
+        writers[-1].start()
         counts = [1]
         while any(writer.is_alive() for writer in writers):
             found = store.search(np.eye(8, dtype=np.float32)[0], 5)
@@ -208,11 +218,11 @@ def test_two_writers_and_a_reader(tmp_path, scheme):
         for writer in writers:
             writer.join(120)
             writer.kill()
-    assert [writer.exitcode for writer in writers] == [0, 0]
+    assert [writer.exitcode for writer in writers] == [0, 0, 0]
     assert len(set(counts)) > 2, "the reader saw what was added meanwhile"
     ids = [row["id"] for row in store.rows(["id"])]
-    assert len(set(ids)) == len(ids) == store.count() == 1 + 2 * 54 + 12
-    assert store.count(Selection(camera=7)) == 2 * 30
+    assert len(set(ids)) == len(ids) == store.count() == 1 + 3 * 54 + 12
+    assert store.count(Selection(camera=7)) == 3 * 30
     store.close()
 
 

@@ -126,7 +126,7 @@ def _import(options: argparse.Namespace) -> None:
 
     if len(options.old_new) != 2:
         raise InputError(
-            "import", "takes the old gallery and the new one: kronreid gallery import OLD.db NEW"
+            "import", "needs the old gallery and the new one: kronreid gallery import OLD.db NEW"
         )
     old, new = options.old_new
     print(f"{bring_over(old, new, **login(options))} pictures of {old} are in {new}")

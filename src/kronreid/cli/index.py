@@ -88,6 +88,9 @@ def run(options: argparse.Namespace) -> None:
             f"{report.per_second:.0f} pictures/s"
         )
         if options.keep:
-            print(f"{gallery.expire(options.keep)} deleted, since they are older than {options.keep}")
+            expired = gallery.expire(options.keep, purge=False)
+            if expired:
+                gallery.purge()
+            print(f"{expired} deleted, since they were taken longer ago than {options.keep}")
     for picture in report.unreadable:
         print(f"  {picture.path}: {picture.reason}", file=sys.stderr)
