@@ -1,7 +1,7 @@
 # kronreid with a CPU build of torch:
 #     docker build -t kronreid .
 #     docker run -p 127.0.0.1:8000:8000 -e KRONREID_TOKEN=… -v people:/data -v ./runs:/models:ro kronreid \
-#         serve --gallery /data/people.db --matcher /models/kpm --host 0.0.0.0
+#         serve --gallery /data/people.gallery --matcher /models/kpm --host 0.0.0.0
 FROM python:3.12-slim AS build
 WORKDIR /source
 COPY pyproject.toml constraints.txt README.md LICENSE ./
@@ -10,7 +10,7 @@ ENV PIP_CONSTRAINT=/source/constraints.txt PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VE
 # From this index, or pip takes the CUDA build, which is twenty times as large.
 RUN /opt/kronreid/bin/pip install --index-url https://download.pytorch.org/whl/cpu torch torchvision
 COPY src src
-RUN /opt/kronreid/bin/pip install '.[data,export,serve,train]'
+RUN /opt/kronreid/bin/pip install '.[data,export,milvus,serve,train]'
 
 FROM python:3.12-slim
 RUN useradd --create-home --uid 10001 kronreid && install -d -o kronreid -g kronreid /data

@@ -1,11 +1,14 @@
 """Measure how fast a gallery inserts and finds pictures, against a plain matrix product.
 
 For each size, vectors of people (a mean for each person plus noise for each picture) are inserted through the
-gallery's own store. The gallery is closed and opened again, and new pictures of the same people are searched.
-The same queries against the same vectors in a numpy array give the exact result and the shortest possible
-time.
+gallery's own store. The gallery is closed and opened again, and new pictures of the same people are searched:
+``query_ms`` by a store that is opened for each query, as a command does, ``served_query_ms`` by one that is
+kept open, as the server does. The same queries against the same vectors in a numpy array give the exact
+result and the shortest possible time.
 
     python benchmarks/gallery.py --json gallery.json
+    python benchmarks/gallery.py --sizes 2000000 --dimension 512 --index
+    python benchmarks/gallery.py --uri http://host:19530 --indexes IVF_SQ8
     python benchmarks/gallery.py --sizes 20000 --embedder runs/horeid --matcher runs/kpm --pictures crops/
 """
 
@@ -18,12 +21,13 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
 from kronreid.gallery import Entry, Gallery, Selection
-from kronreid.gallery.milvus import MilvusStore
+from kronreid.gallery.store import Store, open_store
 
 #: Their search parameters: larger values find more and take longer.
 INDEXES: dict[str, tuple[dict[str, int], dict[str, int]]] = {
@@ -33,7 +37,7 @@ INDEXES: dict[str, tuple[dict[str, int], dict[str, int]]] = {
 }
 PICTURES_PER_PERSON = 10
 TOP = 100
-BATCH = 256
+BATCH = 2_000
 
 
 def main() -> None:
@@ -46,12 +50,16 @@ def main() -> None:
     parser.add_argument("--dimension", type=int, default=1024)
     parser.add_argument("--queries", type=int, default=30)
     parser.add_argument(
-        "--indexes", nargs="*", default=list(INDEXES), choices=INDEXES, help="approximate indexes to try"
+        "--indexes", nargs="*", default=[], choices=INDEXES, help="approximate indexes of a server to try"
+    )
+    parser.add_argument("--index", action="store_true", help="measure the index of a folder as well")
+    parser.add_argument(
+        "--places", type=int, default=0, metavar="BYTES", help="store so many bytes of places a picture"
     )
     parser.add_argument(
         "--index-up-to", type=int, default=20_000, metavar="N", help="largest size that they are tried at"
     )
-    parser.add_argument("--uri", help="a Milvus server to measure instead of a file (MILVUS_TOKEN logs in)")
+    parser.add_argument("--uri", help="a Milvus server to measure instead of a folder (MILVUS_TOKEN logs in)")
     parser.add_argument("--embedder", help="with --pictures: measure a whole search, with this model")
     parser.add_argument("--matcher", help="and this one for the second stage")
     parser.add_argument("--pictures", help="folder of pictures for --embedder")
@@ -60,9 +68,11 @@ def main() -> None:
     figures: dict[str, float] = {}
     for size in options.sizes:
         with tempfile.TemporaryDirectory() as folder:
-            uri = options.uri or str(Path(folder) / "people.db")
+            uri = options.uri or str(Path(folder) / "people.gallery")
             indexes = options.indexes if size <= options.index_up_to else []
-            found = measure(uri, size, options.dimension, options.queries, indexes)
+            found = measure(
+                uri, size, options.dimension, options.queries, indexes, options.places, options.index
+            )
         label = f"{size // 1000}k" if size % 1000 == 0 else str(size)
         for name, value in found.items():
             figures[f"{name}_{label}"] = value
@@ -109,7 +119,9 @@ class People:
         return np.concatenate([self.vectors(place, place + 1, seed=3) for place in places])
 
 
-def measure(uri: str, size: int, dimension: int, queries: int, indexes: list[str]) -> dict[str, float]:
+def measure(
+    uri: str, size: int, dimension: int, queries: int, indexes: list[str], places: int, index: bool
+) -> dict[str, float]:
     """Measure one size: milliseconds, seconds and megabytes by name."""
     people = People(size, dimension)
     asked = people.queries(queries)
@@ -119,43 +131,93 @@ def measure(uri: str, size: int, dimension: int, queries: int, indexes: list[str
     figures["numpy_ms"] = statistics.median(times)
     gc.collect()
 
-    store = MilvusStore(uri, "benchmark")
+    store = open_store(uri, "benchmark")
     store.create(dimension, {})
     resident = resident_mb()
     seconds = 0.0
+    rng = np.random.default_rng(0)
     for start, vectors in tqdm(people.batches(), total=-(-size // BATCH), desc=f"{size:,}", disable=None):
+        entries = [entry(number) for number in range(start, start + len(vectors))]
+        packed = [rng.bytes(places) for _ in entries] if places else None
         started = time.perf_counter()
-        store.upsert([entry(number) for number in range(start, start + len(vectors))], vectors)
+        store.upsert(entries, vectors, packed)
         seconds += time.perf_counter() - started
     figures["insert_per_second"] = size / seconds
     started = time.perf_counter()
-    store.settle()
-    figures["flush_s"] = time.perf_counter() - started
+    store.settle(size)
+    figures["settle_s"] = time.perf_counter() - started
     store.close()
     gc.collect()
 
     started = time.perf_counter()
-    store = MilvusStore(uri, "benchmark")
+    store = open_store(uri, "benchmark")
     assert store.count() == size
     figures["open_s"] = time.perf_counter() - started
     try:
-        figures |= query_figures(store, asked, exact, "")
-        figures["memory_mb"] = resident_mb() - resident
-        figures["query_over_numpy"] = figures["query_ms"] / figures["numpy_ms"]
+        figures |= once_figures(uri, asked, exact)
+        figures["rss_scan_mb"] = resident_mb()
+        started = time.perf_counter()
+        store.warm()
+        figures["warm_s"] = time.perf_counter() - started
+        figures |= query_figures(store, asked, exact, "served_")
+        figures["rss_mb"] = resident_mb()
+        figures["memory_mb"] = figures["rss_mb"] - resident
+        figures["served_over_numpy"] = figures["served_query_ms"] / figures["numpy_ms"]
         times, _ = timed(lambda query: store.search(query, TOP, Selection(camera=3)), asked)
-        figures["filtered_query_ms"] = statistics.median(times)
+        figures["served_filtered_query_ms"] = statistics.median(times)
+        if places:
+            ids = [found.id for found, _ in store.search(asked[0], TOP)]
+            times, _ = timed(lambda _: list(store.described(ids)), asked)
+            figures["places_100_ms"] = statistics.median(times)
         if (disk := store.bytes_on_disk()) is not None:
             figures["disk_mb"] = disk / 1e6
+        if index:
+            started = time.perf_counter()
+            store.build_index()
+            figures["index_build_s"] = time.perf_counter() - started
+            figures |= {f"index_{name}": value for name, value in once_figures(uri, asked, exact).items()}
         for kind in indexes:
             name = kind.lower() + "_"
             figures[f"{name}build_s"] = build(store, kind)
             figures |= query_figures(store, asked, exact, name, INDEXES[kind][1])
-            if (disk := store.bytes_on_disk()) is not None:
-                figures[f"{name}disk_mb"] = disk / 1e6
     finally:
-        store.client.drop_collection("benchmark")
+        if uri.startswith("http"):
+            client_of(store).drop_collection("benchmark")
         store.close()
     return figures
+
+
+def client_of(store: Store) -> Any:
+    """pymilvus's client of a store on a server."""
+    return store.client  # type: ignore[attr-defined]
+
+
+def once_figures(uri: str, asked: np.ndarray, exact: list) -> dict[str, float]:
+    """The times of queries by a store that is opened for each, and what they found."""
+    times, found = [], []
+    for query in asked:
+        store = open_store(uri, "benchmark")
+        assert store.exists
+        store.properties()
+        took, answers = timed(lambda query, store=store: numbers_of(store, query), query[None])  # type: ignore[misc]
+        times += took
+        found += answers
+        store.close()
+    return summary(times, found, exact, "")
+
+
+def numbers_of(store: Store, query: np.ndarray) -> list[int]:
+    """The numbers of the pictures that a query finds."""
+    return [number_of(entry.id) for entry, _ in store.search(query, TOP)]
+
+
+def summary(times: list[float], found: list, exact: list, prefix: str) -> dict[str, float]:
+    return {
+        f"{prefix}first_query_ms": times[0],
+        f"{prefix}query_ms": statistics.median(times[1:]),
+        f"{prefix}query_worst_ms": max(times[1:]),
+        f"{prefix}recall": float(np.mean([len(set(a) & set(b)) / TOP for a, b in zip(found, exact)])),
+    }
 
 
 def by_numpy(people: People, asked: np.ndarray) -> tuple[list[float], list[list[int]]]:
@@ -170,9 +232,9 @@ def by_numpy(people: People, asked: np.ndarray) -> tuple[list[float], list[list[
     return timed(search, asked)
 
 
-def build(store: MilvusStore, kind: str) -> float:
+def build(store: Store, kind: str) -> float:
     """The seconds it takes to replace the collection's index by this one."""
-    client, name = store.client, store.collection
+    client, name = client_of(store), store.collection
     index = client.prepare_index_params()
     index.add_index("vector", index_type=kind, metric_type="IP", params=INDEXES[kind][0])
     client.release_collection(name)
@@ -185,14 +247,14 @@ def build(store: MilvusStore, kind: str) -> float:
 
 
 def query_figures(
-    store: MilvusStore, asked: np.ndarray, exact: list, prefix: str, asks: dict[str, int] | None = None
+    store: Store, asked: np.ndarray, exact: list, prefix: str, asks: dict[str, int] | None = None
 ) -> dict[str, float]:
     """The times of the first query and of later ones, and the share of the exact results that were found."""
 
     def search(query: np.ndarray) -> list[int]:
         if asks is None:
-            return [number_of(entry.id) for entry, _ in store.search(query, TOP)]
-        (hits,) = store.client.search(
+            return numbers_of(store, query)
+        (hits,) = client_of(store).search(
             store.collection,
             data=[query],
             limit=TOP,
@@ -203,12 +265,7 @@ def query_figures(
         return [number_of(hit["id"]) for hit in hits]
 
     times, found = timed(search, asked)
-    return {
-        f"{prefix}first_query_ms": times[0],
-        f"{prefix}query_ms": statistics.median(times[1:]),
-        f"{prefix}query_worst_ms": max(times[1:]),
-        f"{prefix}recall": float(np.mean([len(set(a) & set(b)) / TOP for a, b in zip(found, exact)])),
-    }
+    return summary(times, found, exact, prefix)
 
 
 def timed(search: Callable[[np.ndarray], list], asked: np.ndarray) -> tuple[list[float], list[list]]:
@@ -238,7 +295,7 @@ def number_of(identifier: str) -> int:
 
 
 def resident_mb() -> float:
-    """The memory of this process, which includes the embedded database."""
+    """The memory of this process, which includes an embedded database."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
@@ -256,7 +313,7 @@ def whole_search(embedder: str, matcher: str | None, pictures: str) -> dict[str,
         first = kronreid.load(embedder)
         second = kronreid.load(matcher) if matcher else None
         assert second is None or isinstance(second, Matcher)
-        uri = Path(folder) / "people.db"
+        uri = Path(folder) / "people.gallery"
         with Gallery(uri, first, second) as gallery:
             report = gallery.add(pictures)
             queries = [entry.path for entry in gallery.entries()][:11]

@@ -85,7 +85,7 @@ def run(options: argparse.Namespace, folder: Path) -> dict[str, float]:
         make_model(matcher, "kpm", {"backbone": {**BACKBONE, "last_stride": 2}})
     pictures = options.pictures or drawn(folder / "gallery", range(options.gallery))
     queries = find_pictures(options.queries or drawn(folder / "queries", range(0, 64), shot=9))[:64]
-    uri = folder / "people.db"
+    uri = folder / "people.gallery"
     figures = direct(uri, model, matcher, pictures, queries, options)
     with Server(uri, model, matcher) as server:
         ask(server.connection(), search(queries[0], 1), server.headers)  # the first is slower

@@ -160,7 +160,7 @@ def test_odd_metadata_stop_no_command(home: Path, tmp_path: Path, capsys: pytest
     upright.transpose(Image.Transpose.ROTATE_90).save(odd, exif=block)
     upright.save(plain)
     assert run("match", odd, plain, "--model", home / "kpm") == 0
-    uri, hits = tmp_path / "people.db", tmp_path / "hits.json"
+    uri, hits = tmp_path / "people.gallery", tmp_path / "hits.json"
     assert run("index", odd, "--model", home / "horeid", "--gallery", uri) == 0
     assert "1 added" in capsys.readouterr().out
     assert run("search", odd, "--gallery", uri, "--json", hits) == 0
@@ -175,7 +175,7 @@ def test_odd_metadata_stop_no_command(home: Path, tmp_path: Path, capsys: pytest
 
 
 def test_index_search_and_gallery(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    uri, folder = tmp_path / "people.db", home / "data" / "bounding_box_test"
+    uri, folder = tmp_path / "people.gallery", home / "data" / "bounding_box_test"
     assert run("index", folder, "--model", home / "horeid", "--gallery", uri) == 0
     number = len(list(folder.iterdir()))
     assert f"{number} added" in capsys.readouterr().out
@@ -276,7 +276,7 @@ def bad(home: Path, tmp: Path) -> dict[str, tuple[list[object], str]]:
         "half a picture": (["match", truncated, a, "--model", kpm], "cut.jpg"),
         "a missing picture": (["match", a, tmp / "gone.jpg", "--model", kpm], "gone.jpg"),
         "no folder to write to": (["match", a, a, "--model", kpm, "--png", tmp / "x" / "y.png"], "--png"),
-        "no gallery": (["search", a, "--gallery", tmp / "none.db"], "none.db"),
+        "no gallery": (["search", a, "--gallery", tmp / "none.gallery"], "none.gallery"),
         "no config": (["train", tmp / "none.yaml"], "none.yaml"),
         "no data for a config": (["train", config, "--out", tmp / "run"], "--data"),
         "an unknown key": ([*training, "batch.size=4"], "size"),
@@ -284,7 +284,7 @@ def bad(home: Path, tmp: Path) -> dict[str, tuple[list[object], str]]:
         "too few identities": ([*training, "batch.identities=9"], "9"),
         "an unknown command": (["fly"], "fly"),
         "an unknown option": (["match", a, a, "--model", kpm, "--loud"], "--loud"),
-        "no number": (["search", a, "--gallery", tmp / "none.db", "--top", "0"], "--top"),
+        "no number": (["search", a, "--gallery", tmp / "none.gallery", "--top", "0"], "--top"),
     }
 
 

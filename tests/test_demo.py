@@ -55,7 +55,7 @@ def test_it_leaves_a_report_metrics_models_and_a_gallery(
     for name in (
         "runs/horeid/model.safetensors",
         "runs/kpm/model.safetensors",
-        "people.db",
+        "people.gallery",
         "query.jpg",
         "data/query",
     ):

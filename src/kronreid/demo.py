@@ -185,7 +185,7 @@ def search_gallery(out: Path, dataset: ReIDDataset, embedder: Embedder, matcher:
     """Add the gallery pictures to a gallery, and search it with a new picture of one of its people."""
     query = out / "query.jpg"
     draw(FOUND, 2, NEW_SHOT, seed=SEED).save(query, quality=92)
-    with Gallery(out / "people.db", embedder, matcher) as gallery:
+    with Gallery(out / "people.gallery", embedder, matcher) as gallery:
         gallery.add(dataset.root / "bounding_box_test")
         result = gallery.search(query, top=10, rerank_top=75)
     milliseconds = ", ".join(f"{stage} {1000 * value:.0f} ms" for stage, value in result.seconds.items())
@@ -299,7 +299,7 @@ def charts(out: Path) -> list[Chart]:
 
 def commands(out: Path) -> list[Command]:
     """Commands to try next."""
-    people = out / "people.db"
+    people = out / "people.gallery"
     return [
         Command(
             "search the gallery",

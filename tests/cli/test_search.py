@@ -22,7 +22,7 @@ def gallery(
     save(tmp_path / "model", "pooled", arguments, embedder.input, embedder.model)
     loaded = kronreid.load(tmp_path / "model")
     save_places(tmp_path / "model", embedder.places, loaded.fingerprint)
-    people = tmp_path / "people.db"
+    people = tmp_path / "people.gallery"
     arguments = [str(pedestrians / "bounding_box_test"), "--model", str(tmp_path / "model")]
     assert main(["index", *arguments, "--gallery", str(people)]) == 0
     return people

@@ -40,7 +40,7 @@ class Examples:
             if re.search(made, text):
                 continue
             (place / name).parent.mkdir(parents=True, exist_ok=True)
-            if kept.suffix == ".db" or name.startswith(("demo", "runs")):  # which are written to
+            if kept.suffix == ".gallery" or name.startswith(("demo", "runs")):  # which are written to
                 shutil.copytree(kept, place / name, symlinks=True)
             else:
                 (place / name).symlink_to(kept)
@@ -73,7 +73,7 @@ def examples(
     gap = ["train", "horeid/market1501/gap", "--data", str(pedestrians)]
     with mock.patch.object(configs, "read_config", shrunk):
         assert main([*gap, "--out", str(folder / "runs" / "gap")]) == 0
-    people = folder / "people.db"
+    people = folder / "people.gallery"
     assert main(["index", str(crops), "--model", str(folder / "runs/horeid"), "--gallery", str(people)]) == 0
     write_network(folder / "osnet.onnx")
     demo = folder / "demo"
@@ -81,7 +81,7 @@ def examples(
     (demo / "data").symlink_to(pedestrians)
     (demo / "runs").symlink_to(folder / "runs")
     (demo / "query.jpg").symlink_to(query[0])
-    shutil.copytree(people, demo / "people.db")
+    shutil.copytree(people, demo / "people.gallery")
     names = {
         "who.jpg": query[0],
         "new.jpg": query[1],
@@ -91,7 +91,7 @@ def examples(
         "market1501": pedestrians,
         "people": folder / "people",
         "VIPeR": folder / "VIPeR",
-        "people.db": people,
+        "people.gallery": people,
         "osnet.onnx": folder / "osnet.onnx",
         "demo": demo,
         **{f"runs/{run.name}": run for run in (folder / "runs").iterdir()},

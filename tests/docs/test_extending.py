@@ -65,7 +65,7 @@ def test_a_loss_and_a_head_train_evaluate_and_need_their_plug_ins(
         ["evaluate", "run", "--data", str(pedestrians)],
         ["summary", "run"],
         ["export", "run", "--out", "run.onnx"],
-        ["index", str(pedestrians / "query"), "--model", "run", "--gallery", "run.db"],
+        ["index", str(pedestrians / "query"), "--model", "run", "--gallery", "run.gallery"],
         ["match", "a.jpg", "b.jpg", "--model", "run"],
     ]
     for command in commands:

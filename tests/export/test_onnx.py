@@ -160,7 +160,7 @@ def test_command(
     home: Path, pedestrians: Path, embedder: Embedder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Export, then index with the one form and search with the other."""
-    file, uri = tmp_path / "pooled.onnx", str(tmp_path / "people.db")
+    file, uri = tmp_path / "pooled.onnx", str(tmp_path / "people.gallery")
     assert main(["export", str(home / "pooled"), "--format", "onnx", "--out", str(file)]) == 0
     said = capsys.readouterr().out
     assert str(file) in said
@@ -188,7 +188,7 @@ def test_foreign_networks_in_the_commands(
     model = onnx.load(file)
     del model.metadata_props[:]
     onnx.save(model, file)
-    uri, out = str(tmp_path / "people.db"), tmp_path / "out.json"
+    uri, out = str(tmp_path / "people.gallery"), tmp_path / "out.json"
     pictures = sorted((pedestrians / "bounding_box_test").iterdir())
     assert main(["index", *map(str, pictures), "--model", str(file), "--gallery", uri]) == 0
     assert f"{len(pictures)} added" in capsys.readouterr().out

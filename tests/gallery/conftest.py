@@ -12,7 +12,7 @@ from PIL import Image
 
 from kronreid.data.images import as_list, open_rgb
 from kronreid.gallery import Gallery
-from kronreid.gallery.milvus import MilvusStore
+from kronreid.gallery.store import Store, open_store
 from kronreid.models.place_matcher import PlaceMatcher
 from kronreid.models.places import Described, PlaceMatching, PlacesOptions
 
@@ -103,8 +103,8 @@ class Place:
     def open(self, *models, **more) -> Gallery:
         return Gallery(self.uri, *models, **self.options, **more)
 
-    def store(self, collection: str = "people") -> MilvusStore:
-        return MilvusStore(self.uri, collection, self.options.get("token", ""))
+    def store(self, collection: str = "people") -> Store:
+        return open_store(self.uri, collection, self.options.get("token", ""))
 
 
 @pytest.fixture(scope="session")
@@ -129,9 +129,9 @@ def server(milvus: MilvusServer) -> Iterator[Place]:
         store.close()
 
 
-@pytest.fixture(params=["file", "server"])
+@pytest.fixture(params=["folder", "server"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
-    """A file, then a server."""
+    """A folder, then a server."""
     if request.param == "server":
         return request.getfixturevalue("server")
-    return Place(str(tmp_path / "people.db"))
+    return Place(str(tmp_path / "people.gallery"))

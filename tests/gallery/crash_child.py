@@ -1,19 +1,19 @@
 """Adds a folder of pictures to a gallery and says after each batch how many are safe; made to be killed."""
 
-import os
 import time
+from datetime import timedelta
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
 
 from kronreid.errors import InputError
-from kronreid.gallery import Gallery
-from kronreid.gallery.milvus import MilvusStore
+from kronreid.gallery import Gallery, lance, lance_table
 
 BATCH = 8
-#: A log this small is sorted into files and merged all the time, so that kills hit that too.
-os.environ["MILVUS_LITE_MEMTABLE_MEMORY_LIMIT_BYTES"] = "30000"
+#: The table is merged and cleaned all the time, so that kills hit that too.
+lance._WRITES_BETWEEN, lance_table.MOST_FRAGMENTS, lance_table.LEAST_WASTE = 2, 2, 1
+lance_table.KEPT = timedelta(0)
 
 
 class SlowEmbedder:
@@ -30,16 +30,16 @@ class SlowEmbedder:
 
 def main(uri: str, token: str, folder: Path, say: Connection) -> None:
     """Says 0 before each batch, its size when it is safe, and in the end why it stopped if it had to."""
-    upsert = MilvusStore.upsert
-
-    def announced(self, entries, vectors):
-        say.send(0)
-        upsert(self, entries, vectors)
-        say.send(len(entries))
-
-    MilvusStore.upsert = announced  # type: ignore[method-assign]
     try:
         with Gallery(uri, SlowEmbedder(), token=token) as gallery:
+            upsert = gallery._store.upsert
+
+            def announced(entries, vectors, places=None):
+                say.send(0)
+                upsert(entries, vectors, places)
+                say.send(len(entries))
+
+            gallery._store.upsert = announced  # type: ignore[method-assign]
             gallery.add(folder, batch_size=BATCH, progress=False)
     except InputError as error:
         say.send(str(error))

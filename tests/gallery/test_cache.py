@@ -152,7 +152,7 @@ def test_impossible_caches_are_refused(tmp_path, embedder):
     with pytest.raises(InputError, match="positive"):
         MapCache(tmp_path / "maps", max_bytes=0)
     with pytest.raises(InputError, match="cache: only keeps maps"):
-        Gallery(tmp_path / "people.db", embedder, ColourMatcher(), cache=MapCache(tmp_path / "maps"))
+        Gallery(tmp_path / "people.gallery", embedder, ColourMatcher(), cache=MapCache(tmp_path / "maps"))
 
 
 def test_half_precision_is_close(kpm, tmp_path):
@@ -168,11 +168,11 @@ def test_half_precision_is_close(kpm, tmp_path):
 
 def test_a_search_finds_the_same_with_and_without(tmp_path, embedder, kpm, crops):
     query = crops / "0007_c1s1_000007_00.png"
-    with Gallery(tmp_path / "people.db", embedder, kpm) as gallery:
+    with Gallery(tmp_path / "people.gallery", embedder, kpm) as gallery:
         gallery.add(crops)
         plain = gallery.search(query, top=20, matcher_weight=1)
     cache = MapCache(tmp_path / "maps")
-    with Gallery(tmp_path / "people.db", embedder, kpm, cache=cache) as gallery:
+    with Gallery(tmp_path / "people.gallery", embedder, kpm, cache=cache) as gallery:
         cold = gallery.search(query, top=20, rerank_top=12, matcher_weight=1)
         assert len(files_of(cache)) == 12
         for path in crops.iterdir():  # what is known is not even opened

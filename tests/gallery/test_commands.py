@@ -80,6 +80,36 @@ def test_records_that_are_not_usable_are_listed(run, crops, tmp_path, capsys):
     assert f"--category: {crops / 'l.csv'} has no categories" in capsys.readouterr().err
 
 
+def test_old_pictures_are_forgotten(run, place, crops, capsys):
+    """A folder says that the bytes are gone; a server removes them in its own time."""
+    assert run("index", crops / "*_c1*", "--model", "colours", "--set", "time=2001-01-01", "track=7") == 0
+    assert (
+        run("index", crops / "*_c2*", "--model", "colours", "--set", "time=2001-01-01", "--keep", "30d") == 0
+    )
+    assert "20 deleted, since they were taken longer ago than 30d" in capsys.readouterr().out
+    assert run("index", crops / "*_c1*", "--model", "colours", "--set", "time=2001-01-01", "track=7") == 0
+    assert run("index", crops / "*_c2*", "--model", "colours", "--set", "track=12") == 0
+    capsys.readouterr()
+    assert run("gallery", "expire", "--keep", "4w", "--where", "track>7") == 0
+    assert capsys.readouterr().out.startswith("0 deleted; 20 left\n")
+    assert run("gallery", "expire", "--keep", "4w", "--where", "track<=7") == 0
+    gone = "nothing of them is left in the gallery's files"
+    assert (gone in capsys.readouterr().out) == (not place.uri.startswith("http"))
+    assert run("gallery", "list", "--where", "track>=12", "track<13") == 0
+    assert len(capsys.readouterr().out.splitlines()) == 10
+    assert run("gallery", "repair") == 0
+    assert "0 given up, 10 kept" in capsys.readouterr().out
+    assert run("gallery", "index") == 0
+
+
+def test_until_a_day_includes_the_day(run, crops, capsys):
+    assert run("index", crops, "--model", "colours", "--set", "time=2024-05-01T23:59:59") == 0
+    capsys.readouterr()
+    for until, count in {"2024-05-01": 20, "2024-05-01T12:00": 0, "2024-04-30": 0}.items():
+        assert run("gallery", "list", "--until", until) == 0
+        assert len(capsys.readouterr().out.splitlines()) == count
+
+
 def test_output_that_cannot_be_written_is_refused_before_the_work(run, crops, tmp_path, capsys):
     for option in ("--json", "--html"):
         assert run("search", crops / "none.png", option, tmp_path / "none" / "x") == 2
@@ -102,6 +132,13 @@ def test_output_that_cannot_be_written_is_refused_before_the_work(run, crops, tm
         (["gallery", "list", "--where", "a=1", "--where", "a=2"], "--where a: is given twice"),
         (["gallery", "list", "--where", "time=2026-03-01"], "where time: is asked for by since and until"),
         (["gallery", "list", "--path", ""], "path: is empty"),
+        (["gallery", "list", "--where", "track>=many"], "where track>=many: only numbers can be compared"),
+        (["gallery", "list", "--where", "camera>3"], "where camera>: camera is text"),
+        (["gallery", "list", "--where", "a>1", "a>2"], "--where a>: is given twice"),
+        (["gallery", "list", "--where", ">1"], "--where '>1': must be key=value, or key>=value"),
+        (["gallery", "expire"], "--keep: says how long expire keeps pictures"),
+        (["gallery", "expire", "--keep", "soon"], "--keep soon: a number with s, m, h, d or w expected"),
+        (["gallery", "info", "x.db", "y"], "x.db y: info takes no files; name it with --gallery"),
         (["gallery", "list", "--since", ""], "since '': a time expected"),
         (["gallery", "info", "--collection", "2026_03_01"], "--collection '2026_03_01': a name has"),
         (["search", "x.png", "--collection", "../people"], "--collection '../people': a name has"),
@@ -116,7 +153,7 @@ def test_what_makes_no_sense_is_said(run, crops, capsys, arguments, message):
 
 
 def test_a_file_is_no_place_for_many_machines(tmp_path, crops, capsys):
-    where = ["--gallery", str(tmp_path / "people.db"), "--model", "none", "--ray", "local"]
+    where = ["--gallery", str(tmp_path / "people.gallery"), "--model", "none", "--ray", "local"]
     assert main(["index", str(crops), *where]) == 2
     assert "many machines need a Milvus server" in capsys.readouterr().err
 

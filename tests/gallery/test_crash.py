@@ -22,7 +22,7 @@ CHILD = Path(__file__).with_name("crash_child.py")
 PICTURES = 400
 #: Its processes start with everything imported, so that many of them can be killed.
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["kronreid.gallery", "milvus_lite.db"])
+PROCESSES.set_forkserver_preload(["kronreid.gallery", "lancedb"])
 
 
 @pytest.fixture
@@ -125,11 +125,11 @@ def test_a_full_disk_is_named_and_nothing_stored_is_lost(tmp_path, many):
     if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode != 0:
         pytest.skip("a small file system can only be mounted by root")
     try:
-        safe, complaint = run(Place(str(disk / "people.db")), many)
-        assert str(complaint).startswith(f"{disk / 'people.db'}: the disk is full")
+        safe, complaint = run(Place(str(disk / "people.gallery")), many)
+        assert str(complaint).startswith(f"{disk / 'people.gallery'}: the disk is full")
         assert 0 < safe < PICTURES
         subprocess.run(["mount", "-o", "remount,size=16m", str(disk)], check=True)
-        with Gallery(disk / "people.db", SlowEmbedder()) as gallery:
+        with Gallery(disk / "people.gallery", SlowEmbedder()) as gallery:
             assert safe <= gallery.count <= safe + BATCH
             assert gallery.verify().intact
             report = gallery.add(many)

@@ -197,7 +197,7 @@ def test_a_column_of_vectors_is_kept_or_skipped(place, tmp_path, embedder):
     ],
 )
 def test_values_that_cannot_be_stored_are_refused(tmp_path, embedder, boxes, values, message):
-    with Gallery(tmp_path / "people.db", embedder) as gallery:
+    with Gallery(tmp_path / "people.gallery", embedder) as gallery:
         with pytest.raises(InputError, match=message):
             gallery.add(boxes, **values)
         gallery.add(boxes)
@@ -217,7 +217,7 @@ def test_entries_that_cannot_be_stored_are_listed(tmp_path, embedder, boxes):
         Entry(tmp_path / "frame.png", second.box, camera={1}),
         Entry(str(tmp_path / "frame.png"), np.array(first.box), camera=3.0, time="1970-01-02", identity=-1),
     ]
-    with Gallery(tmp_path / "people.db", embedder) as gallery:
+    with Gallery(tmp_path / "people.gallery", embedder) as gallery:
         report = gallery.add(odd)
         assert (report.added, len(report.unreadable)) == (1, 6)
         (entry,) = gallery.entries()

@@ -101,13 +101,13 @@ def serve(home: Home, folder: Path, *, full: bool = True, embedder: Any = None, 
     """A server in a folder of its own; enter its client to start it."""
     folder.mkdir(exist_ok=True)
     if full:
-        if not (home.folder / "people.db").exists():
-            fill(home, home.folder / "people.db")
-        shutil.copytree(home.folder / "people.db", folder / "people.db")
+        if not (home.folder / "people.gallery").exists():
+            fill(home, home.folder / "people.gallery")
+        shutil.copytree(home.folder / "people.gallery", folder / "people.gallery")
     matcher = changes.pop("matcher", home.matcher)
     settings = Settings(**({"state": folder / "state", "token": TOKEN} | changes))
     metrics = Metrics()
-    uri = str(folder / "people.db")
+    uri = str(folder / "people.gallery")
     service = Service(uri, embedder or home.embedder, matcher, settings, metrics.batch.observe)
     application = Application(service, settings, metrics)
     here = ("127.0.0.1", 50000)

@@ -25,7 +25,7 @@ def entry(home: Home, tmp_path: Path) -> Entry:
     """A picture of the user's that is in a gallery."""
     mine = tmp_path / "mine.png"
     mine.write_bytes(encoded(noise(1), "PNG"))
-    with Gallery(tmp_path / "g.db", home.embedder) as gallery:
+    with Gallery(tmp_path / "g.gallery", home.embedder) as gallery:
         gallery.add(mine, progress=False)
         return next(gallery.entries())
 
@@ -128,7 +128,7 @@ def test_sizes_are_those_of_the_pictures(home: Home, tmp_path: Path) -> None:
     path = tmp_path / "turned.jpg"
     path.write_bytes(encoded(noise(1, (60, 40)), exif=exif))
     for box in (None, (5, 5, 10, 20), (-5, 30, 10, 100)):
-        with Gallery(tmp_path / f"{box}.db", home.embedder) as gallery:
+        with Gallery(tmp_path / f"{box}.gallery", home.embedder) as gallery:
             gallery.add([Entry(path, box=box)], progress=False)
             known = next(gallery.entries())
         pictures = Pictures()

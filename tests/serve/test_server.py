@@ -60,10 +60,10 @@ def process(
     tmp_path_factory: pytest.TempPathFactory,
     running: Callable[..., AbstractContextManager[subprocess.Popen]],
 ) -> Iterator[Process]:
-    if not (home.folder / "people.db").exists():
-        fill(home, home.folder / "people.db")
-    uri = tmp_path_factory.mktemp("process") / "people.db"
-    shutil.copytree(home.folder / "people.db", uri)
+    if not (home.folder / "people.gallery").exists():
+        fill(home, home.folder / "people.gallery")
+    uri = tmp_path_factory.mktemp("process") / "people.gallery"
+    shutil.copytree(home.folder / "people.gallery", uri)
     command = [sys.executable, "-m", "kronreid", "serve", "--gallery", str(uri), "--port", "0"]
     options = ["--matcher", str(home.folder / "kpm"), "--allow-add", "--upload-mb", "1"]
     environment = os.environ | {"KRONREID_TOKEN": TOKEN}
@@ -188,7 +188,7 @@ def test_a_token_is_made_and_printed_unless_one_is_given(monkeypatch: pytest.Mon
     monkeypatch.delenv("KRONREID_TOKEN", raising=False)
 
     def settings(*options: str) -> Settings:
-        return make_settings(make_parser().parse_args(["serve", "--gallery", "a/people.db", *options]))
+        return make_settings(make_parser().parse_args(["serve", "--gallery", "a/people.gallery", *options]))
 
     made = settings()
     assert not made.guarded
@@ -247,8 +247,8 @@ def test_a_taken_port_is_said_in_one_line(tmp_path: Path) -> None:
 
 
 BAD: dict[str, tuple[list[str], str]] = {
-    "no gallery": (["--gallery", "none.db"], "none.db"),
-    "no gallery for a model": (["--gallery", "none.db", "--model", "E"], "none.db"),
+    "no gallery": (["--gallery", "none.gallery"], "none.gallery"),
+    "no gallery for a model": (["--gallery", "none.gallery", "--model", "E"], "none.gallery"),
     "a short token": (["--gallery", "G", "--token", "short"], "--token"),
     "an impossible port": (["--gallery", "G", "--port", "70000"], "--port"),
     "a cache without a matcher": (["--gallery", "G", "--cache", "maps"], "--cache"),
@@ -264,10 +264,10 @@ BAD: dict[str, tuple[list[str], str]] = {
 def test_bad_options_get_one_line_and_status_2(
     home: Home, tmp_path: Path, case: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    if not (home.folder / "people.db").exists():
-        fill(home, home.folder / "people.db")
-    shutil.copytree(home.folder / "people.db", tmp_path / "people.db")
-    names = {"G": tmp_path / "people.db", "E": home.folder / "horeid", "M": home.folder / "kpm"}
+    if not (home.folder / "people.gallery").exists():
+        fill(home, home.folder / "people.gallery")
+    shutil.copytree(home.folder / "people.gallery", tmp_path / "people.gallery")
+    names = {"G": tmp_path / "people.gallery", "E": home.folder / "horeid", "M": home.folder / "kpm"}
     arguments, named = BAD[case]
     typed = [str(names.get(argument, argument)) for argument in arguments]
     if "--port" not in typed:

@@ -2,9 +2,10 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import NoReturn
 
 import pytest
-from pymilvus import MilvusException
 
 from kronreid.errors import InputError
 from kronreid.gallery import Selection
@@ -20,11 +21,11 @@ def test_after_a_full_disk_the_gallery_is_opened_anew(
     server = start(allow_add=True)
     client, token = server.client, server.signed_in()
 
-    def full(*_: object, **__: object) -> None:
-        raise MilvusException(message="write failed: No space left on device")
+    def full(*_: object, **__: object) -> NoReturn:
+        raise RuntimeError("lance error: LanceError(IO): No space left on device (os error 28)")
 
     broken = server.service.gallery.current
-    monkeypatch.setattr(broken._store.client, "upsert", full)
+    monkeypatch.setattr(broken._store._table, "_database", SimpleNamespace(open_table=full))
     answer = client.post("/api/gallery", files=[upload(home.queries[0])], headers=token)
     assert answer.status_code == 503
     assert "the disk is full" in answer.json()["message"]
@@ -39,10 +40,13 @@ def test_a_gallery_that_closes_under_a_search_is_said_in_words(
 ) -> None:
     server = start()
 
-    def closed(*_: object, **__: object) -> None:
-        raise MilvusException(message="MilvusLite is closed")
+    table = server.service.gallery.current._store._table
 
-    monkeypatch.setattr(server.service.gallery.current._store.client, "search", closed)
+    def closed(*_: object, **__: object) -> NoReturn:
+        with table.trouble():
+            raise RuntimeError("lance error: something that nobody has seen before")
+
+    monkeypatch.setattr(table, "read", closed)
     answer = server.client.post("/api/search", files=[upload(home.queries[0])])
     assert answer.status_code == 503
     assert "does not answer" in answer.json()["message"]

@@ -1,4 +1,4 @@
-"""``kronreid gallery``: list, change, export and verify a gallery."""
+"""``kronreid gallery``: look after a gallery."""
 
 import argparse
 from dataclasses import replace
@@ -20,14 +20,23 @@ from kronreid.text import say
 
 if TYPE_CHECKING:
     from kronreid.cli.options import Commands
+    from kronreid.gallery import Gallery, Selection
+
+ACTIONS = ("info", "list", "update", "delete", "expire", "export", "verify", "repair", "index", "import")
 
 
 def add(commands: "Commands") -> None:
     """Add the command."""
-    text = "Look after a gallery: info, list, update, delete, export, verify."
+    text = f"Look after a gallery: {', '.join(ACTIONS)}."
     sub = add_command(commands, "gallery", run, text)
-    sub.add_argument("action", choices=["info", "list", "update", "delete", "export", "verify"])
-    add_gallery(sub)
+    sub.add_argument(
+        "action",
+        choices=ACTIONS,
+        help="index: build the index of a very large gallery; import OLD.db NEW: bring over a gallery of an "
+        "older version; repair: give up what of a damaged gallery cannot be read",
+    )
+    sub.add_argument("old_new", nargs="*", metavar="OLD NEW", help="only for import")
+    add_gallery(sub, required=False)
     add_login(sub)
     sub.add_argument("--path", help="only this picture, or the pictures below this folder")
     sub.add_argument(
@@ -37,6 +46,9 @@ def add(commands: "Commands") -> None:
         help="the state folder of the gallery's server, whose added pictures verify checks (GALLERY.serve)",
     )
     sub.add_argument("--csv", type=Path, metavar="FILE", help="the file that export writes")
+    sub.add_argument(
+        "--keep", metavar="TIME", help="expire removes pictures that were taken longer ago, like 30d or 12h"
+    )
     add_description(sub, "what update changes")
     add_filters(sub)
 
@@ -45,12 +57,22 @@ def run(options: argparse.Namespace) -> None:
     """See the methods of `kronreid.gallery.Gallery`."""
     from kronreid.gallery import Gallery
     from kronreid.gallery.entries import values_of
-    from kronreid.serve.settings import state_folder
 
+    if options.action == "import":
+        _import(options)
+        return
+    if options.old_new:
+        raise InputError(
+            " ".join(options.old_new), f"{options.action} takes no files; name it with --gallery"
+        )
+    if options.gallery is None:
+        raise InputError("--gallery", "names the gallery, and is missing")
     selection = replace(selection_of(options), path=options.path)
     changes = values_of(options.set, "--set")
     if bool(changes) != (options.action == "update"):
         raise InputError("--set", "says what update changes, and no other action takes it")
+    if (options.keep is None) == (options.action == "expire"):
+        raise InputError("--keep", "says how long expire keeps pictures, and no other action takes it")
     if options.action == "export":
         if options.csv is None:
             raise InputError("--csv", "names the file that export writes")
@@ -66,18 +88,55 @@ def run(options: argparse.Namespace) -> None:
                 say(f"{entry.identity or '-':>8}  {entry.camera or '-':>6}  {entry.path}")
         elif options.action == "update":
             say(f"{gallery.update(selection, **changes)} changed")
-        elif options.action == "delete":
-            say(f"{gallery.delete(selection)} deleted; {gallery.count} left")
         elif options.action == "export":
             say(f"{gallery.export(options.csv, selection)} rows in {options.csv}")
+        elif options.action == "index":
+            say("the index is built" if gallery.build_index() else "too small for an index; none is needed")
+        elif options.action == "repair":
+            say(f"{gallery.repair()} given up, {gallery.count} kept; adding them again brings them back")
+        elif options.action == "verify":
+            _verify(gallery, options)
         else:
-            state = options.state or state_folder(options.gallery)
-            report = gallery.verify(own=[state / "added"])
-            say(f"{report.checked} checked: {'all intact' if report.intact else 'NOT intact'}")
-            for reason in ("missing", "changed", "strays", "bad_vectors"):
-                for what in getattr(report, reason):
-                    say(f"  {reason.replace('_', ' ')}: {what}")
-            if not report.intact:
-                raise InputError(
-                    options.gallery, f"{len(report.bad_vectors)} entries are damaged; index them again"
-                )
+            _forget(gallery, options, selection)
+
+
+def _forget(gallery: "Gallery", options: argparse.Namespace, selection: "Selection") -> None:
+    """Delete or expire, and say whether the bytes are gone."""
+    if options.action == "delete":
+        count = gallery.delete(selection, purge=False)
+    else:
+        count = gallery.expire(options.keep, selection, purge=False)
+    say(f"{count} deleted; {gallery.count} left")
+    if gallery.purge():
+        say("nothing of them is left in the gallery's files")
+    else:
+        say("the server removes their bytes when it next compacts")
+
+
+def _verify(gallery: "Gallery", options: argparse.Namespace) -> None:
+    from kronreid.serve.settings import state_folder
+
+    state = options.state or state_folder(options.gallery)
+    report = gallery.verify(own=[state / "added"])
+    say(f"{report.checked} checked: {'all intact' if report.intact else 'NOT intact'}")
+    for reason in ("missing", "changed", "strays", "bad_vectors", "twice"):
+        for what in getattr(report, reason):
+            say(f"  {reason.replace('_', ' ')}: {what}")
+    if not report.intact:
+        damaged = report.unreadable + len(report.bad_vectors) + len(report.twice)
+        raise InputError(
+            gallery.uri,
+            f"{damaged} entries are damaged; give them up with kronreid gallery repair, and index them again",
+        )
+
+
+def _import(options: argparse.Namespace) -> None:
+    """See `kronreid.gallery.importing.bring_over`."""
+    from kronreid.gallery.importing import bring_over
+
+    if len(options.old_new) != 2:
+        raise InputError(
+            "import", "needs the old gallery and the new one: kronreid gallery import OLD.db NEW"
+        )
+    old, new = options.old_new
+    say(f"{bring_over(old, new, **login(options))} pictures of {old} are in {new}")

@@ -38,6 +38,11 @@ def add(commands: "Commands") -> None:
     add_description(sub, "describe all pictures")
     sub.add_argument("--batch-size", type=positive, default=64, help="pictures per pass (64)")
     sub.add_argument(
+        "--keep",
+        metavar="TIME",
+        help="afterwards, remove pictures that were taken longer ago than this, like 30d or 12h",
+    )
+    sub.add_argument(
         "--ray",
         metavar="ADDRESS",
         help="spread the work over a Ray cluster: auto, local, HOST:PORT or ray://HOST:PORT",
@@ -48,15 +53,18 @@ def run(options: argparse.Namespace) -> None:
     """See `kronreid.gallery.Gallery.add` and `kronreid.gallery.spread.add_spread`."""
     from kronreid.gallery import Gallery
     from kronreid.gallery.entries import values_of
+    from kronreid.gallery.upkeep import seconds_of
 
     values = values_of(options.set, "--set")
     if options.ray and not options.gallery.startswith(("http://", "https://")):
         raise InputError(
             f"--gallery {options.gallery}",
-            "many machines need a Milvus server (http://host:port); only one process can open a file",
+            "many machines need a Milvus server (http://host:port)",
         )
     if options.ray:
         require("--ray", "ray")
+    if options.keep:
+        seconds_of(options.keep)
     model = load_model(options.model, "--model")
     with Gallery(options.gallery, model, **login(options)) as gallery:
         if options.ray:
@@ -80,5 +88,10 @@ def run(options: argparse.Namespace) -> None:
             f"{len(report.unreadable)} unreadable; {gallery.count} in {options.gallery}; "
             f"{report.per_second:.0f} pictures/s"
         )
+        if options.keep:
+            expired = gallery.expire(options.keep, purge=False)
+            if expired:
+                gallery.purge()
+            print(f"{expired} deleted, since they were taken longer ago than {options.keep}")
     for picture in report.unreadable:
         say(f"  {picture.path}: {picture.reason}", file=sys.stderr)

@@ -84,10 +84,13 @@ def add_changes(parser: argparse.ArgumentParser) -> None:
     add_set(parser, "change the config's options, like training.iterations=200")
 
 
-def add_gallery(parser: argparse.ArgumentParser) -> None:
+def add_gallery(parser: argparse.ArgumentParser, required: bool = True) -> None:
     """Add the option that names a gallery."""
     parser.add_argument(
-        "--gallery", required=True, metavar="URI", help="a file, or http://host:port of a server"
+        "--gallery",
+        required=required,
+        metavar="URI",
+        help="a folder, s3://bucket/name of an object store, or http://host:port of a Milvus server",
     )
 
 
@@ -117,7 +120,11 @@ def add_filters(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--since", metavar="TIME", help="only pictures taken at this time or later, like 2026-03-01T12:00"
     )
-    parser.add_argument("--until", metavar="TIME", help="only pictures taken at this time or earlier")
+    parser.add_argument(
+        "--until",
+        metavar="TIME",
+        help="only pictures taken at this time or earlier; a date includes the whole day",
+    )
     parser.add_argument(
         "--where",
         nargs="+",
@@ -125,16 +132,16 @@ def add_filters(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="key=value",
         help="only pictures with these values: camera, identity, source, or any attribute; "
-        "nothing after the = means that it is unknown",
+        "nothing after the = means that it is unknown; 'track>=10' compares (quote it for the shell)",
     )
 
 
 def selection_of(options: argparse.Namespace) -> "Selection":
     """The options of `add_filters`, as the gallery takes them."""
-    from kronreid.data.values import pairs
     from kronreid.gallery import Selection
+    from kronreid.gallery.filters import conditions_of
 
-    where = pairs(options.where, "--where")
+    where = conditions_of(options.where, "--where")
     return Selection(camera=options.camera, since=options.since, until=options.until, where=where)
 
 

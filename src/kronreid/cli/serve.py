@@ -65,6 +65,12 @@ def add(commands: "Commands") -> None:
         help="keep the matcher's maps of candidates in this folder",
     )
     sub.add_argument(
+        "--keep",
+        metavar="TIME",
+        help="delete pictures that were taken longer ago than this, like 30d or 12h, at the start and then "
+        "every hour",
+    )
+    sub.add_argument(
         "--state", type=Path, metavar="DIR", help="folder for marks and added pictures (GALLERY.serve)"
     )
     sub.add_argument(
@@ -137,6 +143,7 @@ def given(options: argparse.Namespace) -> str | None:
 
 def make_settings(options: argparse.Namespace) -> "Settings":
     """The options, as the server takes them."""
+    from kronreid.gallery.upkeep import seconds_of
     from kronreid.serve.settings import Settings, is_loopback, networks, new_token, state_folder
 
     if not 0 <= options.port < 65536:
@@ -166,4 +173,5 @@ def make_settings(options: argparse.Namespace) -> "Settings":
         threads=options.threads,
         waiting=options.queue,
         timeout=options.timeout,
+        keep=None if options.keep is None else seconds_of(options.keep),
     )

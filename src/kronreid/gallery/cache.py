@@ -15,7 +15,9 @@ import threading
 import time
 import zlib
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,7 @@ _AFTER_CLEARING = 0.9
 #: A process measures the folder again after it has written this share, since others may have written too.
 _BETWEEN_LOOKS = 0.05
 _ABANDONED_SECONDS = 3600.0
+_READERS = 4
 _TENSORS = [field.name for field in fields(PreparedMaps) if field.name != "size"]
 
 
@@ -53,7 +56,7 @@ class MapCache:
 
     Example:
         >>> cache = MapCache("maps", max_bytes=10 * 10**9)
-        >>> gallery = kronreid.Gallery("people.db", embedder, matcher, cache=cache)
+        >>> gallery = kronreid.Gallery("people", embedder, matcher, cache=cache)
     """
 
     def __init__(self, folder: str | os.PathLike[str], max_bytes: int = 10 * 10**9) -> None:
@@ -100,6 +103,12 @@ class MapCache:
         with contextlib.suppress(OSError):
             os.utime(path)  # others are now less recently used
         return maps
+
+    def read_all(self, matcher: Matcher, identifiers: Sequence[str]) -> dict[str, EncodedMaps]:
+        """What is stored of these pictures, by identifier."""
+        with ThreadPoolExecutor(_READERS) as pool:
+            found = pool.map(partial(self.read, matcher), identifiers)
+        return {id: maps for id, maps in zip(identifiers, found) if maps is not None}
 
     def keep(self, matcher: Matcher, identifier: str, maps: EncodedMaps) -> EncodedMaps:
         """Store the maps of one picture, and return them as they are stored."""

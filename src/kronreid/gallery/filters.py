@@ -6,11 +6,12 @@ which each database renders in its own query language.
 
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from os import PathLike
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias, cast
 
 from kronreid.data.values import LARGEST, Time, attribute, attribute_name, label, moment, picture_path
 from kronreid.errors import InputError
@@ -59,7 +60,20 @@ class HasValue:
     values: tuple[Scalar, ...]
 
 
-Condition: TypeAlias = OneOf | Below | Taken | HasValue
+@dataclass(frozen=True)
+class Compared:
+    """The attribute is a number for which ``attribute sign number`` holds."""
+
+    name: str
+    sign: Literal["<", "<=", ">", ">="]
+    number: int | float
+
+
+Condition: TypeAlias = OneOf | Below | Taken | HasValue | Compared
+
+#: ``key sign value``, as `conditions_of` reads it. The first sign of the text counts.
+_CONDITION = re.compile(r"(?P<key>[^<>=]*)(?P<sign><=|>=|<|>|=)(?P<value>.*)", re.DOTALL)
+_COMPARISON = re.compile(r"(?P<name>.*?)\s*(?P<sign><=|>=|<|>)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -78,7 +92,9 @@ class Selection:
         since: Taken at this time or later: seconds since 1970, an ISO date or time, or a datetime. An entry
             without a time meets no condition on time.
         until: Taken at this time or earlier. A date without a time of day includes the whole day.
-        where: Attributes, or any of id, path, camera, identity and source, and the values they must have.
+        where: Attributes, or any of id, path, camera, identity and source, and the values they must have. A
+            name that ends in <, <=, > or >= compares an attribute with a number: ``{"track>=": 10}``. An
+            attribute that is not a number meets no comparison.
         id: One identifier, or several.
     """
 
@@ -101,10 +117,37 @@ class Selection:
         if self.since is not None or self.until is not None:
             found.append(Taken(_moment("since", self.since), _moment("until", self.until)))
         for key, value in self.where.items():
-            if key in _NO_CONDITIONS:
-                raise InputError(f"where {key}", _NO_CONDITIONS[key])
-            found.append(_field(key, value) if key in _FIELDS else _attribute(key, value))
+            compared = _COMPARISON.fullmatch(key) if isinstance(key, str) else None
+            name = compared["name"] if compared else key
+            if name in _NO_CONDITIONS:
+                raise InputError(f"where {name}", _NO_CONDITIONS[name])
+            if compared:
+                found.append(_comparison(name, compared["sign"], value))
+            else:
+                found.append(_field(key, value) if key in _FIELDS else _attribute(key, value))
         return found
+
+
+def conditions_of(texts: Iterable[str], option: str) -> dict[str, str]:
+    """Read ``key=value``, ``key>=value`` and the like, as `Selection.where` takes them.
+
+    Args:
+        texts: The texts. The key ends at the first ``=``, ``<`` or ``>``.
+        option: Where they come from; messages begin with it.
+
+    Raises:
+        InputError: A text has another form, or a key is given twice with the same sign.
+    """
+    found: dict[str, str] = {}
+    for text in texts:
+        parts = _CONDITION.fullmatch(text)
+        if parts is None or not parts["key"].strip():
+            raise InputError(f"{option} {text!r}", "must be key=value, or key>=value with <, <=, > or >=")
+        key = parts["key"].strip() + ("" if parts["sign"] == "=" else parts["sign"])
+        if key in found:
+            raise InputError(f"{option} {key}", "is given twice")
+        found[key] = parts["value"]
+    return found
 
 
 #: Every entry.
@@ -144,6 +187,17 @@ def _attribute(key: str, value: Any) -> Condition:
     if isinstance(value, str):
         forms += [value, *_number(value)]
     return HasValue(name, tuple(forms))
+
+
+def _comparison(key: str, sign: str, value: Any) -> Compared:
+    """A condition that compares an attribute with a number."""
+    what = f"where {key}{sign}"
+    if key in _FIELDS:
+        raise InputError(what, f"{key} is text; only attributes that are numbers can be compared")
+    number = attribute(value, what)
+    if isinstance(number, bool) or not isinstance(number, int | float):
+        raise InputError(f"{what}{value}", "only numbers can be compared")
+    return Compared(attribute_name(key), cast(Any, sign), number)
 
 
 def _moment(name: str, value: Time | None) -> float | None:

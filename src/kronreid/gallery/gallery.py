@@ -12,10 +12,9 @@ from kronreid.gallery import upkeep
 from kronreid.gallery.entries import FIELDS, Entry
 from kronreid.gallery.filters import EVERYTHING, Scalar, Selection, Time
 from kronreid.gallery.indexing import AddReport, add_entries, described
-from kronreid.gallery.milvus import MilvusStore
 from kronreid.gallery.rescoring import PlaceMemory
 from kronreid.gallery.search import SearchResult, search
-from kronreid.gallery.store import MOST, Store
+from kronreid.gallery.store import MOST, Store, open_store
 from kronreid.gallery.upkeep import VerifyReport
 
 if TYPE_CHECKING:
@@ -50,23 +49,23 @@ class Gallery:
     """A persistent collection of pictures of people that can be searched.
 
     Args:
-        uri: A file name ending in ``.db`` (Milvus Lite, inside this process), or ``http(s)://host:port`` of a
-            Milvus server or cluster.
+        uri: A folder, an address of an object store like ``s3://bucket/people``, or ``http(s)://host:port``
+            of a Milvus server or cluster.
         embedder: Makes the vectors. Without one, an existing gallery can be listed, changed and verified, and
             no gallery is created. `attach` sets it later.
         matcher: Re-scores the best candidates of a search, instead of the embedder's places.
         token: Credentials for a server, as ``user:password`` or an API key; without, those of MILVUS_TOKEN in
             the environment.
-        collection: Name of the collection, where one server holds several galleries: at most 255 ASCII
+        collection: Name of the collection, where one server holds several galleries: at most 200 ASCII
             letters, digits and underscores, no digit first.
         cache: Keeps the matcher's maps of candidates for later searches.
 
     Raises:
-        InputError: The address is no gallery, is open in another process or does not answer; the vectors were
-            made by another model; or the matcher's maps cannot be kept.
+        InputError: The address is no gallery, cannot be opened or does not answer; the vectors were made by
+            another model; or the matcher's maps cannot be kept.
 
     Example:
-        >>> with kronreid.Gallery("people.db", embedder, matcher) as gallery:
+        >>> with kronreid.Gallery("people", embedder, matcher) as gallery:
         ...     report = gallery.add("crops/")
         ...     result = gallery.search("who.jpg", top=20)
         >>> result.hits[0].path, result.hits[0].similarity, result.hits[0].probability
@@ -87,17 +86,16 @@ class Gallery:
         self.embedder: Embeds | None = None
         self.matcher = matcher
         self.cache = cache
-        self._memory = PlaceMemory()
         if cache is not None and matcher is not None:
             cache.check(matcher)
-        remote = self.uri.startswith(("http://", "https://"))
-        if embedder is None and not remote and not Path(self.uri).exists():
+        if embedder is None and "://" not in self.uri and not Path(self.uri).exists():
             raise InputError(self.uri, "no such gallery; add pictures to it first")
         if embedder is not None and not embedder.fingerprint:
             raise InputError(
                 "embedder", "has no fingerprint, which the gallery must remember; save the model and load it"
             )
-        self._store: Store = MilvusStore(self.uri, collection, token)
+        self._store: Store = open_store(self.uri, collection, token)
+        self._memory = PlaceMemory(self._store)
         try:
             if not self._store.exists:
                 if embedder is None:
@@ -152,7 +150,7 @@ class Gallery:
         self.close()
 
     def close(self) -> None:
-        """Release the file or the connection. Everything that was added is stored already."""
+        """Release the connection. Everything that was added is stored already."""
         self._store.close()
 
     # ── filling ─────────────────────────────────────────────────────────────────────────────────────
@@ -206,6 +204,14 @@ class Gallery:
     def settle(self, added: int) -> None:
         """Make searching fast again after other processes have added `added` pictures."""
         self._store.settle(added)
+
+    def build_index(self) -> bool:
+        """Build the index that makes searching millions of pictures fast; returns whether there is one."""
+        return self._store.build_index()
+
+    def warm(self) -> None:
+        """Get ready to be searched many times by this process, so that no search has to wait for that."""
+        self._store.warm()
 
     # ── searching ───────────────────────────────────────────────────────────────────────────────────
 
@@ -324,8 +330,15 @@ class Gallery:
         """
         return upkeep.counts(self._store, by, selection or EVERYTHING)
 
-    def delete(self, selection: Selection) -> int:
+    def delete(self, selection: Selection, purge: bool = True) -> int:
         """Remove the pictures that meet the selection from the gallery. Their files stay.
+
+        Nothing of them remains in the gallery's folder: the parts of it that held them are written anew,
+        which takes seconds for some 100,000 pictures. A server removes the bytes in its own time.
+
+        Args:
+            selection: Which.
+            purge: Leave it to a later `purge` to remove the bytes, by saying False.
 
         Returns:
             How many.
@@ -333,7 +346,30 @@ class Gallery:
         Raises:
             InputError: The selection has no condition.
         """
-        return upkeep.delete(self._store, selection)
+        return upkeep.delete(self._store, selection, purge)
+
+    def expire(self, keep: str | float, selection: Selection | None = None, purge: bool = True) -> int:
+        """Remove the pictures that were taken longer ago than `keep`. Their files stay; see `delete`.
+
+        A picture without a time never expires.
+
+        Args:
+            keep: Seconds, or a number with a unit: ``30d``, ``12h``, ``90m``, ``4w``.
+            selection: Only among these.
+            purge: See `delete`.
+
+        Returns:
+            How many.
+
+        Raises:
+            InputError: `keep` is no such time.
+        """
+        return upkeep.delete(self._store, upkeep.older_than(keep, selection or EVERYTHING), purge)
+
+    def purge(self) -> bool:
+        """Remove what deleted and changed pictures have left on the disk; False where the database does it in
+        its own time."""
+        return self._store.purge()
 
     def update(self, selection: Selection, **changes: Any) -> int:
         """Change what is known about the pictures that meet the selection.
@@ -364,6 +400,14 @@ class Gallery:
             own: Folders in which every file must belong to an entry, like the server's added pictures.
         """
         return upkeep.verify(self._store, self.dimension, files, own)
+
+    def repair(self) -> int:
+        """Give up what of a damaged gallery cannot be read, and keep the rest.
+
+        Returns:
+            How many entries were given up. Adding the same pictures again brings them back.
+        """
+        return upkeep.repair(self._store, self.dimension)
 
     def _embedder(self) -> "Embeds":
         if self.embedder is None:

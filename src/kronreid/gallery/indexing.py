@@ -241,8 +241,7 @@ def add_entries(
             known.update(entry.id for entry in prepared.entries)
             waiting = ahead.submit(prepare, batches[number + 1]) if number + 1 < len(batches) else None
             if prepared.entries:
-                vectors = unit(embedder.embed(prepared.images, batch_size=batch_size))
-                store.upsert(prepared.entries, vectors)
+                _write(store, embedder, prepared, batch_size)
             report.added += len(prepared.entries)
             report.skipped_existing += prepared.existing
             report.unreadable += prepared.unreadable
@@ -251,6 +250,17 @@ def add_entries(
         store.settle(report.added)
     report.seconds = time.perf_counter() - started
     return report
+
+
+def _write(store: Store, embedder: "Embeds", prepared: "Prepared", batch_size: int) -> None:
+    """Embed a batch and store it, with places if the model has some and the database keeps them."""
+    matcher = getattr(embedder, "matcher", None) if store.keeps_places else None
+    if matcher is None:
+        store.upsert(prepared.entries, unit(embedder.embed(prepared.images, batch_size=batch_size)))
+    else:
+        described = matcher.encode(prepared.images, batch_size)
+        places = matcher.places.pack(described)
+        store.upsert(prepared.entries, unit(described.vectors.cpu().numpy()), places)
 
 
 @dataclass

@@ -1,13 +1,13 @@
-"""A gallery in Milvus: the engine behind `kronreid.gallery.store.Store`.
+"""A gallery in Milvus, the engine of a cluster; see `kronreid.gallery.store.Store`.
 
-With `milvus_connection`, the only code that knows Milvus. A file name opens Milvus Lite inside this process,
-``http://host:port`` a server or cluster. Vectors are unit vectors and are compared by inner product. That is
-their cosine similarity at half the cost of Milvus's own cosine, which normalises the vectors again for every
-query.
+With `milvus_connection`, the only code that knows Milvus. ``http://host:port`` names a server or cluster. A
+file name opens Milvus Lite inside this process, the engine of older versions, for `kronreid gallery import`.
+
+Vectors are unit vectors and are compared by inner product. That is their cosine similarity at half the cost
+of Milvus's own cosine, which normalises the vectors again for every query.
 """
 
 import math
-import re
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
@@ -21,9 +21,9 @@ from pymilvus.client.types import LoadState
 from kronreid.data.values import LARGEST
 from kronreid.errors import InputError
 from kronreid.gallery.entries import FIELDS, LONGEST_TEXT, UNKNOWN_TIME, Entry
-from kronreid.gallery.filters import EVERYTHING, Below, Condition, OneOf, Scalar, Selection, Taken
+from kronreid.gallery.filters import EVERYTHING, Below, Compared, Condition, OneOf, Scalar, Selection, Taken
 from kronreid.gallery.milvus_connection import Connection, TooLarge
-from kronreid.gallery.store import MOST, SETTLED_FROM, Row
+from kronreid.gallery.store import MOST, SETTLED_FROM, Row, check_collection
 
 #: Rows of one write. Even with the longest attributes they are less than a server takes at once.
 MOST_WRITTEN = 500
@@ -41,8 +41,6 @@ BOUND_SECONDS = 5.0
 EFFORT = 4
 _MOST_EFFORT = 32_768
 _INDEX = "AUTOINDEX"
-#: What a Milvus server takes for a collection's name.
-_COLLECTION = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
 _BOUNDED: dict[str, Any] = {"consistency_level": "Bounded"}
 #: The first eight hexadecimal digits of an identifier are a number below this one.
 _IDENTIFIERS = 16**8
@@ -57,7 +55,7 @@ class MilvusStore:
 
     Args:
         uri: A file name ending in ``.db``, or ``http(s)://host:port``.
-        collection: Name of the collection: at most 255 ASCII letters, digits and underscores, no digit first.
+        collection: Name of the collection: at most 200 ASCII letters, digits and underscores, no digit first.
             The same holds for a file.
         token: Credentials for a server, as it expects them; without, MILVUS_TOKEN of the environment.
 
@@ -66,12 +64,11 @@ class MilvusStore:
             open in another process, or the server does not answer.
     """
 
+    #: A row of Milvus has no type for bytes of this size.
+    keeps_places = False
+
     def __init__(self, uri: str, collection: str, token: str = "") -> None:
-        if not _COLLECTION.fullmatch(collection):
-            raise InputError(
-                f"--collection {collection!r}",
-                "a name has at most 255 letters, digits and underscores, and no digit first",
-            )
+        check_collection(collection)
         self.uri = uri
         self.collection = collection
         self._place = (uri, collection)
@@ -142,17 +139,37 @@ class MilvusStore:
 
     # ── writing ─────────────────────────────────────────────────────────────────────────────────────
 
-    def upsert(self, entries: Sequence[Entry], vectors: np.ndarray) -> None:
+    def upsert(
+        self, entries: Sequence[Entry], vectors: np.ndarray, places: Sequence[bytes] | None = None
+    ) -> None:
         """See `Store.upsert`. After a failed write the store is closed; what was written before is safe."""
         rows = [entry.to_row() | {"vector": vector} for entry, vector in zip(entries, vectors)]
         for start in range(0, len(rows), MOST_WRITTEN):
             self._call("upsert", self.collection, rows[start : start + MOST_WRITTEN], writing=True)
         _written[self._place] = time.monotonic()
 
+    def update(self, entries: Sequence[Entry]) -> None:
+        by_id = {entry.id: entry for entry in entries}
+        for start in range(0, len(entries), MOST_WRITTEN):
+            ids = [entry.id for entry in entries[start : start + MOST_WRITTEN]]
+            rows = self._call("get", self.collection, ids=ids, output_fields=["id", "vector"], **self._seen())
+            vectors = np.array([row["vector"] for row in rows], np.float32)
+            self.upsert([by_id[row["id"]] for row in rows], vectors)
+
     def delete(self, ids: Sequence[str]) -> None:
         for start in range(0, len(ids), PAGE):
             self._call("delete", self.collection, ids=list(ids[start : start + PAGE]), writing=True)
         _written[self._place] = time.monotonic()
+
+    def purge(self) -> bool:
+        self.settle()
+        return False
+
+    def unreadable(self, give_up: bool = False) -> int:
+        return 0  # Milvus reads all of its files when it opens a collection
+
+    def build_index(self) -> bool:
+        return not self._connection.embedded  # a server builds its index by itself
 
     def settle(self, added: int = 0) -> None:
         if self._connection.embedded:
@@ -199,6 +216,12 @@ class MilvusStore:
                 raise
             return self.get(ids[:half]) + self.get(ids[half:])
         return [Entry.from_row(row) for row in rows]
+
+    def described(self, ids: Sequence[str]) -> dict[str, tuple[np.ndarray, bytes]]:
+        return {}
+
+    def warm(self) -> None:
+        """See `Store.warm`. A server has its vectors in memory."""
 
     def search(
         self, vector: np.ndarray, top: int, selection: Selection = EVERYTHING
@@ -335,6 +358,8 @@ def _rendered(condition: Condition) -> str:
     if isinstance(condition, Below):
         return _any_of(map(_below, condition.paths))
     place = f"attributes[{quote(condition.name)}]"
+    if isinstance(condition, Compared):
+        return f"{place} {condition.sign} {quote(condition.number)}"
     if not condition.values:
         return f'(not (exists {place})) or {place} == ""'
     return " or ".join(f"{place} == {form}" for form in dict.fromkeys(map(quote, condition.values)))

@@ -3,18 +3,20 @@
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import cachetools
+import numpy as np
 from PIL import Image
 
 from kronreid.errors import InputError
 from kronreid.gallery.entries import Entry
 from kronreid.gallery.indexing import picture_of
+from kronreid.gallery.store import Store
 
 if TYPE_CHECKING:
     from kronreid.gallery.cache import MapCache
+    from kronreid.models.place_matcher import PlaceMatcher
     from kronreid.models.places import Described
     from kronreid.models.protocols import Matches
 
@@ -23,31 +25,48 @@ REMEMBERED = 10_000
 
 
 class PlaceMemory:
-    """The places of pictures that were compared before, in memory; the least recently used make way.
+    """The places of a gallery's pictures: those that are stored, and in memory those that are not.
 
-    Threads may share one.
+    Pictures that were added before the model had these places, and all pictures on a server, are described
+    when they are first compared, and remembered; the least recently used make way. Threads may share one.
+
+    Args:
+        store: Where pictures may be stored with their places.
+        most: How many pictures are remembered.
     """
 
-    def __init__(self, most: int = REMEMBERED) -> None:
-        self._kept: cachetools.LRUCache[tuple[str, str], Described] = cachetools.LRUCache(most)
+    def __init__(self, store: Store, most: int = REMEMBERED) -> None:
+        self._store = store
+        self._kept: cachetools.LRUCache[tuple[bytes, str], Described] = cachetools.LRUCache(most)
         self._lock = threading.Lock()
 
-    def read(self, matcher: "Matches", identifier: str) -> "Described | None":
-        """What `keep` kept for this picture and model; None if there is nothing."""
-        with self._lock:
-            return self._kept.get((matcher.fingerprint, identifier))
+    def read_all(self, matcher: "PlaceMatcher", identifiers: Sequence[str]) -> "dict[str, Described]":
+        """What is stored or was kept for these pictures and places, by identifier."""
+        import torch
 
-    def keep(self, matcher: "Matches", identifier: str, places: "Described") -> "Described":
-        """Keep the places of one picture, and return them."""
+        kind = matcher.places.kind()
         with self._lock:
-            self._kept[matcher.fingerprint, identifier] = places
+            found = {id: self._kept[kind, id] for id in identifiers if (kind, id) in self._kept}
+        stored = self._store.described([id for id in identifiers if id not in found])
+        usable = [id for id, (_, packed) in stored.items() if matcher.places.is_ours(packed, kind)]
+        if usable:
+            vectors = torch.from_numpy(np.stack([stored[id][0] for id in usable]))
+            described = matcher.places.unpack([stored[id][1] for id in usable], vectors)
+            found |= {id: described[number : number + 1] for number, id in enumerate(usable)}
+        return found
+
+    def keep(self, matcher: "PlaceMatcher", identifier: str, places: "Described") -> "Described":
+        """Keep the places of one picture, and return them."""
+        places = places.to("cpu")
+        with self._lock:
+            self._kept[matcher.places.kind(), identifier] = places
         return places
 
-    def together(self, matcher: "Matches", parts: "Sequence[Described]") -> "Described":
+    def together(self, matcher: "PlaceMatcher", parts: "Sequence[Described]") -> "Described":
         """Several kept pictures as the matcher takes them."""
         from kronreid.models.places import Described
 
-        return Described.cat(parts)
+        return Described.cat(parts).to(matcher.places.linear.weight.device)
 
 
 def logits_of(
@@ -79,8 +98,8 @@ def logits_of(
     known: dict[int, Any] = {}
     with ThreadPoolExecutor(workers) as pool:
         if cache is not None:
-            kept = pool.map(partial(cache.read, matcher), [entry.id for entry in candidates])  # type: ignore[arg-type]
-            known = {number: maps for number, maps in enumerate(kept) if maps is not None}
+            kept = cache.read_all(matcher, [entry.id for entry in candidates])  # type: ignore[arg-type]
+            known = {number: kept[entry.id] for number, entry in enumerate(candidates) if entry.id in kept}
             stage("cache")
         missing = [number for number in range(len(candidates)) if number not in known]
         read = dict(zip(missing, pool.map(_picture_or_reason, [candidates[number] for number in missing])))

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from os import PathLike
 from typing import Any
 
-import pyarrow  # type: ignore[import-untyped]
+import pyarrow
 import ray
 import ray.data
 from tqdm import tqdm

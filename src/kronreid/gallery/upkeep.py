@@ -1,8 +1,10 @@
 """Looking after a gallery: counting, changing, exporting and verifying its entries."""
 
 import json
+import re
+import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from tqdm import tqdm
 from kronreid.data.plain import read_plain
 from kronreid.errors import InputError
 from kronreid.gallery.entries import FIELDS, UNKNOWN_TIME, Entry, checked, format_box, known, known_label
-from kronreid.gallery.filters import Scalar, Selection, format_time
+from kronreid.gallery.filters import Scalar, Selection, Taken, format_time
 from kronreid.gallery.indexing import identified
 from kronreid.gallery.store import Store
 from kronreid.text import CsvWriter
@@ -21,6 +23,8 @@ from kronreid.text import CsvWriter
 _WITH_VECTOR = [*FIELDS, "vector"]
 #: The fields that `counts` reads; any other name is an attribute.
 _COUNTED = {"camera": "camera", "identity": "identity", "source": "source", "hour": "time", "day": "time"}
+_KEEP = re.compile(r"(?P<number>\d+(\.\d+)?)\s*(?P<unit>[smhdw]?)")
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 #: Rows that `update` writes at a time.
 _BATCH = 1000
 
@@ -32,6 +36,8 @@ class VerifyReport:
     Attributes:
         checked: Number of entries looked at.
         bad_vectors: Identifiers of entries whose vector is not a unit vector of the right length.
+        unreadable: How many entries lie in a part of the gallery that cannot be read.
+        twice: Identifiers that are stored more than once.
         missing: Files that are no longer where they were.
         changed: Files whose content is not what was added.
         strays: Files of folders of the gallery's own that belong to no entry.
@@ -39,6 +45,8 @@ class VerifyReport:
 
     checked: int = 0
     bad_vectors: list[str] = field(default_factory=list)
+    unreadable: int = 0
+    twice: list[str] = field(default_factory=list)
     missing: list[Path] = field(default_factory=list)
     changed: list[Path] = field(default_factory=list)
     strays: list[Path] = field(default_factory=list)
@@ -46,7 +54,7 @@ class VerifyReport:
     @property
     def intact(self) -> bool:
         """Whether everything that the gallery itself stores is whole, whatever has happened to the files."""
-        return not self.bad_vectors
+        return not (self.bad_vectors or self.unreadable or self.twice)
 
 
 def counts(store: Store, by: Sequence[str], selection: Selection) -> dict[tuple[Any, ...], int]:
@@ -74,26 +82,44 @@ def _kind(name: str, row: Mapping[str, Any]) -> Any:
     return value if value is None or isinstance(value, Scalar) else json.dumps(value)
 
 
-def delete(store: Store, selection: Selection) -> int:
+def delete(store: Store, selection: Selection, purge: bool) -> int:
     """See `Gallery.delete`."""
     ids = [row["id"] for row in store.rows(["id"], _some(selection))]
     if ids:
         store.delete(ids)
-        store.settle()
+    if purge:  # also when nothing is left to delete: an earlier call may have been interrupted
+        store.purge()
     return len(ids)
+
+
+def older_than(keep: str | float, selection: Selection) -> Selection:
+    """The entries of a selection that `Gallery.expire` removes."""
+    until = time.time() - seconds_of(keep)
+    bounds = [condition.until for condition in selection.conditions() if isinstance(condition, Taken)]
+    return replace(selection, until=min([until, *(bound for bound in bounds if bound is not None)]))
+
+
+def seconds_of(keep: str | float) -> float:
+    """A length of time in seconds, given as such or like ``30d``.
+
+    Raises:
+        InputError: It is none.
+    """
+    parts = _KEEP.fullmatch(str(keep).strip().lower())
+    if parts is None:
+        raise InputError(f"--keep {keep}", "a number with s, m, h, d or w expected, like 30d or 12h")
+    return float(parts["number"]) * _UNITS[parts["unit"] or "s"]
 
 
 def update(store: Store, selection: Selection, changes: Mapping[str, Any]) -> int:
     """See `Gallery.update`."""
     changes = known(**changes)
-    rows = list(store.rows(_WITH_VECTOR, _some(selection)))
-    entries = [_changed(Entry.from_row(row), changes) for row in rows]
-    for start in tqdm(range(0, len(rows), _BATCH), desc="updating", disable=None):
-        vectors = np.stack([row["vector"] for row in rows[start : start + _BATCH]])
-        store.upsert(entries[start : start + _BATCH], vectors)
-    if rows:
+    entries = [_changed(Entry.from_row(row), changes) for row in store.rows(FIELDS, _some(selection))]
+    for start in tqdm(range(0, len(entries), _BATCH), desc="updating", disable=None):
+        store.update(entries[start : start + _BATCH])
+    if entries:
         store.settle()
-    return len(rows)
+    return len(entries)
 
 
 def _changed(entry: Entry, changes: Mapping[str, Any]) -> Entry:
@@ -127,14 +153,21 @@ def export(entries: Iterable[Entry], path: str | PathLike[str]) -> int:
 
 def verify(store: Store, dimension: int, files: bool, own: Sequence[Path] = ()) -> VerifyReport:
     """See `Gallery.verify`."""
-    report = VerifyReport()
+    report = VerifyReport(unreadable=store.unreadable())
+    if report.unreadable:  # reading on would fail; `repair` comes first
+        report.checked = store.count() - report.unreadable
+        return report
     strays = {path for folder in own if folder.is_dir() for path in folder.absolute().iterdir()}
+    before = ""
     rows = store.rows(_WITH_VECTOR)
     for row in tqdm(rows, total=store.count(), unit=" pictures", desc="verifying", disable=None):
-        entry, vector = Entry.from_row(row), row["vector"]
+        entry = Entry.from_row(row)
         report.checked += 1
         strays.discard(entry.path)
-        if vector.shape != (dimension,) or not np.allclose(np.linalg.norm(vector), 1, atol=1e-3):
+        if entry.id == before:
+            report.twice.append(entry.id)
+        before = entry.id
+        if not _is_whole(row["vector"], dimension):
             report.bad_vectors.append(entry.id)
         if not files:
             continue
@@ -147,3 +180,17 @@ def verify(store: Store, dimension: int, files: bool, own: Sequence[Path] = ()) 
             report.changed.append(entry.path)
     report.strays = sorted(strays)
     return report
+
+
+def _is_whole(vector: np.ndarray, dimension: int) -> bool:
+    """Whether it is a unit vector of the right length."""
+    return vector.shape == (dimension,) and bool(np.allclose(np.linalg.norm(vector), 1, atol=1e-3))
+
+
+def repair(store: Store, dimension: int) -> int:
+    """See `Gallery.repair`."""
+    lost = store.unreadable(give_up=True)
+    bad = [row["id"] for row in store.rows(["id", "vector"]) if not _is_whole(row["vector"], dimension)]
+    if bad:
+        store.delete(bad)
+    return lost + len(bad)

@@ -97,6 +97,9 @@ class Described:
         """The pictures of a slice or of an int64 tensor."""
         return Described(self.vectors[index], [places[index] for places in self.levels])
 
+    def to(self, device: torch.device | str) -> "Described":
+        return Described(self.vectors.to(device), [places.to(device) for places in self.levels])
+
     @classmethod
     def cat(cls, parts: "Sequence[Described]") -> "Described":
         """One after the other; all of one model."""
@@ -249,6 +252,52 @@ class PlaceMatching(nn.Module):
         if not bool(logits.isfinite().all()):
             raise InputError("model", UNUSABLE)
         return logits
+
+    def kind(self) -> bytes:
+        """Eight bytes that tell places of this projection from all others; the head does not change them."""
+        digest = hashlib.blake2b(repr((self.options, self.sizes)).encode(), digest_size=8)
+        for projection in self.projections:
+            digest.update(projection.detach().cpu().contiguous().view(torch.uint8).numpy().data)
+        return digest.digest()
+
+    def pack(self, described: Described) -> list[bytes]:
+        """The places of each picture as bytes, for a database: `kind`, then each level's numbers and scales.
+
+        Returns:
+            N texts of ``8 + bytes_per_picture`` bytes.
+        """
+        columns = [
+            tensor.cpu().contiguous().view(torch.uint8).flatten(1).numpy()
+            for places in described.levels
+            for tensor in (places.numbers, places.scales)
+            if tensor.shape[1]
+        ]
+        kind = self.kind()
+        return [kind + b"".join(column[row].tobytes() for column in columns) for row in range(len(described))]
+
+    def unpack(self, packed: Sequence[bytes], vectors: Tensor) -> Described:
+        """The reverse of `pack`.
+
+        Args:
+            packed: At least one; all of this `kind`, and of the right length (see `is_ours`).
+            vectors: (N, dimension) float32, the same pictures' unit vectors.
+        """
+        content = torch.frombuffer(bytearray(b"".join(packed)), dtype=torch.uint8).view(len(packed), -1)
+        start, levels = 8, []
+        dtype = DTYPES[self.options.precision]
+        for count, projection in zip(self.places, self.projections):
+            length = count * projection.shape[1] * dtype.itemsize
+            numbers = content[:, start : start + length].contiguous().view(dtype)
+            start += length
+            length = 2 * count if dtype is torch.int8 else 0
+            scales = content[:, start : start + length].contiguous().view(torch.float16)
+            start += length
+            levels.append(Places(numbers.view(len(packed), count, -1), scales))
+        return Described(vectors, levels)
+
+    def is_ours(self, packed: bytes | None, kind: bytes) -> bool:
+        """Whether `unpack` takes these bytes; `kind` is this matching's own."""
+        return packed is not None and packed[:8] == kind and len(packed) == 8 + self.bytes_per_picture
 
     @property
     def bytes_per_picture(self) -> int:

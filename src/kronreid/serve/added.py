@@ -62,13 +62,13 @@ class Added:
                     self._settle(path)
 
     @contextmanager
-    def removing(self, path: Path) -> Iterator[None]:
-        """Remove a picture's file while its row is deleted, if it is one of these and has no other row.
+    def removing(self, path: Path, rows: int = 1) -> Iterator[None]:
+        """Remove a picture's file while its `rows` are deleted, if it is one of these and has no other row.
 
         Raises:
             OutOfOrder: The file cannot be removed. Then the row must stay.
         """
-        if path.parent != self.folder or not path.exists() or self._used(path) > 1:
+        if path.parent != self.folder or not path.exists() or self._used(path) > rows:
             yield
             return
         gone = path.with_name(GONE + path.name)

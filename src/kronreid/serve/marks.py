@@ -11,6 +11,7 @@ from pathlib import Path
 
 from kronreid.data.plain import read_plain
 from kronreid.errors import InputError
+from kronreid.locks import in_turn
 from kronreid.serve.files import append_lines, make_private, write_once
 from kronreid.text import CsvWriter
 
@@ -45,7 +46,7 @@ class Mark:
 
 
 class Marks:
-    """All marks, in a file of JSON lines that only grows. The last line of each pair counts.
+    """All marks, in a file of JSON lines. The last line of each pair counts.
 
     Args:
         folder: Holds the file, and the uploads that were marked.
@@ -78,6 +79,22 @@ class Marks:
         """Store an uploaded picture beside the marks, once; returns the file."""
         folder = make_private(self._folder / "queries")
         return write_once(folder / f"{id}.jpg", jpeg)
+
+    def forget(self, id: str) -> None:
+        """Remove all marks of a picture, and the upload that was kept for it, from the disk as well."""
+        with self._lock:
+            (self._folder / "queries" / f"{id}.jpg").unlink(missing_ok=True)
+            self._marks = {pair: mark for pair, mark in self._marks.items() if id not in pair}
+            if not self._file.is_file():
+                return
+            with in_turn(self._file):
+                lines = self._file.read_text(encoding="utf-8").splitlines(keepends=True)
+                left = [line for line in lines if id not in line]
+                if len(left) < len(lines):
+                    new = self._file.with_name(f".{self._file.name}.new")
+                    new.touch(mode=0o600)
+                    new.write_text("".join(left), encoding="utf-8")
+                    new.replace(self._file)
 
     def same(self, queries: Iterable[str], item: str) -> bool | None:
         """The mark of a picture for a search with these queries; None without one."""

@@ -55,6 +55,7 @@ class OpenGallery:
             matcher = SharedMatcher(self._models, self._matcher)
             cache = MapCache(self._settings.cache) if self._settings.cache is not None else None
         self.current = Gallery(self.uri, embedder, matcher, cache=cache)
+        self.current.warm()
 
     def close(self) -> None:
         """Release the file or the connection."""

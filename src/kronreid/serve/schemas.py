@@ -32,8 +32,8 @@ from typing import Annotated, Any, Literal
 from fastapi import UploadFile
 from pydantic import BaseModel, ConfigDict, Field
 
-from kronreid.data.values import pairs
 from kronreid.gallery import Selection
+from kronreid.gallery.filters import conditions_of
 
 #: An entry's or an uploaded picture's identifier: SHA-256, hexadecimal.
 Id = Annotated[str, Field(pattern="^[0-9a-f]{64}$", description="Identifier: 64 hexadecimal digits")]
@@ -127,13 +127,15 @@ class Filters(BaseModel):
     until: Text = Field(
         default="", description="Taken at this time or earlier; a date includes the whole day"
     )
-    where: list[Text] = Field(default=[], description="key=value: an attribute or a field; each key once")
+    where: list[Text] = Field(
+        default=[], description="key=value: an attribute or a field; key>=number, with <, <=, > or >="
+    )
 
     def selection(self) -> Selection:
         """The conditions, as the gallery takes them.
 
         Raises:
-            InputError: ``where`` is not ``key=value``, or has a key twice.
+            InputError: ``where`` has another form, or has a key twice.
         """
         return Selection(
             camera=self.camera or None,
@@ -141,7 +143,7 @@ class Filters(BaseModel):
             source=self.source or None,
             since=self.since or None,
             until=self.until or None,
-            where=pairs(filter(None, self.where), "where"),
+            where=conditions_of(filter(None, self.where), "where"),
         )
 
 

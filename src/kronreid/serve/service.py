@@ -1,14 +1,18 @@
 """What the server does, without the web. Everything here may take time and runs in threads."""
 
+import logging
+import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from kronreid import __version__
 from kronreid.errors import InputError
-from kronreid.gallery import Entry, SearchResult, Selection
+from kronreid.gallery import Entry, Gallery, SearchResult, Selection
 from kronreid.gallery.entries import format_box, known, path_to_text
 from kronreid.models.calibration import similarity_limit
 from kronreid.models.inference import Matcher
@@ -26,6 +30,11 @@ from kronreid.serve.pictures import Pictures
 from kronreid.serve.queries import Queries, Sent
 from kronreid.serve.settings import Settings
 from kronreid.serve.uploads import jpeg
+
+log = logging.getLogger(__name__)
+
+#: How often the server looks for pictures that are older than it keeps them.
+EXPIRING_SECONDS = 3600.0
 
 
 class Service:
@@ -65,6 +74,8 @@ class Service:
         except BaseException:
             self.models.close()
             raise
+        self._closing = threading.Event()
+        self._expiring = threading.Thread(target=self._expire_regularly, daemon=True)
         self.added = Added(settings.state / "added", self._used)
         try:
             with self.gallery.changing():
@@ -74,9 +85,14 @@ class Service:
             raise
         self.pictures = Pictures()
         self.queries = Queries(self.gallery, self.pictures, settings.upload_pixels, settings.state)
+        if settings.keep is not None:
+            self._expiring.start()
 
     def close(self) -> None:
         """Finish the work at hand and release everything."""
+        self._closing.set()
+        if self._expiring.is_alive():
+            self._expiring.join()
         self.models.close()
         self.gallery.close()
 
@@ -293,12 +309,37 @@ class Service:
         )
 
     def delete(self, id: str) -> None:
-        """Remove a picture from the gallery; its file too if `add` stored it and nothing else needs it."""
+        """Remove a picture and its marks; its file too if `add` stored it and nothing else needs it."""
         with self.gallery.changing() as gallery:
-            entry = self.gallery.entry(id)
-            with self.added.removing(entry.path):
-                gallery.delete(Selection(id=id))
-            self.pictures.forget(id)
+            self._forget(gallery, [self.gallery.entry(id)])
+
+    def expire(self) -> int:
+        """Remove the pictures that are older than the server keeps them; returns how many."""
+        if self.settings.keep is None:
+            return 0
+        with self.gallery.changing() as gallery:
+            old = list(gallery.entries(Selection(until=time.time() - self.settings.keep)))
+            if old:
+                self._forget(gallery, old)
+        return len(old)
+
+    def _forget(self, gallery: Gallery, entries: Sequence[Entry]) -> None:
+        with ExitStack() as files:
+            for path, rows in Counter(entry.path for entry in entries).items():
+                files.enter_context(self.added.removing(path, rows))
+            gallery.delete(Selection(id=[entry.id for entry in entries]))
+        for entry in entries:
+            self.pictures.forget(entry.id)
+            self.marks.forget(entry.id)
+
+    def _expire_regularly(self) -> None:
+        while True:
+            try:
+                self.expire()
+            except (InputError, OutOfOrder) as error:  # what is in the way now may be gone the next time
+                log.error("old pictures are not deleted: %s", error)
+            if self._closing.wait(EXPIRING_SECONDS):
+                return
 
     def _used(self, path: Path) -> int:
         """How many of the gallery's pictures come from a file."""

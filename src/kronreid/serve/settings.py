@@ -40,6 +40,7 @@ class Settings:
         threads: Searches that run at a time; their pictures go through the network together.
         waiting: Searches that may wait for a thread; more are refused until later.
         timeout: Seconds after which a request fails.
+        keep: The server deletes pictures that were taken longer ago than so many seconds; None for none.
     """
 
     state: Path
@@ -59,6 +60,7 @@ class Settings:
     threads: int = 8
     waiting: int = 32
     timeout: float = 30.0
+    keep: float | None = None
 
     def __post_init__(self) -> None:
         if len(self.token) < SHORTEST_TOKEN or not self.token.isascii() or not self.token.isprintable():
@@ -106,6 +108,6 @@ def is_loopback(host: str) -> bool:
 
 def state_folder(gallery: str) -> Path:
     """The default folder of a server's own files: beside the gallery's file, or the current folder."""
-    if gallery.startswith(("http://", "https://")):
+    if "://" in gallery:
         return Path("kronreid-serve").absolute()
     return Path(gallery).absolute().with_suffix(".serve")

@@ -51,7 +51,9 @@ def report() -> DemoReport:
         ranked_lists=[ranked("HOReID alone"), ranked("Re-ranked by KPM")],
         gallery_search=ranked("A picture that is not in the gallery"),
         plates=[Plate(Figure(figsize=(1, 0.5)), "Attention", "Bright places weigh more.")],
-        commands=[Command("Search with your own picture", "kronreid search who.jpg --gallery people.db")],
+        commands=[
+            Command("Search with your own picture", "kronreid search who.jpg --gallery people.gallery")
+        ],
         timings={"Training HOReID": 92.0, "Searching": 0.31},
     )
 

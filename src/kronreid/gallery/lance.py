@@ -1,0 +1,475 @@
+"""A gallery in LanceDB, the engine of a gallery in a folder; see `kronreid.gallery.store.Store`.
+
+Each entry is a row of one table, with its unit vector and, if the model has places, with its places. Several
+processes may read and write at once. A search that is the only one of its process lets LanceDB scan the
+table. From the second on, the process keeps the vectors in memory and compares them itself; both are exact.
+"""
+
+import getpass
+import json
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from functools import partial
+from threading import Lock
+from typing import Any
+
+import numpy as np
+
+from kronreid.errors import InputError
+from kronreid.gallery.entries import Entry
+from kronreid.gallery.filters import EVERYTHING, Selection
+from kronreid.gallery.lance_filters import numbers_of, one_of, sql, terms_of
+from kronreid.gallery.lance_table import (
+    SharedTable,
+    bytes_below,
+    fragments_by_count,
+    rows_of,
+    scan,
+    take,
+    within,
+)
+from kronreid.gallery.memory import Kept, VectorMemory
+from kronreid.gallery.store import Row, StoreError
+
+#: Rows that one write takes, that one page of `LanceStore.rows` reads, and that are looked up by one filter.
+MOST_WRITTEN, PAGE, LOOKED_UP = 5_000, 1_000, 1_000
+#: Vectors are read into memory in pieces of so many rows.
+_READ_AT_ONCE = 8_192
+#: A process keeps vectors in memory up to this size, in bytes. Above, LanceDB scans or asks its index.
+MOST_KEPT = 4 * 10**9
+#: The index is built of lists of about this many vectors, and a search looks into this share of them.
+_LIST, _SHARE = 2_000, 0.25
+#: From this many rows on, `build_index` builds one.
+INDEXED_FROM = 100_000
+#: After so many writes, the table is looked after.
+_WRITES_BETWEEN = 32
+#: The columns that hold an entry. ``stamp`` tells a vector from all others, see `kronreid.gallery.memory`.
+_ENTRY = ["id", "path", "box", "camera", "time", "identity", "source", "attributes"]
+#: What is in memory before anything has been read: a version, and its vectors.
+_NOTHING: tuple[int, Kept] = (-1, Kept((), np.empty(0, np.int64)))
+
+
+class LanceStore:
+    """Entries and unit vectors in one LanceDB table; see `kronreid.gallery.store.Store`.
+
+    Args:
+        uri: A folder, or an address of an object store.
+        collection: Name of the table.
+
+    Raises:
+        InputError: LanceDB is not installed, or the address cannot be opened.
+    """
+
+    keeps_places = True
+
+    def __init__(self, uri: str, collection: str) -> None:
+        self.uri, self.collection = uri, collection
+        self._table = SharedTable(uri, collection)
+        self._identifiers = Identifiers()
+        self._known = Known()
+        self._writes = 0
+        self._searches = 0
+        self._memory: VectorMemory | None = None
+        self._kept = _NOTHING
+        self._lock = Lock()
+
+    def close(self) -> None:
+        self._table.close()
+        self._memory, self._kept = None, _NOTHING
+
+    # ── the collection ──────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def exists(self) -> bool:
+        return self._table.exists
+
+    def create(self, dimension: int, properties: dict[str, str]) -> None:
+        self._table.create(_schema(dimension, properties))
+
+    def properties(self) -> dict[str, str]:
+        metadata = self._table.read(lambda table: table.schema.metadata) or {}
+        return {name.decode(): value.decode() for name, value in metadata.items()}
+
+    def bytes_on_disk(self) -> int | None:
+        return None if self._table.folder is None else bytes_below(self._table.folder)
+
+    # ── writing ─────────────────────────────────────────────────────────────────────────────────────
+
+    def upsert(
+        self, entries: Sequence[Entry], vectors: np.ndarray, places: Sequence[bytes] | None = None
+    ) -> None:
+        for start in range(0, len(entries), MOST_WRITTEN):
+            some = slice(start, start + MOST_WRITTEN)
+            self._upsert(entries[some], vectors[some], None if places is None else places[some])
+
+    def _upsert(self, entries: Sequence[Entry], vectors: np.ndarray, places: Sequence[bytes] | None) -> None:
+        stamps = np.random.default_rng().integers(1, 2**62, len(entries))
+        ids = [entry.id for entry in entries]
+
+        def write(table: Any) -> None:
+            rows = _rows(table.schema, entries, stamps, vectors, places)
+            # In turn, nobody else can add the same meanwhile, and adding is several times faster.
+            alone = self._table.folder is not None and len(set(ids)) == len(ids)
+            if alone and not self._known.among(table, ids):
+                table.add(rows)
+            else:
+                _merging(table).when_not_matched_insert_all().execute(rows)
+
+        self._written(write)
+
+    def update(self, entries: Sequence[Entry]) -> None:
+        by_id = {entry.id: entry for entry in entries}
+
+        def write(table: Any) -> None:
+            found = scan(table, ["id", "stamp", "vector", "places"], one_of("id", list(by_id)))
+            changed = [by_id[id] for id in found.column("id").to_pylist()]
+            if changed:
+                stamps = found.column("stamp").to_numpy()
+                vectors, places = _matrix(found), found.column("places").to_pylist()
+                _merging(table).execute(_rows(table.schema, changed, stamps, vectors, places))
+
+        self._written(write)
+
+    def delete(self, ids: Sequence[str]) -> None:
+        for start in range(0, len(ids), MOST_WRITTEN):
+            some = list(ids[start : start + MOST_WRITTEN])
+            self._written(partial(_delete, one_of("id", some)))
+        self._note("delete", ids)
+
+    def _written(self, write: Any) -> None:
+        self._table.write(write)
+        self._writes += 1
+        if self._writes % _WRITES_BETWEEN == 0:
+            self._table.tidy()
+
+    def _note(self, action: str, ids: Sequence[str]) -> None:
+        """Keep which pictures were removed and when, without anything of what they showed."""
+        if self._table.folder is None or not ids:
+            return
+        who = "unknown"
+        with suppress(Exception):  # a process may have a user that the system does not know
+            who = getpass.getuser()
+        noted = {"time": time.time(), "action": action, "user": who}
+        lines = "".join(json.dumps(noted | {"id": id}) + "\n" for id in ids)
+        log = self._table.folder / "deleted.jsonl"
+        with self._table.turn(), self._table.trouble(), log.open("a") as file:
+            file.write(lines)
+
+    def settle(self, added: int = 0) -> None:
+        self._table.tidy()
+
+    def purge(self) -> bool:
+        indexed = self._table.read(lambda table: [index.name for index in table.list_indices()])
+        for name in indexed:  # an index holds copies of the vectors
+            self._table.write(partial(_drop_index, name))
+        self._table.purge()
+        if indexed:
+            self.build_index()
+        return True
+
+    def unreadable(self, give_up: bool = False) -> int:
+        table = self._table.latest()
+        offset, lost = 0, 0
+        for number, size in fragments_by_count(table):
+            try:
+                with self._table.trouble():
+                    for _ in table.search().offset(offset).limit(size).to_batches(PAGE):
+                        pass
+            except (InputError, StoreError):
+                lost += size
+                if give_up:
+                    self._table.write(partial(_delete, within(number)))
+            offset += size
+        return lost
+
+    def build_index(self) -> bool:
+        """Build the index again, if the gallery is so large that searching by it is faster.
+
+        Returns:
+            Whether there is one now.
+        """
+        count = self.count()
+        if count < INDEXED_FROM:
+            return False
+        from lancedb.index import IvfFlat
+
+        lists = max(1, count // _LIST)
+        config = IvfFlat(distance_type="cosine", num_partitions=lists)
+        self._table.write(lambda table: table.create_index("vector", config=config, replace=True))
+        return True
+
+    # ── reading ─────────────────────────────────────────────────────────────────────────────────────
+
+    def catch_up(self) -> None:
+        self._known = Known()
+
+    def existing(self, ids: Sequence[str]) -> set[str]:
+        return self._table.read(lambda table: self._known.among(table, ids))
+
+    def count(self, selection: Selection = EVERYTHING) -> int:
+        return int(self._table.read(lambda table: table.count_rows(sql(selection) or None)))
+
+    def get(self, ids: Sequence[str]) -> list[Entry]:
+        return self._table.read(lambda table: self._entries(table, self._identifiers.rows(table, ids)))
+
+    def _entries(self, table: Any, rows: np.ndarray) -> list[Entry]:
+        """The entries of these rows, in this order."""
+        return [Entry.from_row(_readable(row)) for row in _in_order(table, rows, _ENTRY).to_pylist()]
+
+    def page(self, offset: int, limit: int, selection: Selection = EVERYTHING) -> list[Entry]:
+        def page(table: Any) -> list[Entry]:
+            rows = self._identifiers.ordered(table, sql(selection))
+            return self._entries(table, rows[offset : offset + limit])
+
+        return self._table.read(page)
+
+    def rows(self, fields: Sequence[str], selection: Selection = EVERYTHING) -> Iterator[Row]:
+        """See `Store.rows`. With vectors, entries that are removed while this runs may be left out."""
+        condition = sql(selection)
+        columns = list(dict.fromkeys(["id", *fields]))
+        if "vector" not in columns:
+            found = self._table.read(lambda table: scan(table, columns, condition).sort_by("id"))
+            for batch in found.drop_columns(["_rowid"]).to_batches(PAGE):
+                yield from map(_readable, batch.to_pylist())
+            return
+        ids = sorted(self._table.read(lambda table: scan(table, ["id"], condition).column("id").to_pylist()))
+        for start in range(0, len(ids), PAGE):
+            found = self._table.read(partial(self._page, ids[start : start + PAGE], columns))
+            plain = found.drop_columns(["vector", "_rowid"]).to_pylist()
+            for row, vector in zip(plain, _matrix(found)):
+                yield _readable(row) | {"vector": vector}
+
+    def _page(self, ids: list[str], columns: list[str], table: Any) -> Any:
+        return _in_order(table, self._identifiers.rows(table, ids), columns)
+
+    def described(self, ids: Sequence[str]) -> dict[str, tuple[np.ndarray, bytes]]:
+        def read(table: Any) -> dict[str, tuple[np.ndarray, bytes]]:
+            found = take(table, self._identifiers.rows(table, ids), ["id", "vector", "places"])
+            rows = zip(found.column("id").to_pylist(), _matrix(found), found.column("places").to_pylist())
+            return {id: (vector, places) for id, vector, places in rows if places is not None}
+
+        return self._table.read(read)
+
+    def search(
+        self, vector: np.ndarray, top: int, selection: Selection = EVERYTHING
+    ) -> list[tuple[Entry, float]]:
+        condition = sql(selection)
+        self._searches += 1
+
+        def search(table: Any) -> list[tuple[Entry, float]]:
+            if self._searches > 1 and self._fits(table):
+                allowed = rows_of(table, condition) if condition else None
+                rows, similarities = self._vectors(table).best(vector, top, allowed)
+            else:
+                rows, similarities = _scanned(table, vector, top, condition)
+            entries = self._entries(table, rows)
+            self._identifiers.remember(table, [entry.id for entry in entries], rows)
+            return list(zip(entries, map(float, similarities)))
+
+        return self._table.read(search)
+
+    def warm(self) -> None:
+        """Read the vectors into memory now, so that no search has to wait for that."""
+        self._searches += 1
+        self._table.read(lambda table: self._vectors(table) if self._fits(table) else None)
+
+    def _fits(self, table: Any) -> bool:
+        dimension = table.schema.field("vector").type.list_size
+        return bool(4 * dimension * table.count_rows() <= MOST_KEPT)
+
+    def _vectors(self, table: Any) -> Kept:
+        """All vectors of this version of the table, of which most are in memory."""
+        with self._lock:
+            if self._kept[0] == table.version:
+                return self._kept[1]
+            if self._memory is None:
+                self._memory = VectorMemory(table.schema.field("vector").type.list_size)
+            found = scan(table, ["stamp"])
+            rows = found.column("_rowid").to_numpy().astype(np.int64)
+            kept = self._memory.refresh(
+                found.column("stamp").to_numpy(), rows, lambda wanted: _stamped(table, rows, wanted)
+            )
+            self._kept = (table.version, kept)
+            return kept
+
+
+class Identifiers:
+    """Which row holds which identifier, at the newest version that was asked for."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._version = -1
+        self._hashes = self._rows = np.empty(0, np.int64)
+        self._recent: tuple[int, dict[str, int]] = (-1, {})
+        self._ordered: tuple[int, str, np.ndarray] = (-1, "", self._rows)
+
+    def rows(self, table: Any, ids: Sequence[str]) -> np.ndarray:
+        """The rows with these identifiers, in their order; those that are not there are left out."""
+        version, recent = self._recent
+        if version == table.version and all(id in recent for id in ids):
+            return np.array([recent[id] for id in ids], np.int64)
+        with self._lock:
+            if self._version != table.version:
+                found = scan(table, ["id"])
+                hashes = _hashes(found.column("id").to_pylist())
+                order = np.argsort(hashes)
+                self._hashes = hashes[order]
+                self._rows = found.column("_rowid").to_numpy().astype(np.int64)[order]
+                self._version = table.version
+            known, rows = self._hashes, self._rows
+        wanted = _hashes(ids)
+        if not len(known):
+            return np.empty(0, np.int64)
+        at = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
+        return rows[at[known[at] == wanted]]
+
+    def remember(self, table: Any, ids: Sequence[str], rows: np.ndarray) -> None:
+        """Keep what a search found, so that `rows` need not look for it."""
+        self._recent = (table.version, dict(zip(ids, rows.tolist())))
+
+    def ordered(self, table: Any, condition: str) -> np.ndarray:
+        """The rows that meet a condition, in the order of their identifiers."""
+        version, asked, rows = self._ordered
+        if (version, asked) != (table.version, condition):
+            found = scan(table, ["id"], condition)
+            rows = found.sort_by("id").column("_rowid").to_numpy().astype(np.int64)
+            self._ordered = (table.version, condition, rows)
+        return rows
+
+
+class Known:
+    """Identifiers that are stored. What other processes add is noticed, what they delete is not."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._version = -1
+        self._newest = -1
+        self._hashes: set[int] = set()
+
+    def among(self, table: Any, ids: Sequence[str]) -> set[str]:
+        """Those of `ids` that are stored."""
+        with self._lock:
+            if table.version > self._version:
+                # Rows that are new or were moved have larger numbers than all others.
+                found = scan(table, ["id"], f"_rowid > {self._newest}" if self._newest >= 0 else "")
+                self._hashes.update(map(hash, found.column("id").to_pylist()))
+                if len(found):
+                    self._newest = int(found.column("_rowid").to_numpy().max())
+                self._version = table.version
+            return {id for id in ids if hash(id) in self._hashes}
+
+
+def _hashes(ids: Sequence[str]) -> np.ndarray:
+    return np.fromiter(map(hash, ids), np.int64, len(ids))
+
+
+def _schema(dimension: int, properties: dict[str, str]) -> Any:
+    """The table's columns, with the properties as the schema's metadata."""
+    import pyarrow as pa
+
+    text = pa.string()
+    columns = dict.fromkeys(_ENTRY, text) | {
+        "time": pa.float64(),
+        "terms": pa.list_(text),
+        "names": pa.list_(text),
+        "numbers": pa.list_(pa.float64()),
+        "stamp": pa.int64(),
+        "vector": pa.list_(pa.float32(), dimension),
+        "places": pa.binary(),
+    }
+    return pa.schema(list(columns.items()), metadata=properties)
+
+
+def _rows(
+    schema: Any,
+    entries: Sequence[Entry],
+    stamps: np.ndarray,
+    vectors: np.ndarray,
+    places: Sequence[bytes | None] | None,
+) -> Any:
+    """Entries with what belongs to them as an Arrow table."""
+    import pyarrow as pa
+
+    rows = [entry.to_row() for entry in entries]
+    numbers = [numbers_of(row["attributes"]) for row in rows]
+    vectors = np.ascontiguousarray(vectors, np.float32)
+    columns: dict[str, Any] = {name: [row[name] for row in rows] for name in _ENTRY if name != "attributes"}
+    columns |= {
+        "attributes": [json.dumps(row["attributes"], ensure_ascii=False) for row in rows],
+        "terms": [terms_of(row["attributes"]) for row in rows],
+        "names": [list(found) for found in numbers],
+        "numbers": [list(found.values()) for found in numbers],
+        "stamp": stamps,
+        "vector": pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), vectors.shape[1]),
+        "places": list(places) if places is not None else [None] * len(rows),
+    }
+    arrays = [
+        pa.array(columns[field.name], field.type) if field.name != "vector" else columns["vector"]
+        for field in schema
+    ]
+    return pa.table(arrays, schema=schema)
+
+
+def _delete(condition: str, table: Any) -> None:
+    table.delete(condition)
+
+
+def _drop_index(name: str, table: Any) -> None:
+    table.drop_index(name)
+
+
+def _merging(table: Any) -> Any:
+    return table.merge_insert("id").when_matched_update_all()
+
+
+def _readable(row: Row) -> Row:
+    """A row of the table as `Entry.to_row` gives it."""
+    return row | {"attributes": json.loads(row["attributes"])} if "attributes" in row else row
+
+
+def _matrix(found: Any) -> np.ndarray:
+    """The column ``vector`` of an Arrow table, (N, D) float32."""
+    column = found.column("vector").combine_chunks()
+    return column.flatten().to_numpy(zero_copy_only=False).reshape(len(found), column.type.list_size)
+
+
+def _in_order(table: Any, rows: np.ndarray, columns: list[str]) -> Any:
+    """Columns of these rows, in their order, as an Arrow table."""
+    found = take(table, rows, columns)
+    at = np.argsort(found.column("_rowid").to_numpy().astype(np.int64))
+    return found.take(at[np.argsort(np.argsort(rows))])
+
+
+def _scanned(table: Any, vector: np.ndarray, top: int, condition: str) -> tuple[np.ndarray, np.ndarray]:
+    """The nearest rows and their similarities, best first, by LanceDB itself."""
+    query = table.search(vector, vector_column_name="vector").distance_type("dot").select(["_distance"])
+    query = query.with_row_id(True).limit(top)
+    indices = [index for index in table.list_indices() if index.columns == ["vector"]]
+    if indices:
+        lists = max(1, table.count_rows() // _LIST)
+        query = query.distance_type("cosine").nprobes(max(20, round(_SHARE * lists)))
+    found = (query.where(condition, prefilter=True) if condition else query).to_arrow()
+    rows = found.column("_rowid").to_numpy().astype(np.int64)
+    similarities = 1 - found.column("_distance").to_numpy().astype(np.float32)
+    order = np.lexsort((rows, -similarities))
+    return rows[order], similarities[order]
+
+
+def _stamped(table: Any, rows: np.ndarray, wanted: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Stamps and vectors of the `wanted` ones of all `rows`, in pieces."""
+    if 2 * len(wanted) > len(rows):
+        # Most are wanted: reading everything in the table's order is faster.
+        known = np.sort(wanted)
+        query = table.search().select(["stamp", "vector"]).with_row_id(True).limit(len(rows))
+        for batch in query.to_batches(_READ_AT_ONCE):
+            row = batch.column("_rowid").to_numpy().astype(np.int64)
+            at = np.minimum(np.searchsorted(known, row), len(known) - 1)
+            new = known[at] == row
+            column = batch.column("vector")
+            vectors = column.flatten().to_numpy(zero_copy_only=False).reshape(len(batch), -1)
+            yield batch.column("stamp").to_numpy()[new], vectors[new]
+        return
+    for start in range(0, len(wanted), _READ_AT_ONCE):
+        found = take(table, wanted[start : start + _READ_AT_ONCE], ["stamp", "vector"])
+        yield found.column("stamp").to_numpy(), _matrix(found)

@@ -1,0 +1,312 @@
+"""One LanceDB table that several processes share: opening, locking, retrying, and what its failures mean.
+
+LanceDB keeps every version of a table until it is cleaned up. A reader works on one version, which no writer
+changes. In a folder on this machine, writers take turns by a lock beside the table; in an object store they
+may collide, and then write again.
+"""
+
+import logging
+import random
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from threading import Lock
+from typing import Any, TypeVar
+
+import numpy as np
+from filelock import FileLock, Timeout
+
+from kronreid.errors import InputError, one_line
+from kronreid.extras import explained
+from kronreid.gallery.store import StoreError
+
+log = logging.getLogger(__name__)
+
+Answer = TypeVar("Answer")
+
+#: Versions younger than this are never removed by the way, so no search or write loses what it works on.
+KEPT = timedelta(minutes=2)
+#: The table is cleaned when what is left of old versions takes this share of its own size, and this much.
+WASTE, LEAST_WASTE = 1.0, 64 * 10**6
+#: Many small fragments slow every search and write; more are merged.
+MOST_FRAGMENTS = 32
+#: A fragment of this many rows is not merged with others.
+LARGE_FRAGMENT = 50_000
+#: A write that collides with another process's is tried this often.
+TRIES = 10
+_FIRST_PAUSE = 0.05
+#: How long a writer waits for its turn: another process may be cleaning a large table.
+_TURN_SECONDS = 600.0
+
+_FULL = ("no space left", "storagefull", "disk quota", "os error 28", "os error 122")
+_FORBIDDEN = ("permission denied", "read-only file system", "os error 13", "os error 30")
+_COLLISIONS = ("commit conflict", "concurrent", "retryable", "too many concurrent writers")
+_GONE = ("not found", "no such file", "os error 2)")
+_DAMAGED = ("failed to fill whole buffer", "corrupt", "invalid magic", "too small", "failed to decode")
+_REPAIR = "kronreid gallery repair keeps what can still be read"
+
+
+class Gone(InputError):
+    """A file of the table is missing: another process has removed this version, or somebody the file."""
+
+
+class Collision(InputError):
+    """Another process wrote at the same time."""
+
+
+class SharedTable:
+    """A table of a LanceDB database. Threads may share one.
+
+    Args:
+        uri: A folder, or an address of an object store like ``s3://bucket/people``.
+        name: The table's name.
+
+    Raises:
+        InputError: LanceDB is not installed, or the address cannot be opened.
+    """
+
+    def __init__(self, uri: str, name: str) -> None:
+        with explained(uri):
+            import lancedb
+        self.uri, self.name = uri, name
+        self.folder = None if "://" in uri else Path(uri)
+        self._lock = Lock()
+        self._probe: Any = None
+        self._reader: Any = None
+        self._closed = False
+        with self.trouble():
+            self._database = lancedb.connect(uri if self.folder is None else str(self.folder.absolute()))
+
+    # ── opening ─────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def exists(self) -> bool:
+        if self.folder is not None:
+            return (self.folder / f"{self.name}.lance").is_dir()
+        with self.trouble():
+            return self.name in self._database.table_names(limit=10_000)
+
+    def create(self, schema: Any) -> None:
+        """Create the table; nothing happens if another process has just done so."""
+        with self.turn(), self.trouble():
+            if not self.exists:
+                self._database.create_table(
+                    self.name, schema=schema, storage_options={"new_table_enable_v2_manifest_paths": "true"}
+                )
+
+    def latest(self) -> Any:
+        """The table at its newest version; it stays at that version."""
+        with self._lock, self.trouble():
+            if self._closed:
+                raise InputError(self.uri, "the gallery is closed; open it again")
+            if self._probe is None:
+                self._probe = self._database.open_table(self.name)
+            self._probe.checkout_latest()
+            if self._reader is None or self._reader.version != self._probe.version:
+                self._reader = self._database.open_table(self.name)
+            return self._reader
+
+    def read(self, action: Callable[[Any], Answer]) -> Answer:
+        """Do something with the newest version; again with a newer one, if it is removed meanwhile."""
+        for _ in range(TRIES):
+            try:
+                with self.trouble():
+                    table = self.latest()
+                    return action(table)
+            except Gone:
+                with self._lock:
+                    self._reader = self._probe = None
+                if self.latest().version == table.version:
+                    raise
+        raise InputError(self.uri, "changes faster than it can be read; try again in a moment")
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed, self._probe, self._reader = True, None, None
+
+    # ── writing ─────────────────────────────────────────────────────────────────────────────────────
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Take this process's turn to write. In an object store there are no turns."""
+        if self.folder is None:
+            yield
+            return
+        lock = FileLock(self.folder / ".lock", mode=0o666)
+        try:
+            self.folder.mkdir(exist_ok=True)
+            lock.acquire(timeout=_TURN_SECONDS, poll_interval=0.005)
+        except Timeout:
+            raise InputError(
+                self.uri, f"another process has been writing for {_TURN_SECONDS:.0f} s; try again"
+            ) from None
+        except OSError as error:
+            raise self._explained(error) from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def write(self, action: Callable[[Any], Answer]) -> Answer:
+        """Write in turn to the newest version, and again after a collision with another process.
+
+        A file that is missing is tried again as well, since another process may just have cleaned up.
+        """
+        with self.turn():
+            for number in range(TRIES):
+                try:
+                    with self.trouble():
+                        return action(self._database.open_table(self.name))
+                except (Collision, Gone) as error:
+                    if number == TRIES - 1 or (isinstance(error, Gone) and number == 3):
+                        raise
+                    time.sleep(_FIRST_PAUSE * 2**number * random.uniform(0.5, 1.5))
+        raise AssertionError("not reached")
+
+    # ── keeping it small ────────────────────────────────────────────────────────────────────────────
+
+    def tidy(self) -> None:
+        """Merge small fragments, and clean up if much is left of old versions."""
+
+        def merge(table: Any) -> None:
+            sizes = fragments(table)
+            start = _mergeable([size for _, size in sizes])
+            if start < len(sizes):
+                rewrite(table, sizes[start][0], sizes[-1][0])
+
+        self.write(merge)
+        if self.folder is not None:
+            live = self.read(lambda table: table.stats()["total_bytes"])
+            waste = bytes_below(self.folder / f"{self.name}.lance") - live
+            if waste < max(LEAST_WASTE, WASTE * live):
+                return
+        self.write(lambda table: self._clean(table, KEPT))
+
+    def purge(self) -> None:
+        """Remove everything that deleted and changed rows have left in the table's files."""
+
+        def purge(table: Any) -> None:
+            self._clean(table, timedelta(0))
+            if self.folder is None:
+                holes = [number for number, _ in fragments(table)]
+            else:  # a fragment with deleted rows has a file here, which begins with its number
+                files = (self.folder / f"{self.name}.lance" / "_deletions").glob("*-*")
+                holes = sorted({int(file.name.partition("-")[0]) for file in files})
+            for number in holes:
+                rewrite(table, number, number)
+            if holes:
+                self._clean(table, timedelta(0))
+
+        self.write(purge)
+
+    def _clean(self, table: Any, kept: timedelta) -> None:
+        """Merge fragments and remove versions older than `kept`. Only with turns is it known that a file that
+        belongs to no version is not being written now."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # it warns about `kept` of zero
+            table.optimize(cleanup_older_than=kept, delete_unverified=self.folder is not None)
+
+    # ── failures ────────────────────────────────────────────────────────────────────────────────────
+
+    @contextmanager
+    def trouble(self) -> Iterator[None]:
+        """Turn LanceDB's errors into ours."""
+        try:
+            yield
+        except (OSError, RuntimeError, ValueError) as error:
+            if isinstance(error, StoreError | InputError):
+                raise
+            raise self._explained(error) from error
+
+    def _explained(self, error: Exception) -> Exception:
+        said = str(error).lower()
+        if any(sign in said for sign in _FULL):
+            return InputError(self.uri, "the disk is full; free some space and run the same command again")
+        if any(sign in said for sign in _FORBIDDEN):
+            return InputError(self.uri, "no permission to read or write it; change its owner or its rights")
+        if any(sign in said for sign in _COLLISIONS):
+            return Collision(self.uri, "other processes write all the time; try again in a moment")
+        if ".lance" in said and any(sign in said for sign in _GONE):
+            return Gone(self.uri, f"a file of it is missing; {_REPAIR}")
+        if any(sign in said for sign in _DAMAGED):
+            return InputError(self.uri, f"a file of it is damaged; {_REPAIR}")
+        return StoreError(f"{self.uri}: {one_line(error)}")
+
+
+def fragments(table: Any) -> list[tuple[int, int]]:
+    """The number of each fragment of a table, and how many rows it has, oldest first."""
+    numbers, sizes = np.unique(rows_of(table) >> 32, return_counts=True)
+    return list(zip(numbers.tolist(), sizes.tolist()))
+
+
+def fragments_by_count(table: Any) -> list[tuple[int, int]]:
+    """The same as `fragments`, without reading a file of data: some may be damaged."""
+
+    def count(first: int, last: int) -> int:
+        return int(table.count_rows(within(first, last)))
+
+    def split(first: int, last: int, size: int) -> list[tuple[int, int]]:
+        if not size or first == last:
+            return [(first, size)] if size else []
+        middle = (first + last) // 2
+        below = count(first, middle)
+        return split(first, middle, below) + split(middle + 1, last, size - below)
+
+    total, last = table.count_rows(), 1
+    while count(0, last) < total:
+        last = 2 * last + 1
+    return split(0, last, total)
+
+
+def rows_of(table: Any, condition: str = "") -> Any:
+    """The rows that meet a condition, int64 in ascending order. A row's upper half is its fragment."""
+    found = scan(table, [], condition).column("_rowid").to_numpy()
+    return np.sort(found.astype(np.int64))
+
+
+def scan(table: Any, columns: list[str], condition: str = "") -> Any:
+    """Columns and ``_rowid`` of the rows that meet a condition, as an Arrow table."""
+    query = table.search().select(columns).with_row_id(True).limit(2**31 - 1)
+    return (query.where(condition) if condition else query).to_arrow()
+
+
+def take(table: Any, rows: Any, columns: list[str]) -> Any:
+    """Columns and ``_rowid`` of the rows with these numbers, in any order, as an Arrow table."""
+    return table.take_row_ids(list(map(int, rows))).select(columns).with_row_id().to_arrow()
+
+
+def within(first: int, last: int | None = None) -> str:
+    """The condition that a row lies in a fragment, or in one from `first` to `last`."""
+    return f"_rowid >= {first << 32} AND _rowid < {((first if last is None else last) + 1) << 32}"
+
+
+def rewrite(table: Any, first: int, last: int) -> None:
+    """Write the rows of these fragments into a new fragment, in one step."""
+    table.update(where=within(first, last), values_sql={"source": "`source`"})
+
+
+def _mergeable(sizes: list[int]) -> int:
+    """From which fragment on to merge: few are left, and over time a row is moved only a few times."""
+    small = next((i + 1 for i in reversed(range(len(sizes))) if sizes[i] >= LARGE_FRAGMENT), 0)
+    if len(sizes) - small <= MOST_FRAGMENTS:
+        return len(sizes)
+    start, total = len(sizes) - 1, sizes[-1]
+    # The last ones together, as long as the one before is not much larger than they are.
+    while start > small and (sizes[start - 1] <= 2 * total or len(sizes) - start < MOST_FRAGMENTS):
+        start -= 1
+        total += sizes[start]
+    return start
+
+
+def bytes_below(folder: Path) -> int:
+    """The size of all files below a folder; files that vanish meanwhile count nothing."""
+    total = 0
+    for file in folder.rglob("*"):
+        try:
+            total += file.stat().st_size if file.is_file() else 0
+        except OSError:
+            continue
+    return total
