@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 from kronreid import __version__
 from kronreid.cli import (
     calibrate,
+    convert,
     crop,
     data,
     demo,
@@ -46,6 +47,7 @@ COMMANDS = (
     search,
     gallery,
     match,
+    convert,
     export,
     serve,
     summary,

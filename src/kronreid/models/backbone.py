@@ -11,13 +11,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-import kronreid.torchvision_guard  # noqa: F401
+import kronreid.torchvision_guard
 
 import timm  # isort: skip
 from timm.layers import to_2tuple  # isort: skip
 from timm.models import group_parameters  # isort: skip
 from timm.models._features import FeatureGetterNet  # isort: skip
 
+import kronreid.models.osnet  # noqa: F401  # adds OSNet to timm's networks
 from kronreid.errors import InputError, one_line
 from kronreid.models.weights import Pretrained, find_weights, timm_name
 from kronreid.options import NotNegative, Share
@@ -288,7 +289,7 @@ class _Plan:
         except (TypeError, ValueError, AssertionError, NotImplementedError):
             pass  # its strides cannot be changed
         self.enlarges = max(1, self.strides[-1] // 16)
-        self.joins = 16 in self.strides[-2:-1]
+        self.joins = self.enlarges > 1 and 16 in self.strides[-2:-1]
         if self.joins and levels == 1:
             arguments["out_indices"] = (depth - 2, depth - 1)
         return timm.create_model(options.name, **arguments)
