@@ -263,7 +263,8 @@ def fragments_by_count(table: Any) -> list[tuple[int, int]]:
 
 def rows_of(table: Any, condition: str = "") -> Any:
     """The rows that meet a condition, int64 in ascending order. A row's upper half is its fragment."""
-    found = scan(table, [], condition).column("_rowid").to_numpy()
+    # With no column at all, LanceDB is several times slower.
+    found = scan(table, ["stamp"], condition).column("_rowid").to_numpy()
     return np.sort(found.astype(np.int64))
 
 
