@@ -1,4 +1,4 @@
-"""Which rows of a LanceDB table hold which identifiers: a table has no key, so a process finds them itself."""
+"""Which rows of a LanceDB table hold which identifiers: a table has no key, so a process finds them."""
 
 from collections.abc import Sequence
 from threading import Lock

@@ -61,7 +61,7 @@ def test_it_is_refused_as_an_upload(start: Start, case: str) -> None:
 @pytest.mark.parametrize("case", HOSTILE)
 def test_it_is_refused_by_index(home: Home, tmp_path: Path, case: str) -> None:
     (tmp_path / "who.jpg").write_bytes(HOSTILE[case]())
-    with Gallery(tmp_path / "g.db", home.embedder) as gallery:
+    with Gallery(tmp_path / "g.gallery", home.embedder) as gallery:
         report = gallery.add(tmp_path, progress=False)
     assert report.added == 0
     assert "allowed; save it again" in report.unreadable[0].reason
@@ -89,5 +89,5 @@ def test_unusual_formats_are_refused(start: Start, home: Home, tmp_path: Path, k
     answer = start(full=False).client.post("/api/search", files=[("pictures", ("a.jpg", content))])
     assert answer.status_code == 422
     (tmp_path / "a.jpg").write_bytes(content)
-    with Gallery(tmp_path / "g.db", home.embedder) as gallery:
+    with Gallery(tmp_path / "g.gallery", home.embedder) as gallery:
         assert gallery.add(tmp_path / "a.jpg", progress=False).added == 0

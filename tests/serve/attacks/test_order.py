@@ -219,7 +219,7 @@ def test_verify_finds_files_without_rows_and_rows_without_files(
     server.service.gallery.entry(lost).path.unlink()
     (folder / "stray.png").write_bytes(b"no row")
     server.service.gallery.close()
-    command = ["gallery", "verify", "--gallery", str(server.folder / "people.db")]
+    command = ["gallery", "verify", "--gallery", str(server.folder / "people.gallery")]
     assert main([*command, "--state", str(server.settings.state)]) == 0
     lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
     assert [line.partition(":")[0] for line in lines[1:]] == ["missing", "strays"]

@@ -32,7 +32,7 @@ def odd(home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     names = [*NAMES, os.fsdecode(b"\xff\x9b.png")]
     for seed, name in enumerate(names):
         (tmp_path / "crops" / name).write_bytes(encoded(noise(seed), "PNG"))
-    uri = tmp_path / "odd.db"
+    uri = tmp_path / "odd.gallery"
     entries = [
         Entry(
             tmp_path / "crops" / name, camera=value, identity=value, source=value, attributes={value: value}
@@ -84,7 +84,7 @@ def test_an_exported_list_has_no_formulas_and_is_read_back(odd: Path, home: Home
     with (tmp_path / "list.csv").open(encoding="utf-8", errors="surrogateescape", newline="") as file:
         cells = [cell for row in csv.reader(file) for cell in row]
     assert not [cell for cell in cells if cell[:1] in tuple("=+-@\t\r")]
-    with Gallery(tmp_path / "again.db", home.embedder) as gallery:
+    with Gallery(tmp_path / "again.gallery", home.embedder) as gallery:
         gallery.add(tmp_path / "list.csv", progress=False)
         assert {entry.id: entry for entry in gallery.entries()} == before
 

@@ -57,7 +57,7 @@ def test_names_and_proxies_switch_the_token_and_the_log_on(
     options: list[str], start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("KRONREID_TOKEN", raising=False)
-    settings = make_settings(make_parser().parse_args(["serve", "--gallery", "a/people.db", *options]))
+    settings = make_settings(make_parser().parse_args(["serve", "--gallery", "a/people.gallery", *options]))
     assert settings.guarded
     assert settings.audit is not None
     server = start(names=settings.names, proxies=settings.proxies)
@@ -72,7 +72,7 @@ def test_a_proxy_is_an_address(text: str, monkeypatch: pytest.MonkeyPatch) -> No
     if text:
         monkeypatch.setenv("FORWARDED_ALLOW_IPS", text)
         with pytest.raises(InputError, match="FORWARDED_ALLOW_IPS"):
-            make_settings(make_parser().parse_args(["serve", "--gallery", "a/people.db"]))
+            make_settings(make_parser().parse_args(["serve", "--gallery", "a/people.gallery"]))
 
 
 @pytest.mark.parametrize(
