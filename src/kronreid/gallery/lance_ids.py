@@ -1,4 +1,4 @@
-"""Which rows of a LanceDB table hold which identifiers: a table has no key, so a process finds them."""
+"""Which rows of a LanceDB table hold which identifiers. A table has no key, so a process looks itself."""
 
 from collections.abc import Sequence
 from threading import Lock
