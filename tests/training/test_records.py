@@ -246,6 +246,14 @@ def test_a_pair_models_figures_say_how_many_candidates_it_scored(tmp_path: Path)
     }
 
 
+def test_a_run_of_a_model_that_is_not_loaded_is_read(tmp_path: Path) -> None:
+    folder = run_folder(tmp_path / "a", read_config(ROW))
+    config = (folder / "config.yaml").read_text()
+    (folder / "config.yaml").write_text(config.replace("name: pooled", "name: elsewhere"))
+    (run,) = read_runs([folder])
+    assert (run.config, list(run.results)) == (None, ["market1501"])
+
+
 def test_the_split_is_no_change_of_the_row(tmp_path: Path, dataset: ReIDDataset) -> None:
     config = read_config("horeid/cuhk03/gap", ["data.split=7"])
     kept = json.loads(record(config, replace(dataset, name="cuhk03-detected"), "horeid/cuhk03/gap"))

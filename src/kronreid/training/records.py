@@ -143,7 +143,8 @@ def read_run(folder: Path, rows: Sequence[tuple[str, Config]] = ()) -> Measured:
         layout, changed, official, split = None, {}, False, config.data.split
         protocol = _options(config)["data.protocol"] or ""
         words = f"{Path(config.data.root or '').name or 'unknown'} (not counted)"
-    pairs = issubclass(MODELS[config.name], PairModel)
+    model = MODELS.get(config.name)  # None for a plug-in's that is not loaded
+    pairs = model is not None and issubclass(model, PairModel)
     results = {}
     if evaluated:
         last = evaluated[-1]
