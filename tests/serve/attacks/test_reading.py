@@ -40,10 +40,14 @@ PLANTED: dict[str, Callable[[Path, Path], Any]] = {
 
 @pytest.fixture
 def server(start: Start, home: Home, tmp_path: Path) -> Server:
-    """A server with one picture more, which is read for each search."""
-    mine = tmp_path / "mine.png"
+    """A server with one picture more, which its matcher reads for each search."""
+    return with_one_more(start(matcher=home.matcher), tmp_path)
+
+
+def with_one_more(server: Server, folder: Path) -> Server:
+    """The server with ``mine.png`` of a folder in its gallery."""
+    mine = folder / "mine.png"
     mine.write_bytes(encoded(noise(1), "PNG"))
-    server = start(embedder=home.placed, matcher=None)
     with server.service.gallery.changing() as gallery:
         gallery.add([Entry(mine)], progress=False)
     return server
@@ -76,6 +80,24 @@ def test_an_exchanged_picture_is_neither_scored_nor_shown(server: Server, tmp_pa
     again = server.client.post("/api/search", data={"item": id, "matcher_weight": "0"}).json()["hits"]
     assert again[0]["id"] == id
     assert again[0]["probability"] is not None
+
+
+@pytest.mark.parametrize("case", PLANTED)
+def test_stored_places_are_those_of_the_content(start: Start, home: Home, tmp_path: Path, case: str) -> None:
+    """Places lie in the gallery beside the vector, so what is exchanged on the disk changes no score."""
+    server = with_one_more(start(embedder=home.placed, matcher=None), tmp_path)
+    mine, secret = tmp_path / "mine.png", tmp_path / "secret.png"
+    secret.write_bytes(encoded(noise(2), "PNG"))
+
+    def scores() -> dict[str, tuple[float, float]]:
+        files = [("pictures", ("a.png", secret.read_bytes()))]
+        hits = server.client.post("/api/search", files=files).json()["hits"]
+        return {hit["id"]: (hit["similarity"], hit["probability"]) for hit in hits}
+
+    before = scores()
+    mine.unlink()
+    PLANTED[case](mine, secret)
+    assert scores() == before
 
 
 def test_a_path_that_no_file_can_have_spoils_nothing(server: Server) -> None:
