@@ -1,5 +1,6 @@
 """Backbones: sizes of their maps, the last stride, and weights from a file."""
 
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from kronreid.errors import InputError
 from kronreid.models.backbone import Backbone, BackboneOptions, initialise
+from kronreid.models.storage import build
 
 SAME = {"pad_type": "same"}
 
@@ -150,3 +152,29 @@ def test_initialise() -> None:
     assert not convolution.bias.any()
     assert not linear.bias.any()
     assert (norm.weight == 1).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "head", "names", "vector"),
+    [
+        ("mobilenetv2_100", "horeid", "86dcfd70d1c4f8b7", [0.0357908, 0.0194342, 0.0041962]),
+        ("mobilenetv2_100", "pooled", "218a71d367954d38", [-0.0225519, -0.0425878, -0.0128602]),
+        ("mobilenetv2_100", "kpm", "33cc65fdb00a6652", [0.0168663, 0.0916816, 0.0493015]),
+        ("resnet50", "pooled", "29c535d41c4f9575", [0.0040159, 0.0238016, 0.0042484]),
+        ("resnet50", "kpm", "3ce4af5087978b93", [0.0, 0.0, 0.0322704]),
+    ],
+)
+def test_networks_of_saved_models_stay_as_they_are(
+    name: str, head: str, names: str, vector: list[float]
+) -> None:
+    """Names, shapes, initial weights and outputs are those that saved models have."""
+    torch.manual_seed(0)
+    backbone = {"name": name, "weights": "none", "last_stride": 2 if head == "kpm" else 1}
+    model = build(head, {"backbone": backbone}).eval()
+    shapes = "".join(f"{key}{tuple(tensor.shape)}" for key, tensor in model.state_dict().items())
+    assert hashlib.sha256(shapes.encode()).hexdigest()[:16] == names
+    torch.manual_seed(1)
+    images = torch.rand(2, 3, 64, 32)
+    with torch.no_grad():
+        found = model.vectors(images) if head == "kpm" else model(images).descriptor  # type: ignore[operator]
+    torch.testing.assert_close(found.flatten()[:3], torch.tensor(vector), atol=1e-5, rtol=1e-3)

@@ -87,8 +87,9 @@ def load_folder(folder: Path) -> tuple[nn.Module, InputOptions, str]:
         # No default here: with another mean than in training the model would give other outputs.
         if missing := {field.name for field in dataclasses.fields(InputOptions)} - size.keys():
             raise KeyError(*sorted(missing))
-        # The folder has all weights, so the backbone loads none.
-        arguments["backbone"] = {**arguments.get("backbone", {}), "weights": "none"}
+        # The folder has all weights, so the backbone loads none. Checkpointing is of use in training alone.
+        changes = {"weights": "none", "checkpointing": False}
+        arguments["backbone"] = {**arguments.get("backbone", {}), **changes}
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
         raise InputError(folder / CONFIG, f"is damaged ({type(error).__name__}: {error})") from None
     input_options = checked(InputOptions, size, f"{folder / CONFIG}: input")
