@@ -1,5 +1,6 @@
 """What the documents' examples name: pictures, data sets, models and galleries."""
 
+import json
 import re
 import shutil
 from collections.abc import Callable, Iterator
@@ -76,6 +77,7 @@ def examples(
     people = folder / "people.gallery"
     assert main(["index", str(crops), "--model", str(folder / "runs/horeid"), "--gallery", str(people)]) == 0
     write_network(folder / "osnet.onnx")
+    write_keypoints(folder / "keypoints.json", ["a.jpg", "b.jpg"])
     demo = folder / "demo"
     demo.mkdir()
     (demo / "data").symlink_to(pedestrians)
@@ -93,12 +95,22 @@ def examples(
         "VIPeR": folder / "VIPeR",
         "people.gallery": people,
         "osnet.onnx": folder / "osnet.onnx",
+        "keypoints.json": folder / "keypoints.json",
         "demo": demo,
         **{f"runs/{run.name}": run for run in (folder / "runs").iterdir()},
         "configs": ROOT / "configs",
         "benchmarks": ROOT / "benchmarks",
     }
     return Examples(folder, names)
+
+
+def write_keypoints(path: Path, pictures: list[str]) -> None:
+    """A pose estimator's results in COCO's format: all 17 keypoints of each picture, on a slanted line."""
+    keypoints = [value for number in range(17) for value in (8 + number, 3 + 3 * number, 2)]
+    results = [
+        {"image_id": picture, "category_id": 1, "keypoints": keypoints, "score": 0.9} for picture in pictures
+    ]
+    path.write_text(json.dumps(results))
 
 
 def write_network(path: Path) -> None:

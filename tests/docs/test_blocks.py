@@ -17,7 +17,8 @@ from .conftest import Examples
 from .markdown import DOCUMENTS, Piece, blocks
 from .shell import MILVUS, Shell, working_in
 
-LANGUAGES = {"sh", "python", "json", ""}
+#: Configs of proxies are tested where the server is (`tests/serve/attacks/test_proxies.py`).
+LANGUAGES = {"sh", "python", "json", "nginx", "caddy", ""}
 RUN = [
     document
     for document in DOCUMENTS

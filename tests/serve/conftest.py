@@ -145,6 +145,12 @@ def start(home: Home, tmp_path: Path) -> Iterator[Start]:
         yield start
 
 
+@pytest.fixture
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wrong tokens are answered at once, for tests that send many."""
+    monkeypatch.setattr("kronreid.serve.guesses.PAUSE", 0.0)
+
+
 @pytest.fixture(scope="module")
 def server(home: Home, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server for tests that change nothing."""

@@ -54,7 +54,7 @@ def test_on_this_machine_only_changes_need_the_token(server: Server) -> None:
         assert server.client.request(method, path, headers=server.signed_in()).status_code != 401
 
 
-def test_a_guarded_server_shows_nothing_without_the_token(start: Start) -> None:
+def test_a_guarded_server_shows_nothing_without_the_token(start: Start, hurried: None) -> None:
     server = start(guarded=True)
     for method, path in OPEN:
         assert server.client.request(method, path).status_code == 200, path

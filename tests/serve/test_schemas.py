@@ -68,6 +68,7 @@ def test_every_operation_is_tried(operations) -> None:
     assert sorted(operations) == OPERATIONS
 
 
+@pytest.mark.usefixtures("hurried")
 @pytest.mark.parametrize("mode", GenerationMode)
 @pytest.mark.parametrize("label", OPERATIONS)
 def test_every_answer_is_as_described(operations, server: Server, label: str, mode: GenerationMode) -> None:

@@ -309,7 +309,10 @@ def _schema(dimension: int, properties: dict[str, str]) -> Any:
         "vector": pa.list_(pa.float32(), dimension),
         "places": pa.binary(),
     }
-    return pa.schema(list(columns.items()), metadata=properties)
+    # With a key, two processes that add the same entry at once collide, and the second one tries again.
+    key = pa.field("id", text, nullable=False, metadata={"lance-schema:unenforced-primary-key": "true"})
+    fields = [key if name == "id" else pa.field(name, kind) for name, kind in columns.items()]
+    return pa.schema(fields, metadata=properties)
 
 
 def _rows(
@@ -366,10 +369,11 @@ def _matrix(found: Any) -> np.ndarray:
 
 
 def _in_order(table: Any, rows: np.ndarray, columns: list[str]) -> Any:
-    """Columns of these rows, in their order, as an Arrow table."""
-    found = take(table, rows, columns)
-    at = np.argsort(found.column("_rowid").to_numpy().astype(np.int64))
-    return found.take(at[np.argsort(np.argsort(rows))])
+    """Columns of these rows, in their order, as an Arrow table. A row may be named twice."""
+    found = take(table, np.unique(rows), columns)
+    known = found.column("_rowid").to_numpy().astype(np.int64)
+    order = np.argsort(known)
+    return found.take(order[np.searchsorted(known[order], rows)])
 
 
 def _scanned(table: Any, vector: np.ndarray, top: int, condition: str) -> tuple[np.ndarray, np.ndarray]:
