@@ -95,12 +95,12 @@ def test_two_workers_fill_a_gallery_once_though_one_is_killed(server, cluster, m
     with server.open(load(model), collection="spread") as gallery:
         killing = threading.Thread(target=kill_one, daemon=True)
         killing.start()
-        add_spread(gallery, model, many, cluster, batch_size=1, source="monday")
+        add_spread(gallery, model, many, cluster, batch_size=4, source="monday")
         killing.join()
         checked = gallery.verify()
         assert (checked.checked, checked.intact, checked.missing, checked.changed) == (PICTURES, True, [], [])
         assert gallery.counts("camera", "source") == {(str(camera), "monday"): 20 for camera in range(3)}
-        report = add_spread(gallery, model, many, cluster, batch_size=1)
+        report = add_spread(gallery, model, many, cluster, batch_size=4)
         assert (report.added, report.skipped_existing, gallery.count) == (0, PICTURES + 1, PICTURES)
         assert [(picture.path.name, picture.reason) for picture in report.unreadable] == [
             (

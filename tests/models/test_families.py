@@ -114,9 +114,8 @@ def test_a_network_of_one_size_is_saved_and_loaded_at_its_size(tmp_path: Path) -
         torch.testing.assert_close(vectors(loaded, images), vectors(model, images))
 
 
-@pytest.mark.parametrize("name", ["test_vit", "eva02_tiny_patch14_224"])
-def test_export(name: str, tmp_path: Path) -> None:
-    model = made("pooled", name, arguments=FAMILIES[name] or {"depth": 3}).eval()
+def test_export(tmp_path: Path) -> None:
+    model = made("pooled", "test_vit", arguments={"depth": 3}).eval()
     report = export_onnx(wrap(model, InputOptions(*SIZE)), tmp_path / "model.onnx")
     assert report.agreement == 1
 
