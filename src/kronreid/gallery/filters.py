@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeAlias, cast
 
 from kronreid.data.values import LARGEST, Time, attribute, attribute_name, label, moment, picture_path
 from kronreid.errors import InputError
-from kronreid.gallery.entries import UNKNOWN_LABELS, known_label, path_to_text
+from kronreid.gallery.entries import UNKNOWN_LABELS, UNKNOWN_TIME, known_label, path_to_text
 
 Scalar: TypeAlias = str | int | float | bool
 
@@ -43,6 +43,15 @@ class Below:
 
     paths: tuple[str, ...]
 
+    @property
+    def ranges(self) -> list[tuple[str, str, str]]:
+        """Each path itself, and the bounds (included, not included) of what lies below it.
+
+        "/" is followed by "0", so two comparisons find what is in a folder, and no pattern needs escaping.
+        """
+        stems = [path.rstrip("/") for path in self.paths]
+        return [(path, stem + "/", stem + "0") for path, stem in zip(self.paths, stems)]
+
 
 @dataclass(frozen=True)
 class Taken:
@@ -50,6 +59,12 @@ class Taken:
 
     since: float | None
     until: float | None
+
+    @property
+    def bounds(self) -> list[tuple[str, float]]:
+        """The comparisons that the stored time must meet: ``time sign number``."""
+        given = [(">=", self.since), ("<=", self.until)]
+        return [(">", UNKNOWN_TIME), *((sign, bound) for sign, bound in given if bound is not None)]
 
 
 @dataclass(frozen=True)
@@ -148,6 +163,18 @@ def conditions_of(texts: Iterable[str], option: str) -> dict[str, str]:
             raise InputError(f"{option} {key}", "is given twice")
         found[key] = parts["value"]
     return found
+
+
+def must_be_unicode(text: str) -> None:
+    """Check a text of a condition, before an engine writes it as a literal.
+
+    Raises:
+        InputError: It is not valid Unicode, like a file's name that is not UTF-8.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InputError(f"{text!r}", "is not valid Unicode; no filter can contain it") from None
 
 
 #: Every entry.

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from kronreid.errors import InputError
-from kronreid.gallery.entries import Entry
+from kronreid.gallery.entries import FIELDS, Entry
 from kronreid.gallery.filters import EVERYTHING, Selection
 from kronreid.gallery.lance_filters import numbers_of, one_of, sql, terms_of
 from kronreid.gallery.lance_ids import Identifiers, Known
@@ -33,8 +33,8 @@ from kronreid.gallery.lance_table import (
 from kronreid.gallery.memory import Kept, VectorMemory
 from kronreid.gallery.store import Row, StoreError
 
-#: Rows that one write takes, that one page of `LanceStore.rows` reads, and that are looked up by one filter.
-MOST_WRITTEN, PAGE, LOOKED_UP = 5_000, 1_000, 1_000
+#: Rows that one write takes, and that one page of `LanceStore.rows` reads.
+MOST_WRITTEN, PAGE = 5_000, 1_000
 #: Vectors are read into memory in pieces of so many rows.
 _READ_AT_ONCE = 8_192
 #: A process keeps vectors in memory up to this size, in bytes. Above, LanceDB scans or asks its index.
@@ -45,8 +45,6 @@ _LIST, _SHARE = 2_000, 0.25
 INDEXED_FROM = 100_000
 #: After so many writes, the table is looked after.
 _WRITES_BETWEEN = 32
-#: The columns that hold an entry. ``stamp`` tells a vector from all others, see `kronreid.gallery.memory`.
-_ENTRY = ["id", "path", "box", "camera", "time", "identity", "source", "attributes"]
 #: What is in memory before anything has been read: a version, and its vectors.
 _NOTHING: tuple[int, Kept] = (-1, Kept((), np.empty(0, np.int64)))
 
@@ -136,7 +134,7 @@ class LanceStore:
         for start in range(0, len(ids), MOST_WRITTEN):
             some = list(ids[start : start + MOST_WRITTEN])
             self._written(partial(_delete, one_of("id", some)))
-        self._note("delete", ids)
+        self._note_deleted(ids)
 
     def _written(self, write: Any) -> None:
         self._table.write(write)
@@ -144,14 +142,14 @@ class LanceStore:
         if self._writes % _WRITES_BETWEEN == 0:
             self._table.tidy()
 
-    def _note(self, action: str, ids: Sequence[str]) -> None:
+    def _note_deleted(self, ids: Sequence[str]) -> None:
         """Keep which pictures were removed and when, without anything of what they showed."""
         if self._table.folder is None or not ids:
             return
         who = "unknown"
         with suppress(Exception):  # a process may have a user that the system does not know
             who = getpass.getuser()
-        noted = {"time": time.time(), "action": action, "user": who}
+        noted = {"time": time.time(), "action": "delete", "user": who}
         lines = "".join(json.dumps(noted | {"id": id}) + "\n" for id in ids)
         log = self._table.folder / "deleted.jsonl"
         with self._table.turn(), self._table.trouble(), log.open("a") as file:
@@ -216,7 +214,7 @@ class LanceStore:
 
     def _entries(self, table: Any, rows: np.ndarray) -> list[Entry]:
         """The entries of these rows, in this order."""
-        return [Entry.from_row(_readable(row)) for row in _in_order(table, rows, _ENTRY).to_pylist()]
+        return [Entry.from_row(_readable(row)) for row in _in_order(table, rows, FIELDS).to_pylist()]
 
     def page(self, offset: int, limit: int, selection: Selection = EVERYTHING) -> list[Entry]:
         def page(table: Any) -> list[Entry]:
@@ -296,11 +294,15 @@ class LanceStore:
 
 
 def _schema(dimension: int, properties: dict[str, str]) -> Any:
-    """The table's columns, with the properties as the schema's metadata."""
+    """The table's columns, with the properties as the schema's metadata.
+
+    ``stamp`` tells a vector from all others, see `kronreid.gallery.memory`; for ``terms``, ``names`` and
+    ``numbers`` see `kronreid.gallery.lance_filters`.
+    """
     import pyarrow as pa
 
     text = pa.string()
-    columns = dict.fromkeys(_ENTRY, text) | {
+    columns = dict.fromkeys(FIELDS, text) | {
         "time": pa.float64(),
         "terms": pa.list_(text),
         "names": pa.list_(text),
@@ -328,7 +330,7 @@ def _rows(
     rows = [entry.to_row() for entry in entries]
     numbers = [numbers_of(row["attributes"]) for row in rows]
     vectors = np.ascontiguousarray(vectors, np.float32)
-    columns: dict[str, Any] = {name: [row[name] for row in rows] for name in _ENTRY if name != "attributes"}
+    columns: dict[str, Any] = {name: [row[name] for row in rows] for name in FIELDS if name != "attributes"}
     columns |= {
         "attributes": [json.dumps(row["attributes"], ensure_ascii=False) for row in rows],
         "terms": [terms_of(row["attributes"]) for row in rows],

@@ -12,8 +12,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from kronreid.errors import InputError
-from kronreid.gallery.entries import UNKNOWN_TIME
-from kronreid.gallery.filters import Below, Compared, Condition, OneOf, Scalar, Selection, Taken
+from kronreid.gallery.filters import (
+    Below,
+    Compared,
+    Condition,
+    OneOf,
+    Scalar,
+    Selection,
+    Taken,
+    must_be_unicode,
+)
 
 #: A longer value of an attribute is told by its hash.
 _LONGEST_TERM = 200
@@ -60,14 +68,12 @@ def _rendered(condition: Condition) -> str:
     if isinstance(condition, OneOf):
         return one_of(condition.field, list(condition.texts))
     if isinstance(condition, Taken):
-        bounds = [f"`time` > {quote(UNKNOWN_TIME)}"]
-        if condition.since is not None:
-            bounds.append(f"`time` >= {quote(condition.since)}")
-        if condition.until is not None:
-            bounds.append(f"`time` <= {quote(condition.until)}")
-        return " AND ".join(bounds)
+        return " AND ".join(f"`time` {sign} {quote(bound)}" for sign, bound in condition.bounds)
     if isinstance(condition, Below):
-        return " OR ".join(map(_below, condition.paths))
+        return " OR ".join(
+            f"(`path` = {quote(path)} OR (`path` >= {quote(low)} AND `path` < {quote(high)}))"
+            for path, low, high in condition.ranges
+        )
     if isinstance(condition, Compared):
         place = f"CAST(array_position(names, {quote(condition.name)}) AS BIGINT)"
         return f"array_element(numbers, {place}) {condition.sign} {quote(float(condition.number))}"
@@ -76,13 +82,6 @@ def _rendered(condition: Condition) -> str:
         return f"array_has_any(terms, [{', '.join(map(quote, terms))}])"
     empty = quote(_term(condition.name, ""))
     return f"NOT array_has(terms, {quote(_name(condition.name))}) OR array_has(terms, {empty})"
-
-
-def _below(path: str) -> str:
-    """The path itself or anything below it: "/" is followed by "0", so no pattern needs escaping."""
-    stem = path.rstrip("/")
-    inside = f"`path` >= {quote(stem + '/')} AND `path` < {quote(stem + '0')}"
-    return f"(`path` = {quote(path)} OR ({inside}))"
 
 
 def _name(name: str) -> str:
@@ -109,8 +108,5 @@ def quote(value: str | float) -> str:
         if not math.isfinite(value):
             raise InputError(value, "a filter takes finite numbers")
         return f"CAST({value!r} AS DOUBLE)" if "e" in repr(value) else repr(value)
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise InputError(f"{value!r}", "is not valid Unicode; no filter can contain it") from None
+    must_be_unicode(value)
     return "'" + value.replace("'", "''") + "'"

@@ -1,4 +1,4 @@
-"""Which rows of a LanceDB table hold which identifiers. A table has no key, so a process looks itself."""
+"""Which rows of a LanceDB table hold which identifiers: LanceDB does not look them up quickly itself."""
 
 from collections.abc import Sequence
 from threading import Lock

@@ -20,8 +20,18 @@ from pymilvus.client.types import LoadState
 
 from kronreid.data.values import LARGEST
 from kronreid.errors import InputError
-from kronreid.gallery.entries import FIELDS, LONGEST_TEXT, UNKNOWN_TIME, Entry
-from kronreid.gallery.filters import EVERYTHING, Below, Compared, Condition, OneOf, Scalar, Selection, Taken
+from kronreid.gallery.entries import FIELDS, LONGEST_TEXT, Entry
+from kronreid.gallery.filters import (
+    EVERYTHING,
+    Below,
+    Compared,
+    Condition,
+    OneOf,
+    Scalar,
+    Selection,
+    Taken,
+    must_be_unicode,
+)
 from kronreid.gallery.milvus_connection import Connection, TooLarge
 from kronreid.gallery.store import MOST, SETTLED_FROM, Row, check_collection
 
@@ -349,29 +359,18 @@ def _rendered(condition: Condition) -> str:
     if isinstance(condition, OneOf):
         return f"{condition.field} in [{', '.join(map(quote, condition.texts))}]"
     if isinstance(condition, Taken):
-        bounds = [f"time > {quote(UNKNOWN_TIME)}"]
-        if condition.since is not None:
-            bounds.append(f"time >= {quote(condition.since)}")
-        if condition.until is not None:
-            bounds.append(f"time <= {quote(condition.until)}")
-        return " and ".join(bounds)
+        return " and ".join(f"time {sign} {quote(bound)}" for sign, bound in condition.bounds)
     if isinstance(condition, Below):
-        return _any_of(map(_below, condition.paths))
+        return _any_of(
+            _any_of([f"path == {quote(path)}", f"path >= {quote(low)} and path < {quote(high)}"])
+            for path, low, high in condition.ranges
+        )
     place = f"attributes[{quote(condition.name)}]"
     if isinstance(condition, Compared):
         return f"{place} {condition.sign} {quote(condition.number)}"
     if not condition.values:
         return f'(not (exists {place})) or {place} == ""'
     return " or ".join(f"{place} == {form}" for form in dict.fromkeys(map(quote, condition.values)))
-
-
-def _below(path: str) -> str:
-    """The path itself or anything below it.
-
-    "/" is followed by "0", so two comparisons find what is in a folder, and no pattern needs escaping.
-    """
-    stem = path.rstrip("/")
-    return _any_of([f"path == {quote(path)}", f"path >= {quote(stem + '/')} and path < {quote(stem + '0')}"])
 
 
 def _all_of(*conditions: str) -> str:
@@ -395,8 +394,5 @@ def quote(value: Scalar) -> str:
         if not (abs(value) <= LARGEST if isinstance(value, int) else math.isfinite(value)):
             raise InputError(value, "a filter takes finite numbers, and whole numbers of at most 64 bits")
         return repr(value)
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise InputError(f"{value!r}", "is not valid Unicode; no filter can contain it") from None
+    must_be_unicode(value)
     return f'"{value.translate(_ESCAPES)}"'
