@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kronreid.cli.options import add_command, positive
+from kronreid.text import say
 
 if TYPE_CHECKING:
     from kronreid.cli.options import Commands
@@ -33,8 +34,8 @@ def add(commands: "Commands") -> None:
 def run(options: argparse.Namespace) -> None:
     """See `kronreid.models.convert.convert`."""
     from kronreid.models.convert import convert
+    from kronreid.models.weights import not_used
 
     made = convert(options.file, options.out, options.height, options.width, options.last_stride)
-    unused = f"; not used: {', '.join(made.unused[:10])}" if made.unused else ""
-    more = f" and {len(made.unused) - 10} more" if len(made.unused) > 10 else ""
-    print(f"{options.out}  {made.backbone} of {made.project}, {made.tensors} tensors fitted{unused}{more}")
+    fitted = f"{made.tensors} tensors fitted{not_used(made.unused)}"
+    say(f"{options.out}  {made.backbone} of {made.project}, {fitted}")

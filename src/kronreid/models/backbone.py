@@ -136,10 +136,11 @@ class Backbone(nn.Module):
             found = {name: groups[key] for name in names if (key := timm_name(name)) in groups}
         except _TIMM_ERRORS:  # timm does not know the layers of this network
             found = {}
-        children = list(dict.fromkeys(name.split(".")[0] for name in names))
-        deepest = max(found.values(), default=0)
-        depth = {name: found.get(name, deepest) for name in names}
-        if not found:
+        if found:
+            deepest = max(found.values())
+            depth = {name: found.get(name, deepest) for name in names}
+        else:
+            children = list(dict.fromkeys(name.split(".")[0] for name in names))
             depth = {name: children.index(name.split(".")[0]) for name in names}
         order = {number: rank for rank, number in enumerate(sorted(set(depth.values())))}
         return {name: order[number] for name, number in depth.items()}

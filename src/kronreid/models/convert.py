@@ -11,7 +11,7 @@ from kronreid.data.transforms import InputOptions
 from kronreid.errors import InputError
 from kronreid.models.osnet import WIDTHS
 from kronreid.models.storage import build, save
-from kronreid.models.weights import Tensors, read_tensors
+from kronreid.models.weights import Tensors, fitted, read_tensors
 
 #: ResNets by the number of blocks in their stages, and whether the blocks are bottlenecks.
 RESNETS = {
@@ -89,7 +89,8 @@ def convert(
     size = InputOptions(height, width, **_normalisation(found))
     model = build("averaged", arguments, str(file), (height, width)).eval()
     taken = {names.get(name, f"backbone.network.{name}"): tensor for name, tensor in body.items()}
-    tensors = _fitted(taken, model.state_dict(), file)
+    wanted = model.state_dict()
+    tensors = fitted({name: _shaped(t, wanted.get(name)) for name, t in taken.items()}, wanted, str(file))
     model.load_state_dict(tensors, strict=False)
     save(out, "averaged", arguments, size, model)
     back = {new: old for old, new in names.items()}
@@ -97,26 +98,15 @@ def convert(
     return Converted("fast-reid" if fast else "torchreid", backbone, len(tensors), unused)
 
 
-def _fitted(found: Tensors, wanted: Tensors, file: Path) -> Tensors:
-    """The tensors of `found` that a model needs, in its shapes."""
-    tensors, bad = {}, []
-    for name, tensor in wanted.items():
-        given = found.get(name)
-        if given is None:
-            if not name.endswith("num_batches_tracked"):
-                bad.append(f"{name} is missing")
-        elif _sides(given) != _sides(tensor):
-            bad.append(f"{name} is {tuple(given.shape)}, but the network needs {tuple(tensor.shape)}")
-        else:
-            tensors[name] = given.reshape(tensor.shape)
-    if bad:
-        more = f"; and {len(bad) - 10} more" if len(bad) > 10 else ""
-        raise InputError(file, f"{len(bad)} of {len(wanted)} tensors do not fit: {'; '.join(bad[:10])}{more}")
-    return tensors
+def _shaped(tensor: Tensor, wanted: Tensor | None) -> Tensor:
+    """A tensor in the wanted shape if the two differ only in sides of 1, which some projects have more of."""
+    if wanted is None or _sides(tensor) != _sides(wanted):
+        return tensor
+    return tensor.reshape(wanted.shape)
 
 
 def _sides(tensor: Tensor) -> list[int]:
-    """A tensor's shape without sides of 1, which some projects have more of."""
+    """A tensor's shape without sides of 1."""
     return [side for side in tensor.shape if side != 1]
 
 

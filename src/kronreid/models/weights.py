@@ -74,28 +74,44 @@ class WeightsFile:
         names = {timm_name(name): name for name in own}
         tensors = converted(without_prefix(found, {*names, *own}), skeleton, self.where)
         given = {names.get(name, name): tensor for name, tensor in tensors.items()}
-        bad = [
-            f"{name} is missing"
-            if name not in given
-            else f"{name} is {tuple(given[name].shape)}, but the network needs {tuple(tensor.shape)}"
-            for name, tensor in own.items()
-            if not (name in given and given[name].shape == tensor.shape)
-            and not (name not in given and name.endswith("num_batches_tracked"))
-        ]
-        if bad:
-            more = f"; and {len(bad) - _LISTED} more" if len(bad) > _LISTED else ""
-            raise InputError(
-                self.where,
-                f"{len(bad)} of {len(own)} tensors do not fit: {'; '.join(bad[:_LISTED])}{more}",
-            )
-        fitting = {name: given[name] for name in own if name in given}
+        fitting = fitted(given, own, self.where)
         network.load_state_dict(fitting, strict=False)
         unused = [name for name in given if name not in own]
-        log.info("%s: %d of %d tensors fitted%s", self.where, len(fitting), len(own), _unused(unused))
+        log.info("%s: %d of %d tensors fitted%s", self.where, len(fitting), len(own), not_used(unused))
 
 
-def _unused(names: list[str]) -> str:
-    """The tensors of a file that the network does not have, for the log."""
+def fitted(found: Tensors, wanted: Tensors, where: str) -> Tensors:
+    """The tensors that a network needs, of those that were found.
+
+    Args:
+        found: Tensors by the network's names.
+        wanted: The network's own.
+        where: What a message names.
+
+    Raises:
+        InputError: One is missing, but for counters of batches, or has another shape.
+    """
+    tensors: Tensors = {}
+    bad = []
+    for name, tensor in wanted.items():
+        given = found.get(name)
+        if given is None:
+            if not name.endswith("num_batches_tracked"):
+                bad.append(f"{name} is missing")
+        elif given.shape != tensor.shape:
+            bad.append(f"{name} is {tuple(given.shape)}, but the network needs {tuple(tensor.shape)}")
+        else:
+            tensors[name] = given
+    if bad:
+        more = f"; and {len(bad) - _LISTED} more" if len(bad) > _LISTED else ""
+        raise InputError(
+            where, f"{len(bad)} of {len(wanted)} tensors do not fit: {'; '.join(bad[:_LISTED])}{more}"
+        )
+    return tensors
+
+
+def not_used(names: list[str]) -> str:
+    """The tensors of a file that the network does not have, for a message; empty without any."""
     if not names:
         return ""
     more = f", and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
