@@ -92,6 +92,6 @@ def run(options: argparse.Namespace) -> None:
             expired = gallery.expire(options.keep, purge=False)
             if expired:
                 gallery.purge()
-            print(f"{expired} deleted, since they were taken longer ago than {options.keep}")
+            say(f"{expired} deleted, since they were taken longer ago than {options.keep}")
     for picture in report.unreadable:
         say(f"  {picture.path}: {picture.reason}", file=sys.stderr)

@@ -61,7 +61,7 @@ def run(options: argparse.Namespace) -> None:
     if options.format == "json":
         sys.stdout.write(to_json(to_values(chosen, runs)))
     else:
-        sys.stdout.write(to_text(chosen, runs, options.format == "markdown", options.others))
+        say(*to_text(chosen, runs, options.format == "markdown", options.others).splitlines())
 
 
 def _draw_charts(out: Path, chosen: "Sequence[Paper]", runs: "Sequence[Measured]") -> None:
