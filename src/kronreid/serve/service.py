@@ -14,6 +14,8 @@ from kronreid import __version__
 from kronreid.errors import InputError
 from kronreid.gallery import Entry, Gallery, SearchResult, Selection
 from kronreid.gallery.entries import format_box, known, path_to_text
+from kronreid.gallery.filters import EVERYTHING
+from kronreid.gallery.upkeep import older_than
 from kronreid.models.calibration import similarity_limit
 from kronreid.models.inference import Matcher
 from kronreid.models.place_matcher import PlaceMatcher
@@ -318,7 +320,7 @@ class Service:
         if self.settings.keep is None:
             return 0
         with self.gallery.changing() as gallery:
-            old = list(gallery.entries(Selection(until=time.time() - self.settings.keep)))
+            old = list(gallery.entries(older_than(self.settings.keep, EVERYTHING)))
             if old:
                 self._forget(gallery, old)
         return len(old)
@@ -336,7 +338,7 @@ class Service:
         while True:
             try:
                 self.expire()
-            except (InputError, OutOfOrder) as error:  # what is in the way now may be gone the next time
+            except InputError as error:  # what is in the way now may be gone the next time
                 log.error("old pictures are not deleted: %s", error)
             if self._closing.wait(EXPIRING_SECONDS):
                 return

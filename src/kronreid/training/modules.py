@@ -97,6 +97,11 @@ class ReIDTraining(lightning.LightningModule):
         schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: rate(options, step, iterations))
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
+    @property
+    def step_seed(self) -> int:
+        """A seed for what this process draws in this step. A resumed run has the same."""
+        return hash((self.config.training.seed, self.trainer.global_step, self.global_rank)) % 2**63
+
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """The loss of uint8 pictures (B, 3, H, W) and labels (B,).
 
@@ -104,9 +109,7 @@ class ReIDTraining(lightning.LightningModule):
         resumed run draws the same.
         """
         pictures, labels = batch
-        torch.manual_seed(
-            hash((self.config.training.seed, self.trainer.global_step, self.global_rank)) % 2**63
-        )
+        torch.manual_seed(self.step_seed)
         images = normalise(pictures, self.config.input).contiguous(memory_format=torch.channels_last)
         losses = self.losses(images, labels)
         total = torch.stack(list(losses.values())).sum()
@@ -171,8 +174,7 @@ class PairTraining(ReIDTraining):
         """The losses of the pairs of this process, and those of the pooled features if they have any."""
         options, batch = self.config.loss, self.config.batch
         pictures = self.model.encode(images)
-        seed = hash((self.config.training.seed, self.trainer.global_step, self.global_rank)) % 2**63
-        generator = torch.Generator().manual_seed(seed)
+        generator = torch.Generator().manual_seed(self.step_seed)
         first, second, same = in_batch_pairs(
             labels, batch.negatives, generator, pictures.pooled.detach(), batch.hard_negatives
         )
