@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +119,11 @@ def as_places(described: Described) -> Described:
     return Described(described.vectors, [Places(numbers, torch.empty(len(described), 0))])
 
 
+def unchanged(described: Described) -> Described:
+    """The pictures with their places."""
+    return described
+
+
 def replaced(described: Described, rows: Tensor, by: Described) -> Described:
     """The same pictures with others in these rows."""
     place = torch.arange(len(described))
@@ -137,13 +142,16 @@ def measure(
     """
     options = FitOptions()
     matching, learnt, lists = prepare(embedder, fit.train, options, BATCH, True)
-    trained: dict[str, nn.Module] = {
-        "verification": Verification(embedder.dimension, cosine=False),
-        "verification + cosine": Verification(embedder.dimension, cosine=True),
-        "places": matching,
+    # Each head with what it sees of the pictures, and its weight beside the cosine.
+    heads: dict[str, tuple[nn.Module, Callable[[Described], Described], float]] = {
+        "verification": (Verification(embedder.dimension, cosine=False), as_places, 1.0),
+        "verification + cosine": (Verification(embedder.dimension, cosine=True), as_places, 1.0),
+        "best matches, untrained": (Untrained(), unchanged, 0.5),
+        "places": (matching, unchanged, 1.0),
     }
-    for name, head in trained.items():
-        fit_head(head, learnt if name == "places" else as_places(learnt), lists, options, True)
+    for head, seen_by, _ in heads.values():
+        if not isinstance(head, Untrained):
+            fit_head(head, seen_by(learnt), lists, options, True)
 
     task, images = dataset_task(dataset, protocol)
     changed = wrapped(embedder, dataset.query, seed)
@@ -157,15 +165,9 @@ def measure(
             seen = changed.seen([images[row] for row in task.query_rows])
             described = replaced(plain, asked, embedder.describe(seen, BATCH, places=matching))
         base = VectorScores(described.vectors, described.vectors[:0], task)
-        stages: dict[str, tuple[nn.Module, Described, float]] = {
-            "verification": (trained["verification"], as_places(described), 1.0),
-            "verification + cosine": (trained["verification + cosine"], as_places(described), 1.0),
-            "best matches, untrained": (Untrained(), described, 0.5),
-            "places": (matching, described, 1.0),
-        }
         found: dict[str, Scores] = {"vectors": base}
-        for line, (head, seen_by_it, weight) in stages.items():
-            pictures = Scored(head.eval(), seen_by_it)
+        for line, (head, seen_by, weight) in heads.items():
+            pictures = Scored(head.eval(), seen_by(described))
             found[line] = rescored(base, task, pictures, PLACES_TOP, weight, False)  # type: ignore[arg-type]
         for line, scores in found.items():
             result = measured(scores, task, [1], seed, time.perf_counter())
