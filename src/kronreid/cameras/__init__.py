@@ -1,0 +1,1 @@
+"""Cameras: videos and streams become tracklets of people in a gallery."""
