@@ -4,7 +4,7 @@ VENV := .venv
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 export PIP_CONSTRAINT := $(abspath constraints.txt)
 # All that commands need on one machine: Ray is for clusters, and a CUDA build of torch brings Triton itself.
-EXTRAS := data,export,figures,gallery,serve,train
+EXTRAS := data,export,figures,gallery,serve,train,video
 # Tests on real pictures look here and say why they skip where there is nothing.
 ifneq ($(wildcard ../shared),)
 export KRONREID_SHARED ?= $(abspath ../shared)

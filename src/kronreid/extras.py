@@ -21,6 +21,8 @@ EXTRAS = {
     "export": ("onnx", "onnxscript", "onnxruntime"),
     "ray": ("ray", "pyarrow"),
     "triton": ("triton",),
+    "video": ("av", "trackers", "cv2", "transformers"),
+    "openvino": ("openvino", "nncf"),
 }
 
 
