@@ -19,8 +19,8 @@ OWN_DATA = (
 #: Whose terms hold, by what is known of the data set (`kronreid.data.check.Description.verdict`).
 TERMS = {"agrees": RESEARCH_DATA, "less": MAYBE_RESEARCH_DATA, "differs": OWN_DATA, "own": OWN_DATA}
 LICENCE = (
-    "kronreid itself has the MIT licence, which does not extend to these weights. If the backbone began with "
-    "weights from elsewhere, their licence holds as well."
+    "The code of kronreid has the MIT licence, which does not extend to these weights. If the backbone began "
+    "with weights from elsewhere, their licence holds as well."
 )
 INTENDED = [
     "## Intended use",
