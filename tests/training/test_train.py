@@ -59,6 +59,7 @@ MODELS = {
             "drop_path": 0.2,
             "frozen": 1,
             "checkpointing": True,
+            "cameras": 2,
         },
         "channels": 16,
     },

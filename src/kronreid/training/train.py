@@ -137,6 +137,9 @@ def train(config: Config, out: str | Path, resume: bool = False, source: str | N
     data.sampler(0, config.training.devices)  # raises early if the data set does not fit the batch
     lightning.seed_everything(config.training.seed, verbose=False)
     module = lightning_module(config, len(identities(dataset.train)), str(source or "config"))
+    embeddings = getattr(module.model.backbone, "cameras", None)
+    if embeddings is not None:
+        data.pictures.tell_cameras(len(embeddings.embedding))
     if config.places.fit:
         check_before_training(module.model, config.input, dataset.train, config.places)
     if config.training.evaluate_every:
