@@ -137,7 +137,7 @@ def _measured(options: argparse.Namespace, path: str, split: int) -> "tuple[Resu
     # What took part: `kronreid papers` shows only what a run has reached alone.
     took_part = {
         "layout": dataset.name,
-        "data": asdict(describe(dataset, split, result.protocol, "query", "gallery")),
+        "data": asdict(describe(dataset, split, result.protocol, ("query", "gallery"))),
         "fingerprint": model.fingerprint,
         "places_fingerprint": places_fingerprint(model.path) if model.path else None,
         "rerank_with": options.matcher or own if result.rerank_top else None,

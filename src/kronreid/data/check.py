@@ -76,8 +76,8 @@ class Description:
         folder: The name of its folder.
         split: Which division into training and test.
         protocol: How it is evaluated.
-        pictures: The number of pictures in the parts ``train``, ``query`` and ``gallery``.
-        identities: The number of people in these parts.
+        pictures: The number of pictures by part: ``train``, ``query``, ``gallery``.
+        identities: The number of people by part.
         title: The name of the published data set, or what is known of own pictures.
         verdict: How the counts of the parts that were used compare with the published ones, see
             `Checked.verdict`.
@@ -102,7 +102,9 @@ class Description:
         return f"{self.folder} ({self.title})"
 
 
-def describe(dataset: ReIDDataset, split: int, protocol: str, *used: str) -> Description:
+def describe(
+    dataset: ReIDDataset, split: int, protocol: str, used: Sequence[str], also: Sequence[str] = ()
+) -> Description:
     """Describe a data set for a record.
 
     Args:
@@ -110,9 +112,10 @@ def describe(dataset: ReIDDataset, split: int, protocol: str, *used: str) -> Des
         split: Which division was read.
         protocol: How it is evaluated.
         used: The parts that were used, by which it is compared with the published data set.
+        also: Parts that are counted as well.
     """
     checked = check_dataset(dataset)
-    parts = {part: checked.parts[part] for part in ("train", "query", "gallery")}
+    parts = {part: checked.parts[part] for part in (*used, *also)}
     return Description(
         layout=dataset.name,
         folder=os.fsencode(dataset.root.absolute().name).decode(errors="backslashreplace"),

@@ -156,7 +156,7 @@ def _model(known: Known, name: str) -> list[str]:
 def _training(known: Known) -> list[str]:
     parts = ["## Training data", *([NO_DATA] if known.data is None else [])]
     if known.data is not None:
-        people, pictures = known.data.identities["train"], known.data.pictures["train"]
+        people, pictures = (of.get("train", 0) for of in (known.data.identities, known.data.pictures))
         split = f", split {known.data.split}" if known.data.split else ""
         parts.append(f"{_plain(known.data.name)}{split}, {pictures:,} pictures of {people:,} people.")
         parts.append(_terms(known.data))

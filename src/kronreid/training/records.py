@@ -77,7 +77,9 @@ def record(config: Config, dataset: ReIDDataset, source: str | None) -> str:
         "changed": {option: both for option, both in changed.items() if option not in DESCRIBED},
         # What evaluation while training uses. Its depth stands in the history.
         "evaluation": {"matcher": None, "precision": "fp32"},
-        "data": asdict(describe(dataset, config.data.split, dataset.protocol, "train")),
+        "data": asdict(
+            describe(dataset, config.data.split, dataset.protocol, ("train",), ("query", "gallery"))
+        ),
     }
     return json.dumps(values, indent=2) + "\n"
 
