@@ -119,7 +119,7 @@ def _verify(gallery: "Gallery", options: argparse.Namespace) -> None:
     state = options.state or state_folder(options.gallery)
     report = gallery.verify(own=[state / "added"])
     say(f"{report.checked} checked: {'all intact' if report.intact else 'NOT intact'}")
-    for reason in ("missing", "changed", "strays", "bad_vectors", "twice"):
+    for reason in ("missing", "changed", "elsewhere", "strays", "bad_vectors", "twice"):
         for what in getattr(report, reason):
             say(f"  {reason.replace('_', ' ')}: {what}")
     if not report.intact:

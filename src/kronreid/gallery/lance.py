@@ -31,7 +31,7 @@ from kronreid.gallery.lance_table import (
     within,
 )
 from kronreid.gallery.memory import Kept, VectorMemory
-from kronreid.gallery.store import Row, StoreError
+from kronreid.gallery.store import DELETED, Row, StoreError
 
 #: Rows that one write takes, and that one page of `LanceStore.rows` reads.
 MOST_WRITTEN, PAGE = 5_000, 1_000
@@ -151,7 +151,7 @@ class LanceStore:
             who = getpass.getuser()
         noted = {"time": time.time(), "action": "delete", "user": who}
         lines = "".join(json.dumps(noted | {"id": id}) + "\n" for id in ids)
-        log = self._table.folder / "deleted.jsonl"
+        log = self._table.folder / DELETED
         with self._table.turn(), self._table.trouble(), log.open("a") as file:
             file.write(lines)
 

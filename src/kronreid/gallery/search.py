@@ -15,6 +15,7 @@ from kronreid.gallery.entries import Entry, format_box
 from kronreid.gallery.filters import Selection, format_time
 from kronreid.gallery.indexing import unit
 from kronreid.gallery.rescoring import logits_of
+from kronreid.gallery.sources import EVERYWHERE, Sources
 from kronreid.gallery.store import MOST, Store
 from kronreid.models.calibration import probability
 
@@ -123,6 +124,7 @@ def search(
     group_by: str | None = None,
     cache: "MapCache | None" = None,
     memory: "PlaceMemory | None" = None,
+    sources: Sources = EVERYWHERE,
 ) -> SearchResult:
     """See `Gallery.search`."""
     for name, value, least in (("top", top, 1), ("rerank_top", rerank_top, 0)):
@@ -152,7 +154,9 @@ def search(
         candidates = [entry for entry, _ in found[:rerank_top]]
         asking = second.encode(query) if asking is None else asking
         kept = memory if places is not None else cache
-        logits[: len(candidates)], unreadable = logits_of(second, asking, candidates, kept, clock.stop)
+        logits[: len(candidates)], unreadable = logits_of(
+            second, asking, candidates, kept, clock.stop, sources
+        )
     hits = ranked(found, logits, matcher_weight, getattr(second, "calibration", None))
     groups: list[Group] = []
     if group_by is None:

@@ -85,7 +85,7 @@ class Service:
         except BaseException:
             self.close()
             raise
-        self.pictures = Pictures()
+        self.pictures = Pictures(self.gallery.current.sources)
         self.queries = Queries(self.gallery, self.pictures, settings.upload_pixels, settings.state)
         if settings.keep is not None:
             self._expiring.start()
