@@ -3,47 +3,11 @@
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from kronreid.gallery import Selection
-from kronreid.gallery.people import group, journal_file
-from kronreid.gallery.tracklets import Tracklet, Tracklets
+from kronreid.gallery.people import journal_file
 
-from .conftest import NOON, Home, Server, Start, upload
-
-
-def track(number: int) -> str:
-    return f"{number:064x}"
-
-
-def add_tracklets(server: Server) -> None:
-    """Four tracklets of two pictures each; 0 and 2 look alike, and so do 1 and 3; 0 and 1 are at once."""
-    gallery = server.service.gallery.current
-    entries = sorted(gallery.entries(), key=lambda entry: entry.path.name)[:8]
-    looks = np.eye(gallery.dimension, dtype=np.float32)
-    tracklets = Tracklets(**gallery.place)
-    for number in range(4):
-        own = entries[2 * number : 2 * number + 2]
-        gallery.update(Selection(id=[entry.id for entry in own]), attributes={"track": track(number)})
-        start = NOON + (0 if number < 2 else 3600)
-        pictures = tuple(entry.id for entry in own)
-        tracklets.upsert(
-            [
-                Tracklet(
-                    id=track(number),
-                    camera="gate" if number < 2 else "yard",
-                    source="street.mp4",
-                    start=start,
-                    end=start + 60 + number,
-                    vector=looks[number % 2],
-                    pictures=pictures,
-                    path=own[0].path,
-                    boxes=np.zeros((0, 5), np.float32),
-                )
-            ]
-        )
-    tracklets.close()
+from .conftest import Home, Server, Start, add_tracklets, track, upload
 
 
 @pytest.fixture
@@ -51,7 +15,6 @@ def crowd(start: Start, tmp_path: Path) -> Server:
     """A server whose gallery has two people."""
     server = start(audit=tmp_path / "audit.jsonl")
     add_tracklets(server)
-    group(server.service.gallery.current, min_similarity=0.5)
     return server
 
 

@@ -227,4 +227,6 @@ def _why(person: Person, tracklet: Tracklet) -> schemas.Why:
 
 def _undoable(history: History) -> schemas.Undoable | None:
     last = history.last()
-    return None if last is None else schemas.Undoable(change=last.number, words=last.words)
+    if last is None:
+        return None
+    return schemas.Undoable.model_validate({"change": last.number, "kind": last.kind, "words": last.words})

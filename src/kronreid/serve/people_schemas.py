@@ -46,6 +46,7 @@ class Undoable(BaseModel):
     """The change that an undo takes back."""
 
     change: int = Field(description="Its number; send it with the undo")
+    kind: Literal["group", "merge", "split", "name"]
     words: str = Field(description="What it was: merging person 2 into person 1")
 
 
