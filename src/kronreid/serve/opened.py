@@ -57,7 +57,8 @@ class OpenGallery:
         folders = self._settings.sources
         if folders:
             folders = (*folders, self._settings.state / "added")
-        self.current = Gallery(self.uri, embedder, matcher, cache=cache, sources=folders)
+        state = self._settings.state
+        self.current = Gallery(self.uri, embedder, matcher, cache=cache, sources=folders, state=state)
         self.current.warm()
 
     def close(self) -> None:
