@@ -3,7 +3,7 @@
 import json
 import re
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
@@ -17,7 +17,9 @@ from kronreid.errors import InputError
 from kronreid.gallery.entries import FIELDS, UNKNOWN_TIME, Entry, checked, format_box, known, known_label
 from kronreid.gallery.filters import Scalar, Selection, Taken, format_time
 from kronreid.gallery.indexing import identified
+from kronreid.gallery.sources import Sources
 from kronreid.gallery.store import Store
+from kronreid.gallery.tracklets import TRACK
 from kronreid.text import CsvWriter
 
 _WITH_VECTOR = [*FIELDS, "vector"]
@@ -40,6 +42,7 @@ class VerifyReport:
         twice: Identifiers that are stored more than once.
         missing: Files that are no longer where they were.
         changed: Files whose content is not what was added.
+        elsewhere: Files outside the folders that the gallery was filled from; they are not opened.
         strays: Files of folders of the gallery's own that belong to no entry.
     """
 
@@ -49,6 +52,7 @@ class VerifyReport:
     twice: list[str] = field(default_factory=list)
     missing: list[Path] = field(default_factory=list)
     changed: list[Path] = field(default_factory=list)
+    elsewhere: list[Path] = field(default_factory=list)
     strays: list[Path] = field(default_factory=list)
 
     @property
@@ -82,14 +86,21 @@ def _kind(name: str, row: Mapping[str, Any]) -> Any:
     return value if value is None or isinstance(value, Scalar) else json.dumps(value)
 
 
-def delete(store: Store, selection: Selection, purge: bool) -> int:
-    """See `Gallery.delete`."""
-    ids = [row["id"] for row in store.rows(["id"], _some(selection))]
-    if ids:
-        store.delete(ids)
-    if purge:  # also when nothing is left to delete: an earlier call may have been interrupted
-        store.purge()
-    return len(ids)
+def delete(store: Store, selection: Selection, before: Callable[[dict[str, Any]], None]) -> int:
+    """See `Gallery.delete`; the bytes are left to `Store.purge`.
+
+    Args:
+        store: The pictures.
+        selection: Which.
+        before: Called with the identifiers of the pictures and the tracklet that each is of, before anything
+            is deleted.
+    """
+    rows = store.rows(["id", "attributes"], _some(selection))
+    tracks = {row["id"]: (row["attributes"] or {}).get(TRACK) for row in rows}
+    if tracks:
+        before(tracks)
+        store.delete(list(tracks))
+    return len(tracks)
 
 
 def older_than(keep: str | float, selection: Selection) -> Selection:
@@ -111,10 +122,12 @@ def seconds_of(keep: str | float) -> float:
     return float(parts["number"]) * _UNITS[parts["unit"] or "s"]
 
 
-def update(store: Store, selection: Selection, changes: Mapping[str, Any]) -> int:
+def update(store: Store, sources: Sources, selection: Selection, changes: Mapping[str, Any]) -> int:
     """See `Gallery.update`."""
     changes = known(**changes)
     entries = [_changed(Entry.from_row(row), changes) for row in store.rows(FIELDS, _some(selection))]
+    if "path" in changes and sources.known:
+        sources.add(entry.path for entry in entries)
     for start in tqdm(range(0, len(entries), _BATCH), desc="updating", disable=None):
         store.update(entries[start : start + _BATCH])
     if entries:
@@ -151,7 +164,9 @@ def export(entries: Iterable[Entry], path: str | PathLike[str]) -> int:
     return rows
 
 
-def verify(store: Store, dimension: int, files: bool, own: Sequence[Path] = ()) -> VerifyReport:
+def verify(
+    store: Store, sources: Sources, dimension: int, files: bool, own: Sequence[Path] = ()
+) -> VerifyReport:
     """See `Gallery.verify`."""
     report = VerifyReport(unreadable=store.unreadable())
     if report.unreadable:  # reading on would fail; `repair` comes first
@@ -170,6 +185,9 @@ def verify(store: Store, dimension: int, files: bool, own: Sequence[Path] = ()) 
         if not _is_whole(row["vector"], dimension):
             report.bad_vectors.append(entry.id)
         if not files:
+            continue
+        if not sources.allow(entry.path):
+            report.elsewhere.append(entry.path)
             continue
         try:
             content = read_plain(entry.path)
