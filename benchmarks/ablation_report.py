@@ -18,9 +18,10 @@ from kronreid.data.files import walk
 from kronreid.errors import InputError
 from kronreid.explain.charts import panels, plain
 from kronreid.explain.style import save_png, style
+from kronreid.models.folders import HISTORY
 from kronreid.papers.render import number
 from kronreid.training.config import Config, read_config
-from kronreid.training.history import HISTORY, read_history
+from kronreid.training.history import read_history
 from kronreid.training.records import changes
 
 #: Files of a run's folder, and the folder for the results of two runs together.

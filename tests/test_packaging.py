@@ -39,6 +39,10 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "kronreid.explain": ("figures",),
     "kronreid.explain.pages.search": ("figures", "gallery"),
     "kronreid.serve": ("figures", "gallery", "serve"),
+    "kronreid.serve.client": (),
+    "kronreid.serve.files": (),
+    "kronreid.serve.marks": (),
+    "kronreid.serve.schemas": (),
     "kronreid.demo": ("figures", "gallery", "train"),
 }
 

@@ -25,18 +25,17 @@ if TYPE_CHECKING:
     from kronreid.errors import InputError
     from kronreid.evaluation.evaluate import evaluate
     from kronreid.gallery import Gallery
-    from kronreid.models.inference import Embedder, Explanation, Matcher
+    from kronreid.models.inference import Embedder, Matcher
     from kronreid.models.loading import load
-    from kronreid.models.place_matcher import PairExplanation
+    from kronreid.serve.client import Client
     from kronreid.training.train import train
 
 _HOME = {
+    "Client": "kronreid.serve.client",
     "Embedder": "kronreid.models.inference",
-    "Explanation": "kronreid.models.inference",
     "Gallery": "kronreid.gallery",
     "InputError": "kronreid.errors",
     "Matcher": "kronreid.models.inference",
-    "PairExplanation": "kronreid.models.place_matcher",
     "evaluate": "kronreid.evaluation",
     "load": "kronreid.models.loading",
     "read": "kronreid.data.readers",
@@ -45,12 +44,11 @@ _HOME = {
 
 __version__ = "0.1.0"
 __all__ = [
+    "Client",
     "Embedder",
-    "Explanation",
     "Gallery",
     "InputError",
     "Matcher",
-    "PairExplanation",
     "evaluate",
     "load",
     "read",

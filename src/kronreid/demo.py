@@ -35,10 +35,11 @@ from kronreid.explain import (
     write_demo_report,
 )
 from kronreid.gallery import Gallery
+from kronreid.models.folders import HISTORY
 from kronreid.models.inference import Embedder, Matcher
 from kronreid.models.loading import load, wrap
 from kronreid.training.config import Config, build_model, make_config
-from kronreid.training.history import HISTORY, read_history
+from kronreid.training.history import read_history
 from kronreid.training.train import train
 
 log = logging.getLogger(__name__)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from kronreid.data.check import check, must_be_usable
-from kronreid.data.readers import LAYOUTS
+from kronreid.data.check import check, describe, must_be_usable
+from kronreid.data.readers import LAYOUTS, read
 from kronreid.data.readers.layout import Count, Published
 from kronreid.errors import InputError
 
@@ -156,3 +156,12 @@ def test_every_published_division_adds_up() -> None:
         "cuhk03-np-labeled": 14096,
         "cuhk03-np-detected": 14097,
     }
+
+
+def test_a_description_never_gives_a_part_the_name_of_the_whole(tmp_path: Path) -> None:
+    dataset = read(miniatures.market(tmp_path / "small"), "market1501")
+    found = describe(dataset, 0, "market1501", "query", "gallery")
+    assert (found.verdict, found.pictures) == ("less", {"train": 4, "query": 2, "gallery": 5})
+    assert found.name == "small: fewer pictures than Market-1501 (Zheng et al., ICCV 2015), in its layout"
+    assert replace(found, verdict="agrees").name == "Market-1501 (Zheng et al., ICCV 2015)"
+    assert replace(found, verdict="own", title="own pictures").name == "small (own pictures)"

@@ -4,6 +4,7 @@ import itertools
 import logging
 import random
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
 from kronreid.data.readers import read
-from kronreid.data.records import DISTRACTOR, JUNK, Picture
+from kronreid.data.records import DISTRACTOR, JUNK, NO_CAMERA, Picture
 from kronreid.data.samplers import (
     HardIdentityBatchSampler,
     NearestIdentities,
@@ -264,6 +265,18 @@ def test_training_pictures(pedestrians: Path) -> None:
     for tried in (data, again):
         for _ in range(2):
             assert torch.equal(tried[3, 7][0], first)
+
+
+def test_cameras_are_told(pedestrians: Path) -> None:
+    data = training_pictures(pedestrians)
+    assert len(data[0, 0]) == 2
+    data.tell_cameras(2)
+    assert [data[index, 0][2] for index in range(16)] == [one.camera - 1 for one in data.pictures]
+    data.pictures[0] = replace(data.pictures[0], camera=NO_CAMERA)
+    data.tell_cameras(2)
+    assert [data[index, 0][2] for index in (0, 1)] == [-1, data.pictures[1].camera - 1]
+    with pytest.raises(InputError, match=r"^model.backbone.cameras: 3, but the training pictures have 2 "):
+        data.tell_cameras(3)
 
 
 def test_global_generators_are_left_alone(pedestrians: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,13 +1,18 @@
 """What the documents' examples name: pictures, data sets, models and galleries."""
 
+import importlib.util
 import json
 import re
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 from unittest import mock
 
+import numpy as np
 import onnx
 import pytest
 from milvus_lite.adapter.grpc.server import start_server_in_thread
@@ -95,6 +100,7 @@ def examples(
         "VIPeR": folder / "VIPeR",
         "people.gallery": people,
         "osnet.onnx": folder / "osnet.onnx",
+        "frame.jpg": query[0],
         "keypoints.json": folder / "keypoints.json",
         "demo": demo,
         **{f"runs/{run.name}": run for run in (folder / "runs").iterdir()},
@@ -134,3 +140,56 @@ def milvus_lite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     yield f"http://127.0.0.1:{port}"
     server.stop(grace=0)
     database.close()
+
+
+@pytest.fixture
+def hub(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The Hugging Face hub on the loopback interface, and a token for it."""
+    spec = importlib.util.spec_from_file_location("fake_hub", ROOT / "tests" / "models" / "fake_hub.py")
+    assert spec is not None
+    assert spec.loader is not None
+    made = importlib.util.module_from_spec(spec)  # tests of one room cannot import those of another
+    monkeypatch.setitem(sys.modules, "fake_hub", made)
+    spec.loader.exec_module(made)
+    monkeypatch.setenv("HF_TOKEN", made.TOKEN)
+    with made.fake_hub(str(tmp_path_factory.mktemp("hub"))):
+        yield
+
+
+class OccluBoost:
+    """Takes what boxmot's documentation says that its trackers take."""
+
+    def __init__(self, reid_model: Any, with_reid: bool) -> None:
+        self.reid_model = reid_model
+
+    def update(self, detections: np.ndarray, image: np.ndarray, embeddings: np.ndarray) -> np.ndarray:
+        assert detections.shape[1] == 6
+        own = self.reid_model.get_features(detections[:, :4], image)
+        np.testing.assert_array_equal(embeddings, own)
+        return np.empty((0, 8))
+
+
+class DeepSort:
+    """Takes what the documentation of deep_sort_realtime says that it takes."""
+
+    def __init__(self, max_age: int, embedder: None) -> None:
+        self.max_age = max_age
+
+    def update_tracks(self, found: list[Any], embeds: np.ndarray, frame: np.ndarray) -> list[Any]:
+        assert all(len(box) == 4 and isinstance(score, float) for box, score, _ in found)
+        assert len(embeds) == len(found)
+        assert np.allclose(np.linalg.norm(embeds, axis=1), 1, atol=1e-4)
+        return []
+
+
+@pytest.fixture
+def other_trackers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stand-ins for trackers that the tests do not install."""
+    for package, module, kind in (
+        ("boxmot", "trackers", OccluBoost),
+        ("deep_sort_realtime", "deepsort_tracker", DeepSort),
+    ):
+        made = ModuleType(f"{package}.{module}")
+        setattr(made, kind.__name__, kind)
+        monkeypatch.setitem(sys.modules, package, ModuleType(package))
+        monkeypatch.setitem(sys.modules, f"{package}.{module}", made)

@@ -6,7 +6,9 @@ sends back its output and exit status. Nothing but the following differs from wh
 
 - ``kronreid train`` trains a tiny network on tiny pictures for two iterations: `SMALL` is set on top of what
   the command says.
-- ``kronreid serve`` listens on a free port and runs until the end of the document; curl asks that port.
+- ``kronreid serve`` listens on a free port and runs until the end of the document; curl and Python ask that
+  port.
+- The Hugging Face hub is a small one on the loopback interface.
 - ``http://host:19530`` is Milvus Lite, serving on the loopback interface.
 - ``python benchmarks/…`` parses its options and looks for the rows that they name. It does not measure,
   which would take minutes; other tests run these scripts on small data.
@@ -122,6 +124,12 @@ class Shell:
             thread.join()
         self._listener.close()
         shutil.rmtree(self.home)
+
+    @property
+    def address(self) -> str:
+        """Where the server that the commands have started listens; `HERE` before there is one."""
+        file = self.home / "address"
+        return file.read_text() if file.exists() else HERE
 
     def run(self, text: str) -> None:
         """Run a block.

@@ -6,16 +6,18 @@ Blocks that show what may be given, by brackets, dots or words in capitals, are 
 `test_commands.py`.
 """
 
+import os
 import re
 import shutil
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
 from .commands import is_synopsis
 from .conftest import Examples
 from .markdown import DOCUMENTS, Piece, blocks
-from .shell import MILVUS, Shell, working_in
+from .shell import HERE, MILVUS, Shell, working_in
 
 #: Configs of proxies are tested where the server is (`tests/serve/attacks/test_proxies.py`).
 LANGUAGES = {"sh", "python", "json", "nginx", "caddy", ""}
@@ -26,10 +28,17 @@ RUN = [
 ]
 
 
+#: Packages that documents use and that no extra of kronreid brings.
+FOREIGN = {"trackers.md": ("cv2", "supervision", "trackers")}
+
+
+@pytest.mark.usefixtures("own_entries", "hub", "other_trackers")
 @pytest.mark.parametrize("document", RUN, ids=lambda path: path.name)
 def test_blocks_run_as_they_are_written(
-    document: Path, examples: Examples, tmp_path: Path, milvus_lite: str, own_entries: None
+    document: Path, examples: Examples, tmp_path: Path, milvus_lite: str
 ) -> None:
+    for package in FOREIGN.get(document.name, ()):
+        pytest.importorskip(package)
     curl = shutil.which("curl")
     if not shutil.which("bash") or not curl:
         pytest.skip("bash and curl run the documents' blocks; one of them is not installed")
@@ -42,8 +51,9 @@ def test_blocks_run_as_they_are_written(
             if file := re.match(r"# (\w+\.py)\n", block.text):
                 (folder / file[1]).write_text(block.text)
             elif block.language == "python":
-                with working_in(folder):
-                    exec(compile(padded(block).replace(MILVUS, milvus_lite), str(document), "exec"), names)
+                text = padded(block).replace(MILVUS, milvus_lite).replace(HERE, shell.address)
+                with working_in(folder), mock.patch.dict(os.environ, shell.environment):
+                    exec(compile(text, str(document), "exec"), names)
             elif block.language == "sh" and not is_synopsis(block.text):
                 shell.run(block.text)
 

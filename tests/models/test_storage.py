@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from kronreid.data.transforms import InputOptions
 from kronreid.errors import InputError
+from kronreid.models.folders import CARD
 from kronreid.models.pairs import PairModel
 from kronreid.models.storage import CONFIG, WEIGHTS, build, load_folder, save
 
@@ -55,7 +56,7 @@ def test_who_may_read_a_model_is_for_the_umask_to_say(tmp_path: Path, mask: int)
     finally:
         os.umask(before)
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "run").iterdir()}
-    assert modes == dict.fromkeys((CONFIG, WEIGHTS), 0o666 & ~mask)
+    assert modes == dict.fromkeys((CONFIG, WEIGHTS, CARD), 0o666 & ~mask)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -71,7 +72,7 @@ def test_round_trip(
     assert options == INPUT
     assert len(fingerprint) == 64
     assert torch.equal(output(loaded, images), output(model, images))
-    assert {path.name for path in (tmp_path / "run").iterdir()} == {CONFIG, WEIGHTS}
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {CONFIG, WEIGHTS, CARD}
 
 
 def test_channels_last_models_are_saved_plainly(folder: Path, images: Tensor) -> None:
@@ -98,7 +99,7 @@ def test_a_failed_save_leaves_the_old_model(folder: Path) -> None:
     with pytest.raises(TypeError):
         save(folder, "pooled", {"channels": object()}, options, model)
     assert load_folder(folder)[2] == fingerprint
-    assert {path.name for path in folder.iterdir()} == {CONFIG, WEIGHTS}
+    assert {path.name for path in folder.iterdir()} == {CONFIG, WEIGHTS, CARD}
 
 
 def test_weights_of_the_backbone_are_not_loaded_twice(folder: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from kronreid.errors import InputError
 from kronreid.gallery import Selection
 from kronreid.serve.answers import item, moment, natural, without_folders
-from kronreid.serve.schemas import Filters
+from kronreid.serve.requests import Filters
 
 from .conftest import Home, Start, upload
 

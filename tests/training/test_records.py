@@ -109,6 +109,7 @@ def test_record_counts_the_data(dataset: ReIDDataset) -> None:
     assert kept["data"]["pictures"] == {"train": 3, "query": 1, "gallery": 3}
     assert kept["data"]["identities"] == {"train": 2, "query": 1, "gallery": 1}
     assert kept["data"]["protocol"] == "market1501"
+    assert kept["data"]["verdict"] == "own"
     assert json.loads(record(read_config(ROW), dataset, None))["row"] is None
 
 

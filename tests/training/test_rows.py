@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from kronreid.models.folders import HISTORY
 from kronreid.papers.rows import OWN, row_names
 from kronreid.training.config import Config, read_config
 from kronreid.training.hard import HardIdentitySearch
-from kronreid.training.history import HISTORY
 from kronreid.training.train import train
 
 

@@ -25,11 +25,11 @@ from kronreid.data.readers import read
 from kronreid.data.samplers import PKBatchSampler
 from kronreid.errors import InputError
 from kronreid.evaluation import evaluate_dataset
+from kronreid.models.folders import HISTORY
 from kronreid.models.loading import load, wrap
 from kronreid.training.callbacks import CHECKPOINT, mean_of_weights
 from kronreid.training.config import Config, make_config
 from kronreid.training.hard import HardIdentitySearch
-from kronreid.training.history import HISTORY
 from kronreid.training.train import TrainingData, lightning_module, train
 
 Running: TypeAlias = Callable[..., AbstractContextManager[subprocess.Popen]]
@@ -59,6 +59,7 @@ MODELS = {
             "drop_path": 0.2,
             "frozen": 1,
             "checkpointing": True,
+            "cameras": 2,
         },
         "channels": 16,
     },

@@ -59,6 +59,7 @@ def run(options: argparse.Namespace) -> None:
     from kronreid.evaluation.calibration import calibrate
     from kronreid.evaluation.report import calibration_table
     from kronreid.models.calibration import save_calibration
+    from kronreid.models.card import write_card
     from kronreid.models.places import places_fingerprint
 
     if options.json:
@@ -78,6 +79,7 @@ def run(options: argparse.Namespace) -> None:
         progress=True,
     )
     save_calibration(options.model, calibration, model.fingerprint, places_fingerprint(options.model))
+    write_card(options.model)
     if options.json:
         write(options.json, to_json(asdict(calibration)), "--json")
     say(*calibration_table(calibration).splitlines())

@@ -3,6 +3,7 @@
 import argparse
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -80,6 +81,7 @@ def add(commands: "Commands") -> None:
 def run(options: argparse.Namespace) -> None:
     """See `kronreid.evaluation.evaluate_dataset`."""
     from kronreid.evaluation import table
+    from kronreid.models.card import write_card
 
     for option, suffix in (("json", None), ("html", ".html"), ("png", ".png")):
         if file := getattr(options, option):
@@ -94,6 +96,8 @@ def run(options: argparse.Namespace) -> None:
     result, layout, values = _measured(options, options.model, options.split or 0)
     if options.json:
         write(options.json, to_json(values), "--json")
+        if Path(options.model).is_dir() and options.json.parent.samefile(options.model):
+            write_card(options.json.parent)  # with these figures
     if options.html or options.png:
         from kronreid.explain import write_report  # importing matplotlib takes time
 
@@ -104,9 +108,11 @@ def run(options: argparse.Namespace) -> None:
 
 def _measured(options: argparse.Namespace, path: str, split: int) -> "tuple[Result, str, dict[str, Any]]":
     """Evaluate the model at `path` on one split: the result, the data set's layout, and what JSON says."""
+    from kronreid.data.check import describe
     from kronreid.data.readers import read
     from kronreid.evaluation import evaluate_dataset
     from kronreid.models.inference import Embedder, Matcher
+    from kronreid.models.places import places_fingerprint
 
     dataset = read(options.data, options.layout, split)
     model = load_model(path, "MODEL")
@@ -131,6 +137,9 @@ def _measured(options: argparse.Namespace, path: str, split: int) -> "tuple[Resu
     # What took part: `kronreid papers` shows only what a run has reached alone.
     took_part = {
         "layout": dataset.name,
+        "data": asdict(describe(dataset, split, result.protocol, "query", "gallery")),
+        "fingerprint": model.fingerprint,
+        "places_fingerprint": places_fingerprint(model.path) if model.path else None,
         "rerank_with": options.matcher or own if result.rerank_top else None,
         "matcher": options.matcher,
         "matcher_weight": options.matcher_weight,

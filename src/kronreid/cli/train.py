@@ -44,8 +44,9 @@ def run(options: argparse.Namespace) -> None:
     from kronreid.data.readers import count_splits
     from kronreid.evaluation.report import aligned
     from kronreid.evaluation.splits import split_folder, summary, summary_lines
+    from kronreid.models.folders import HISTORY
     from kronreid.training.data import read_dataset
-    from kronreid.training.history import HISTORY, read_history
+    from kronreid.training.history import read_history
 
     config = read_config(options.config, [*options.set, *changes, "data.split=0"])
     splits = range(count_splits(read_dataset(config.data)))

@@ -1,6 +1,7 @@
 """Compare the counts of a data set on disk with the published ones."""
 
-from collections.abc import Sequence
+import os
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -39,9 +40,13 @@ class Checked:
     @property
     def verdict(self) -> Verdict:
         """``agrees`` with the published counts, has ``less``, ``differs`` (has more), or ``own`` pictures."""
+        return self.verdict_on(self.published)
+
+    def verdict_on(self, parts: Collection[str]) -> Verdict:
+        """The verdict on some parts of the data set alone, like ``query`` and ``gallery``."""
         if not self.published:
             return "own"
-        pairs = _pairs(self.parts, self.published)
+        pairs = _pairs(self.parts, {part: self.published[part] for part in parts if part in self.published})
         if any(here > there for here, there in pairs):
             return "differs"
         return "agrees" if all(here == there for here, there in pairs) else "less"
@@ -60,6 +65,64 @@ class Checked:
             "skipped": self.dataset.skipped,
             "remarks": list(self.remarks),
         }
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a run or an evaluation records about its data set.
+
+    Attributes:
+        layout: How it is laid out.
+        folder: The name of its folder.
+        split: Which division into training and test.
+        protocol: How it is evaluated.
+        pictures: The number of pictures in the parts ``train``, ``query`` and ``gallery``.
+        identities: The number of people in these parts.
+        title: The name of the published data set, or what is known of own pictures.
+        verdict: How the counts of the parts that were used compare with the published ones, see
+            `Checked.verdict`.
+    """
+
+    layout: str
+    folder: str
+    split: int
+    protocol: str
+    pictures: dict[str, int]
+    identities: dict[str, int]
+    title: str
+    verdict: Verdict
+
+    @property
+    def name(self) -> str:
+        """The data set's name. Only a data set with all published counts has the published name."""
+        if self.verdict == "agrees":
+            return self.title
+        if self.verdict == "less":
+            return f"{self.folder}: fewer pictures than {self.title}, in its layout"
+        return f"{self.folder} ({self.title})"
+
+
+def describe(dataset: ReIDDataset, split: int, protocol: str, *used: str) -> Description:
+    """Describe a data set for a record.
+
+    Args:
+        dataset: As it was read.
+        split: Which division was read.
+        protocol: How it is evaluated.
+        used: The parts that were used, by which it is compared with the published data set.
+    """
+    checked = check_dataset(dataset)
+    parts = {part: checked.parts[part] for part in ("train", "query", "gallery")}
+    return Description(
+        layout=dataset.name,
+        folder=os.fsencode(dataset.root.absolute().name).decode(errors="backslashreplace"),
+        split=split,
+        protocol=protocol,
+        pictures={part: each.pictures or 0 for part, each in parts.items()},
+        identities={part: each.identities or 0 for part, each in parts.items()},
+        title=checked.title,
+        verdict=checked.verdict_on(used),
+    )
 
 
 def _pairs(parts: dict[str, Count], published: dict[str, Count]) -> list[tuple[int, int]]:
@@ -106,7 +169,11 @@ def check(root: str | Path, layout: str | None = None, split: int = 0) -> Checke
     Raises:
         InputError: The data set cannot be read.
     """
-    dataset = read(root, layout, split)
+    return check_dataset(read(root, layout, split))
+
+
+def check_dataset(dataset: ReIDDataset) -> Checked:
+    """Compare the counts of a data set that was read with the published ones."""
     entry = LAYOUTS[dataset.name]
     published, original = entry.published, entry.original
     whole = {(one.path, one.box): one for one in (*dataset.train, *dataset.query, *dataset.gallery)}

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler, default_collate
 
 from kronreid.data.images import open_rgb
-from kronreid.data.records import Picture, identities
+from kronreid.data.records import NO_CAMERA, Picture, identities
 from kronreid.data.transforms import TrainTransform, to_tensor
 from kronreid.errors import InputError
 
@@ -187,8 +187,10 @@ class HardIdentityBatchSampler(PKBatchSampler):
         return self.nearest.order[anchor, : self.identities_per_batch]
 
 
-class TrainingPictures(Dataset[tuple[Tensor, int]]):
+class TrainingPictures(Dataset[tuple[Any, ...]]):
     """The training set. An item (index, seed) is a uint8 tensor (3, H, W) and the identity's label from 0.
+
+    After `tell_cameras`, the camera's number from 0 follows, or −1 for an unknown camera.
 
     Args:
         pictures: The training pictures.
@@ -202,19 +204,38 @@ class TrainingPictures(Dataset[tuple[Tensor, int]]):
         self.transform = transform
         label = {identity: number for number, identity in enumerate(identities(pictures))}
         self.labels = [label[picture.identity] for picture in self.pictures]
+        self.cameras: list[int] | None = None
         self.decoded: dict[int, Tensor] | None = {} if keep else None
+
+    def tell_cameras(self, cameras: int) -> None:
+        """Give the camera's number with every item.
+
+        Args:
+            cameras: How many there should be.
+
+        Raises:
+            InputError: The pictures have another number of cameras.
+        """
+        known = sorted({picture.camera for picture in self.pictures} - {NO_CAMERA})
+        if len(known) != cameras:
+            raise InputError(
+                "model.backbone.cameras", f"{cameras}, but the training pictures have {len(known)} cameras"
+            )
+        numbers = {camera: number for number, camera in enumerate(known)} | {NO_CAMERA: -1}
+        self.cameras = [numbers[picture.camera] for picture in self.pictures]
 
     def __len__(self) -> int:
         return len(self.pictures)
 
-    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, int]:
+    def __getitem__(self, key: tuple[int, int]) -> tuple[Any, ...]:
         index, seed = key
         with torch.random.fork_rng(devices=[]):
             # Only the CPU's generator: `torch.manual_seed` would also seed the GPU's, which training uses.
             torch.default_generator.manual_seed(seed)
-            return self.transform(self._image(index)), self.labels[index]
+            item = self.transform(self._image(index)), self.labels[index]
+        return item if self.cameras is None else (*item, self.cameras[index])
 
-    def __getitems__(self, keys: Sequence[tuple[int, int]]) -> list[tuple[Tensor, int]] | InputError:
+    def __getitems__(self, keys: Sequence[tuple[int, int]]) -> list[tuple[Any, ...]] | InputError:
         """The items of a batch; a DataLoader calls it.
 
         If a picture cannot be read, its `InputError` is returned, and `collate` passes it to the main
@@ -233,6 +254,7 @@ class TrainingPictures(Dataset[tuple[Tensor, int]]):
         return self.decoded[index]
 
 
-def collate(items: list[tuple[Tensor, int]] | InputError) -> list[Tensor] | InputError:
-    """A batch of `TrainingPictures`: pictures (B, 3, H, W) and labels (B,), or the error of a picture."""
+def collate(items: list[tuple[Any, ...]] | InputError) -> list[Tensor] | InputError:
+    """A batch of `TrainingPictures`: pictures (B, 3, H, W), labels (B,) and cameras (B,) if there are any; or
+    the error of a picture."""
     return items if isinstance(items, InputError) else default_collate(items)

@@ -13,6 +13,7 @@ from torch import Tensor
 from kronreid.errors import InputError
 from kronreid.evaluation import metrics
 from kronreid.evaluation import protocols as rules
+from kronreid.evaluation.intervals import interval
 from kronreid.evaluation.pairs import PairScores, Rescored, top_lists
 from kronreid.evaluation.rerank import KReciprocalScores
 from kronreid.evaluation.scores import BlockFunction, FunctionScores, Scores, VectorScores
@@ -73,6 +74,8 @@ class Result:
         rerank_top: How many of each query's candidates were re-scored: a number, or "all"; 0 for none.
         rerank_ms_per_query: Milliseconds that re-scoring took, including the passes through a second network
             if there is one.
+        rank1_interval: The 95 % interval of the rate at rank 1 over samples of people (`intervals.interval`).
+        mAP_interval: That of mAP.
     """
 
     protocol: str
@@ -97,6 +100,8 @@ class Result:
     first_stage: Result | None = None
     rerank_ms_per_query: float | None = None
     rerank_top: int | str = 0
+    rank1_interval: tuple[float, float] | None = None
+    mAP_interval: tuple[float, float] | None = None
 
     def cmc_at(self, rank: int) -> float:
         """The share of queries whose first match has this rank or a better one.
@@ -139,6 +144,8 @@ class Result:
             draws=self.draws,
             seconds=self.seconds,
             rerank_top=self.rerank_top,
+            rank1_interval=self.rank1_interval and list(self.rank1_interval),
+            mAP_interval=self.mAP_interval and list(self.mAP_interval),
         )
         if self.verification is not None:
             out.update(auc=self.verification.auc, eer=self.verification.eer)
@@ -344,6 +351,7 @@ def measure(
     positives, negatives = hits[0].scores, counted.negatives
     if isinstance(scores, Rescored):  # its scores are only ranks; report the logits
         positives, negatives = scores.pairs(task)
+    people = np.asarray(task.query_ids)
     result = Result(
         protocol=task.protocol.name,
         queries=task.queries,
@@ -362,6 +370,8 @@ def measure(
         score_kind=scores.kind,
         positive_scores=positives,
         negative_scores=negatives,
+        rank1_interval=interval(_column_means(np.where(np.isnan(first), np.nan, first == 1)), people, seed),
+        mAP_interval=interval(_column_means(precision), people, seed),
     )
     return replace(
         result,

@@ -20,6 +20,7 @@ from timm.models._features import FeatureGetterNet  # isort: skip
 
 import kronreid.models.osnet  # noqa: F401  # adds OSNet to timm's networks
 from kronreid.errors import InputError, one_line
+from kronreid.models.side_information import CameraEmbeddings, embed_cameras
 from kronreid.models.weights import Pretrained, find_weights, timm_name
 from kronreid.options import NotNegative, Share
 
@@ -44,6 +45,8 @@ class BackboneOptions:
             left out. The rate of earlier blocks is proportionally lower.
         checkpointing: Compute activations again in the backward pass. It saves memory and takes about a third
             more time.
+        cameras: The number of cameras in the training pictures, each of which gets an embedding (SIE of
+            TransReID, `kronreid.models.side_information`); 0 for none. Plain vision transformers only.
         frozen: How many stages stay as their weights are, counted from the input. The first one is the stem.
             The stages of a plain vision transformer are its blocks.
         size: Height and width of the input in pixels. Only networks that are built for one size use it, like
@@ -56,6 +59,7 @@ class BackboneOptions:
     arguments: dict[str, Any] = field(default_factory=dict)
     drop_path: Share = 0.0
     checkpointing: bool = False
+    cameras: NotNegative = 0
     frozen: NotNegative = 0
     size: tuple[int, int] = (256, 128)
 
@@ -80,6 +84,7 @@ class Backbone(nn.Module):
     Attributes:
         channels: Channels of each map.
         strides: Stride of each map in input pixels.
+        cameras: Camera embeddings; None without.
 
     Raises:
         InputError: timm cannot create the network, or the weights cannot be read or do not fit.
@@ -87,6 +92,7 @@ class Backbone(nn.Module):
 
     into: "Resize | None"
     out: "Maps"
+    cameras: CameraEmbeddings | None
 
     def __init__(self, options: BackboneOptions, levels: int = 1) -> None:
         super().__init__()
@@ -116,6 +122,7 @@ class Backbone(nn.Module):
                 _checkpoint(network)
         if options.frozen:
             self._freeze(options.frozen)
+        self.cameras = embed_cameras(network, options.name, options.cameras) if options.cameras else None
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Map images (N, 3, H, W) to feature maps (N, C_l, H / stride_l, W / stride_l), finest first."""

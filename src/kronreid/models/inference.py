@@ -23,6 +23,7 @@ from kronreid.models.embedding import Embedding
 from kronreid.models.pairs import EncodedMaps, PairModel
 from kronreid.models.place_matcher import PairExplanation, PlaceMatcher
 from kronreid.models.places import Described, PlaceMatching
+from kronreid.models.reid import ReID
 
 
 @dataclass
@@ -263,6 +264,10 @@ class Embedder(_Network):
             InputError: The embedder has no places, or a picture cannot be read.
         """
         return self.needed_matcher().explain(a, b)
+
+    def as_reid(self) -> ReID:
+        """The embedder with the interfaces of other people's trackers, which ask for features of boxes."""
+        return ReID(self)
 
     def needed_matcher(self) -> PlaceMatcher:
         """`matcher`, or an InputError that says how to get one."""

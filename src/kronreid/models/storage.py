@@ -1,7 +1,6 @@
-"""Saving and loading model folders: `config.json` and `model.safetensors`. Nothing is ever unpickled."""
+"""Saving and loading model folders: options, weights and a card. Nothing is ever unpickled."""
 
 import dataclasses
-import hashlib
 import json
 import shutil
 import tempfile
@@ -16,10 +15,10 @@ from kronreid.data.transforms import InputOptions
 from kronreid.errors import InputError, one_line
 from kronreid.models import MODELS
 from kronreid.models.calibration import CALIBRATION
+from kronreid.models.card import write_card
+from kronreid.models.folders import CONFIG, WEIGHTS, fingerprint, without_folders
 from kronreid.models.places import PLACES
 from kronreid.options import checked
-
-CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
 
 def build(
@@ -47,7 +46,9 @@ def save(
 ) -> None:
     """Write a model folder. Old files are replaced only when the new ones are complete.
 
-    Places and a calibration of the old model do not fit the new one; they are removed.
+    Places and a calibration of the old model do not fit the new one; they are removed. The folder also gets
+    the model's card. Folders in the path of the backbone's initial weights are left out, because models are
+    shared.
 
     Args:
         folder: The folder; it is created if it is missing.
@@ -57,6 +58,10 @@ def save(
         model: The model.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    backbone = arguments.get("backbone")
+    if isinstance(backbone, dict) and "weights" in backbone:
+        backbone = {**backbone, "weights": without_folders(backbone["weights"])}
+        arguments = {**arguments, "backbone": backbone}
     config = {"name": name, "arguments": arguments, "input": dataclasses.asdict(input_options)}
     with tempfile.TemporaryDirectory(dir=folder, prefix=".new-") as new:
         tensors = {key: tensor.contiguous() for key, tensor in model.state_dict().items()}
@@ -67,6 +72,7 @@ def save(
             (folder / file).unlink(missing_ok=True)
         for file in (WEIGHTS, CONFIG):
             shutil.move(Path(new) / file, folder / file)
+    write_card(folder)
 
 
 def load_folder(folder: Path) -> tuple[nn.Module, InputOptions, str]:
@@ -110,5 +116,4 @@ def load_folder(folder: Path) -> tuple[nn.Module, InputOptions, str]:
             "tensors)",
         )
     model.load_state_dict(tensors)
-    digest = hashlib.sha256((folder / CONFIG).read_bytes() + (folder / WEIGHTS).read_bytes()).hexdigest()
-    return model.eval(), input_options, digest
+    return model.eval(), input_options, fingerprint(folder)

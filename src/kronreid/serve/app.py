@@ -18,7 +18,7 @@ from kronreid import __version__
 from kronreid.data.values import pairs
 from kronreid.errors import InputError
 from kronreid.explain.style import PALETTE
-from kronreid.serve import reports, schemas
+from kronreid.serve import reports, requests, schemas
 from kronreid.serve.audit import Audit
 from kronreid.serve.forms import MemoryRoute
 from kronreid.serve.gate import REPORT_POLICY, Access, Gate, port_of, sent_cookies
@@ -321,7 +321,7 @@ def _looking(app: FastAPI, of: Application) -> None:
     @app.post("/api/search")
     async def search(
         request: Request,
-        form: Annotated[schemas.SearchForm, Form(media_type="multipart/form-data")],
+        form: Annotated[requests.SearchForm, Form(media_type="multipart/form-data")],
     ) -> schemas.SearchAnswer:
         """Find a person in the gallery."""
         sent = await _pictures(of, form.pictures, form.box)
@@ -349,7 +349,7 @@ def _looking(app: FastAPI, of: Application) -> None:
 
     @app.post("/api/match")
     async def match(
-        request: Request, form: Annotated[schemas.PairForm, Form(media_type="multipart/form-data")]
+        request: Request, form: Annotated[requests.PairForm, Form(media_type="multipart/form-data")]
     ) -> schemas.MatchAnswer:
         """How similar two pictures are."""
         a, b = await _two(of, form)
@@ -357,7 +357,7 @@ def _looking(app: FastAPI, of: Application) -> None:
 
     @app.post("/api/explain")
     async def explain(
-        request: Request, form: Annotated[schemas.PairForm, Form(media_type="multipart/form-data")]
+        request: Request, form: Annotated[requests.PairForm, Form(media_type="multipart/form-data")]
     ) -> schemas.ExplainAnswer:
         """Why two pictures match, or do not: correspondences, attention, part maps."""
         a, b = await _two(of, form)
@@ -379,7 +379,7 @@ def _looking(app: FastAPI, of: Application) -> None:
         return Response(content, media_type="image/jpeg", headers=headers)
 
 
-class _Page(schemas.Filters):
+class _Page(requests.Filters):
     """The filters and the page of a listing."""
 
     offset: int = Field(default=0, ge=0, le=LAST)
@@ -404,7 +404,7 @@ def _gallery(app: FastAPI, of: Application) -> None:
         )
 
     @app.get("/api/gallery/stats")
-    async def stats(request: Request, filters: Annotated[schemas.Filters, Query()]) -> schemas.GalleryStats:
+    async def stats(request: Request, filters: Annotated[requests.Filters, Query()]) -> schemas.GalleryStats:
         """How many pictures there are, by camera and by hour."""
         selection = filters.selection()
         return await of.audited(
@@ -418,7 +418,7 @@ def _gallery(app: FastAPI, of: Application) -> None:
 
     @app.post("/api/gallery")
     async def add(
-        request: Request, form: Annotated[schemas.AddForm, Form(media_type="multipart/form-data")]
+        request: Request, form: Annotated[requests.AddForm, Form(media_type="multipart/form-data")]
     ) -> schemas.AddAnswer:
         """Add pictures."""
         if not of.settings.allow_add:
@@ -478,7 +478,7 @@ async def _pictures(of: Application, uploads: list[UploadFile], boxes: list[str]
     ]
 
 
-async def _two(of: Application, form: schemas.PairForm) -> tuple[Sent | str, Sent | str]:
+async def _two(of: Application, form: requests.PairForm) -> tuple[Sent | str, Sent | str]:
     """The two pictures of a pair."""
     found: list[Sent | str] = []
     for name, upload, item, box in (
@@ -493,11 +493,11 @@ async def _two(of: Application, form: schemas.PairForm) -> tuple[Sent | str, Sen
     return found[0], found[1]
 
 
-def _of_pair(form: schemas.PairForm) -> dict[str, Any]:
+def _of_pair(form: requests.PairForm) -> dict[str, Any]:
     return {"a": form.a_item or "upload", "b": form.b_item or "upload"}
 
 
-def _said(form: schemas.Filters) -> dict[str, Any]:
+def _said(form: requests.Filters) -> dict[str, Any]:
     """The filters that were set."""
-    filters = form.model_dump(include=set(schemas.Filters.model_fields))
+    filters = form.model_dump(include=set(requests.Filters.model_fields))
     return {name: value for name, value in filters.items() if value}

@@ -193,7 +193,7 @@ class Service:
         matcher_weight: float | None,
         group_by: str,
     ) -> schemas.SearchAnswer:
-        """Find a person; see `schemas.SearchForm`."""
+        """Find a person; see `requests.SearchForm`."""
         started = time.perf_counter()
         images, queries = [], []
         for image, query in self.queries.all(sent, items):
@@ -289,7 +289,7 @@ class Service:
         source: str = "",
         attributes: dict[str, str] | None = None,
     ) -> schemas.AddAnswer:
-        """Add pictures; see `schemas.AddForm`."""
+        """Add pictures; see `requests.AddForm`."""
         values = known(
             camera=camera, time=time, identity=identity, source=source, attributes=attributes or {}
         )

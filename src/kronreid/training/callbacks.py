@@ -12,11 +12,12 @@ from torch import Tensor
 
 from kronreid.data.records import ReIDDataset
 from kronreid.evaluation import evaluate_dataset
+from kronreid.models.folders import HISTORY
 from kronreid.models.loading import wrap
 from kronreid.models.pairs import PairModel
 from kronreid.models.storage import save
 from kronreid.training.config import Config
-from kronreid.training.history import HISTORY, write_history
+from kronreid.training.history import write_history
 from kronreid.training.modules import ReIDTraining
 
 log = logging.getLogger(__name__)

@@ -5,8 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-HISTORY = "history.csv"
-
 
 def write_history(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     """Write the whole file anew. It replaces the old one only when it is complete.

@@ -81,7 +81,7 @@ class ReIDTraining(lightning.LightningModule):
         With `layer_decay`, every layer of the backbone has a group of its own.
         """
         options = self.config.optimiser
-        backbone = list(self.model.backbone.parameters())
+        backbone = list(self.model.backbone.network.parameters())  # not the camera embeddings, which are new
         known = set(map(id, backbone))
         new = [parameter for parameter in self.parameters() if id(parameter) not in known]
         groups: list[dict[str, Any]] = [{"params": backbone, "lr": options.lr}]
@@ -102,14 +102,16 @@ class ReIDTraining(lightning.LightningModule):
         """A seed for what this process draws in this step. A resumed run has the same."""
         return hash((self.config.training.seed, self.trainer.global_step, self.global_rank)) % 2**63
 
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """The loss of uint8 pictures (B, 3, H, W) and labels (B,).
+    def training_step(self, batch: tuple[Tensor, ...], batch_idx: int) -> Tensor:
+        """The loss of uint8 pictures (B, 3, H, W), labels (B,), and with camera embeddings cameras (B,).
 
         What the network draws, like stochastic depth, depends on the seed and the step alone, so that a
         resumed run draws the same.
         """
-        pictures, labels = batch
+        pictures, labels, *cameras = batch
         torch.manual_seed(self.step_seed)
+        if cameras:
+            self.model.backbone.cameras.tell(cameras[0])
         images = normalise(pictures, self.config.input).contiguous(memory_format=torch.channels_last)
         losses = self.losses(images, labels)
         total = torch.stack(list(losses.values())).sum()

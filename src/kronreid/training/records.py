@@ -11,20 +11,19 @@ from typing import Any
 
 from tqdm import tqdm
 
-from kronreid.data.check import count
+from kronreid.data.check import describe
 from kronreid.data.files import walk
 from kronreid.data.readers import LAYOUTS
 from kronreid.data.records import ReIDDataset
 from kronreid.errors import InputError
 from kronreid.models import MODELS
+from kronreid.models.folders import HISTORY, OPTIONS, RECORD
 from kronreid.models.pairs import PairModel
 from kronreid.papers import Measured, label, row_names, way
 from kronreid.training.config import Config, read_config
-from kronreid.training.history import HISTORY, read_history
+from kronreid.training.history import read_history
 
 log = logging.getLogger(__name__)
-
-RECORD = "run.json"
 
 #: Options that say where and how a run computes. They do not change what it learns.
 INDIFFERENT = frozenset(
@@ -73,20 +72,12 @@ def record(config: Config, dataset: ReIDDataset, source: str | None) -> str:
     """
     row = source if source in row_names() else None
     changed = changes(read_config(row), config) if row else {}
-    counts = {part: count(getattr(dataset, part)) for part in ("train", "query", "gallery")}
     values = {
         "row": row,
         "changed": {option: both for option, both in changed.items() if option not in DESCRIBED},
         # What evaluation while training uses. Its depth stands in the history.
         "evaluation": {"matcher": None, "precision": "fp32"},
-        "data": {
-            "layout": dataset.name,
-            "folder": dataset.root.name,
-            "split": config.data.split,
-            "protocol": dataset.protocol,
-            "pictures": {part: each.pictures for part, each in counts.items()},
-            "identities": {part: each.identities for part, each in counts.items()},
-        },
+        "data": asdict(describe(dataset, config.data.split, dataset.protocol, "train")),
     }
     return json.dumps(values, indent=2) + "\n"
 
@@ -106,7 +97,7 @@ def read_runs(folders: Sequence[Path]) -> list[Measured]:
     for folder in folders:
         if not folder.is_dir():
             raise InputError(f"--runs {folder}", "no such folder")
-        found = sorted(place for place, names in walk(folder) if "config.yaml" in names)
+        found = sorted(place for place, names in walk(folder) if OPTIONS in names)
         if not found:
             raise InputError(f"--runs {folder}", "holds no run; a run's folder has a config.yaml")
         for run in found:
@@ -122,7 +113,7 @@ def read_run(folder: Path, rows: Sequence[tuple[str, Config]] = ()) -> Measured:
     Raises:
         InputError: A file is missing or damaged.
     """
-    config = read_config(folder / "config.yaml")
+    config = read_config(folder / OPTIONS)
     history = read_history(folder / HISTORY) if (folder / HISTORY).is_file() else []
     done = int(history[-1]["iteration"]) if history else 0
     evaluated = [line for line in history if "mAP" in line]

@@ -27,6 +27,8 @@ from kronreid.data.samplers import (
 from kronreid.data.transforms import TrainTransform
 from kronreid.errors import InputError, one_line
 from kronreid.extras import require
+from kronreid.models.card import write_card
+from kronreid.models.folders import OPTIONS, RECORD
 from kronreid.models.inference import Embedder
 from kronreid.models.loading import load
 from kronreid.models.pairs import PairModel
@@ -38,7 +40,7 @@ from kronreid.training.data import check_evaluation, read_dataset
 from kronreid.training.hard import HardIdentitySearch
 from kronreid.training.modules import EmbeddingTraining, PairTraining, ReIDTraining
 from kronreid.training.places import FitOptions, check_before_training, fit_places
-from kronreid.training.records import RECORD, record
+from kronreid.training.records import record
 
 log = logging.getLogger(__name__)
 # Lightning announces itself at every start and deprecates its own calls. What matters is logged here.
@@ -135,6 +137,9 @@ def train(config: Config, out: str | Path, resume: bool = False, source: str | N
     data.sampler(0, config.training.devices)  # raises early if the data set does not fit the batch
     lightning.seed_everything(config.training.seed, verbose=False)
     module = lightning_module(config, len(identities(dataset.train)), str(source or "config"))
+    embeddings = getattr(module.model.backbone, "cameras", None)
+    if embeddings is not None:
+        data.pictures.tell_cameras(len(embeddings.embedding))
     if config.places.fit:
         check_before_training(module.model, config.input, dataset.train, config.places)
     if config.training.evaluate_every:
@@ -179,7 +184,7 @@ def train(config: Config, out: str | Path, resume: bool = False, source: str | N
         strided_depthwise_in_full_precision(module.model)
     if first_process:
         out.mkdir(parents=True, exist_ok=True)
-        (out / "config.yaml").write_text(to_yaml(config))
+        (out / OPTIONS).write_text(to_yaml(config))
         (out / RECORD).write_text(record(config, dataset, source))
     if resume and not checkpoint.is_file():
         log.info("%s has no complete epoch yet; starting from the beginning", out)
@@ -220,6 +225,7 @@ def fit_run(run: Path, dataset: ReIDDataset, options: FitOptions) -> PlaceMatchi
     started = time.perf_counter()
     places = fit_places(embedder, dataset.train, options, progress=True)
     save_places(run, places, embedder.fingerprint)
+    write_card(run)
     seconds, size = time.perf_counter() - started, places.bytes_per_picture
     log.info("places fitted in %.0f s; %s bytes a picture", seconds, f"{size:,}")
     return places
