@@ -137,7 +137,6 @@ def video_of(container: InputContainer, name: str) -> VideoStream:
             name, f"has frames of {context.width} × {context.height} pixels, more than {MAX_PIXELS:,}"
         )
     context.options = {"max_pixels": str(MAX_PIXELS)}
-    context.thread_type = "AUTO"
     return stream
 
 

@@ -176,6 +176,7 @@ class _Reading:
     def __init__(self, source: VideoFile, container: InputContainer, stream: VideoStream, skip: int) -> None:
         self.source, self.container, self.stream, self.skip = source, container, stream, skip
         self.context = stream.codec_context
+        self.context.thread_type = "AUTO"  # a live source has no frames to wait for, and keeps one thread
         self.timeline = _Timeline(stream)
         self.number = skip
         self._waiting: list[int] = []  # a heap of the times of packets whose frames did not come yet

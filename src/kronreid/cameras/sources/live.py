@@ -129,7 +129,9 @@ class LiveSource:
                 stream = video_of(container, self.name)
                 self.connections += 1
                 self._clock.restart()
-                for packet in container.demux(stream):
+                for packet in container.demux(
+                    stream
+                ):  # the last one is empty, and the decoder gives what it has
                     if self._stop.is_set():
                         break
                     for frame in self._decoded(stream, packet):
