@@ -21,6 +21,7 @@ import torch
 from common import make_parser, report
 from kronreid.cameras.detectors import Detections, Detector, named
 from kronreid.cameras.detectors.boxes import overlaps
+from kronreid.cli.options import positive
 from kronreid.data.files import walk
 from kronreid.data.images import open_rgb
 from kronreid.data.lists.mot import frames_in
@@ -88,12 +89,14 @@ def count(
     counts.right += int((found[large] >= 0).sum())
 
 
-def measure(detector: Detector, data: Path, min_height: float = 80, min_visibility: float = 0.5) -> Counts:
-    """Run a detector on all frames of all sequences below a folder."""
+def measure(
+    detector: Detector, data: Path, min_height: float = 80, min_visibility: float = 0.5, every: int = 1
+) -> Counts:
+    """Run a detector on the frames of all sequences below a folder, or on each second one and so on."""
     counts = Counts()
     for sequence in sequences(data):
         rows = truth(sequence)
-        for path in frames_in(sequence / "img1"):
+        for path in frames_in(sequence / "img1")[::every]:
             image = np.array(open_rgb(path))
             start = time.perf_counter()
             detections = detector(image)
@@ -117,6 +120,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--set", nargs="+", default=[], metavar="key=value", help="options of the detector")
     parser.add_argument("--min-height", type=float, default=80, help="pixels (80)")
     parser.add_argument("--min-visibility", type=float, default=0.5, help="0 to 1 (0.5)")
+    parser.add_argument(
+        "--every", type=positive, default=1, help="read each nth frame of a sequence only (1)"
+    )
     return parser.parse_args()
 
 
@@ -124,7 +130,7 @@ def main() -> None:
     options = parse()
     torch.set_num_threads(options.threads)
     detector = named(options.detector, **pairs(options.set, "--set"))
-    counts = measure(detector, options.data, options.min_height, options.min_visibility)
+    counts = measure(detector, options.data, options.min_height, options.min_visibility, options.every)
     report(counts.figures(), options.json)
 
 
