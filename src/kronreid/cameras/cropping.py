@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -81,7 +81,7 @@ def crop_frames(
     return report
 
 
-def _watched(source: Source, report: FramesReport, progress: bool) -> Iterator[Frame]:
+def _watched(source: Source, report: FramesReport, progress: bool) -> Generator[Frame, None, None]:
     """The frames of a source with a progress bar. A failure ends them and is listed in the report."""
     hidden = None if progress else True
     with tqdm(total=source.length, unit=" frames", desc=source.camera, disable=hidden) as bar:
