@@ -385,7 +385,7 @@ class Lane:
             self._recording.advance(Progress(done=True))
 
     def store(self) -> bool:
-        """Store the tracks that have ended, and open ones from time to time; returns whether there are any."""
+        """Store the tracks that have ended, and open ones from time to time; returns whether any were."""
         due = time.perf_counter() - self._stored_at >= STORE_SECONDS
         ended = self._waiting if due else []
         tracks = self._tracker.open if self._tracker else []
