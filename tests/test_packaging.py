@@ -36,6 +36,8 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "kronreid.gallery.milvus": ("gallery", "milvus"),
     "kronreid.gallery.milvus_connection": ("gallery", "milvus"),
     "kronreid.gallery.spread": ("gallery", "ray"),
+    "kronreid.cameras.sources": ("video",),
+    "kronreid.cameras.detectors.motion": ("video",),
     "kronreid.explain": ("figures",),
     "kronreid.explain.pages.search": ("figures", "gallery"),
     "kronreid.serve": ("figures", "gallery", "serve"),

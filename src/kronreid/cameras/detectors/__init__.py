@@ -1,9 +1,12 @@
 """Detectors: they find people in frames."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
+
+from kronreid.errors import InputError
+from kronreid.options import checked
 
 
 @dataclass(frozen=True)
@@ -27,3 +30,20 @@ class Detector(Protocol):
 
     def __call__(self, image: np.ndarray) -> Detections:
         """Find the people in a frame (H, W, 3) uint8 RGB."""
+
+
+def named(text: str, **options: Any) -> Detector:
+    """Make a detector. A detector serves one source.
+
+    Args:
+        text: ``motion``.
+        options: The options of the detector by name.
+
+    Raises:
+        InputError: There is no such detector, or an option is unknown or out of range.
+    """
+    if text == "motion":
+        from kronreid.cameras.detectors.motion import Motion, MotionOptions
+
+        return Motion(checked(MotionOptions, options, "detector motion"))
+    raise InputError(f"detector {text}", "is unknown; use motion")

@@ -286,11 +286,11 @@ class _Frames:
 
     def __init__(self, path: Path, frames: set[int]) -> None:
         self.sequence, self.folder, suffix = _sequence(path)
-        pictures = _pictures(self.folder)
+        pictures = frames_in(self.folder)
         preferred = [file for file in pictures if file.suffix.lower() == suffix]
         self.pictures: dict[int, list[Path]] = {}
         self.shift, best = 0, (0, 0)
-        for numbered in _numberings(preferred or pictures):
+        for numbered in numberings(preferred or pictures):
             shift = _shift(frames, set(numbered))
             found = (len(numbered), sum(frame + shift in numbered for frame in frames))
             if found > best:
@@ -321,18 +321,29 @@ def _sequence(path: Path) -> tuple[Path, Path, str]:
     """A sequence's folder, the folder of its frames, and their suffix from ``seqinfo.ini``."""
     path = path.absolute()
     for sequence in (path.parent.parent, path.parent):
-        info = sequence / "seqinfo.ini"
-        settings: dict[str, str] = {}
-        for line in read_lines(info) if info.is_file() else ():
-            key, _, value = line.partition("=")
-            settings[key.strip().lower()] = value.strip()
+        settings = read_seqinfo(sequence)
         for name in (settings.get("imdir") or FRAMES, FRAMES):
             if is_folder(sequence / name):
                 return sequence, sequence / name, "." + settings.get("imext", "").lower().lstrip(".")
     raise InputError(path, f"its sequence has no folder {FRAMES} with the frames beside gt or det")
 
 
-def _pictures(folder: Path) -> list[Path]:
+def read_seqinfo(sequence: Path) -> dict[str, str]:
+    """The settings in a sequence's ``seqinfo.ini``, by their names in lower case; empty without the file."""
+    info = sequence / "seqinfo.ini"
+    settings: dict[str, str] = {}
+    for line in read_lines(info) if info.is_file() else ():
+        key, _, value = line.partition("=")
+        settings[key.strip().lower()] = value.strip()
+    return settings
+
+
+def frames_in(folder: Path) -> list[Path]:
+    """The pictures in a folder, sorted by name, without hidden files and folders below.
+
+    Raises:
+        InputError: The folder cannot be read.
+    """
     try:
         return sorted(
             file
@@ -343,7 +354,7 @@ def _pictures(folder: Path) -> list[Path]:
         raise InputError(folder, f"cannot be read ({error.strerror or error})") from None
 
 
-def _numberings(pictures: Sequence[Path]) -> Iterator[dict[int, list[Path]]]:
+def numberings(pictures: Sequence[Path]) -> Iterator[dict[int, list[Path]]]:
     """Pictures by the last number in their names, by the last but one, and so on."""
     found = {file: [int(digits) for digits in re.findall(r"[0-9]+", file.stem)] for file in pictures}
     for place in range(1, max(map(len, found.values()), default=0) + 1):
