@@ -1,6 +1,7 @@
 """A gallery: a persistent collection of pictures of people that can be searched."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
@@ -12,9 +13,11 @@ from kronreid.gallery import upkeep
 from kronreid.gallery.entries import FIELDS, Entry
 from kronreid.gallery.filters import EVERYTHING, Scalar, Selection, Time
 from kronreid.gallery.indexing import AddReport, add_entries, described
+from kronreid.gallery.people import leave_out
 from kronreid.gallery.rescoring import PlaceMemory
 from kronreid.gallery.search import SearchResult, search
 from kronreid.gallery.store import MOST, Store, open_store
+from kronreid.gallery.tracklets import Tracklets
 from kronreid.gallery.upkeep import VerifyReport
 
 if TYPE_CHECKING:
@@ -59,6 +62,8 @@ class Gallery:
         collection: Name of the collection, where one server holds several galleries: at most 200 ASCII
             letters, digits and underscores, no digit first.
         cache: Keeps the matcher's maps of candidates for later searches.
+        state: Folder for the journal of people (`kronreid.gallery.people`) of a gallery on a server or in an
+            object store. A gallery in a folder keeps it there.
 
     Raises:
         InputError: The address is no gallery, cannot be opened or does not answer; the vectors were made by
@@ -80,12 +85,14 @@ class Gallery:
         token: str = "",
         collection: str = "people",
         cache: "MapCache | None" = None,
+        state: Path | None = None,
     ) -> None:
         self.uri = str(uri)
         self.place = {"uri": self.uri, "token": token, "collection": collection}
         self.embedder: Embeds | None = None
         self.matcher = matcher
         self.cache = cache
+        self.state = state
         if cache is not None and matcher is not None:
             cache.check(matcher)
         if embedder is None and "://" not in self.uri and not Path(self.uri).exists():
@@ -334,7 +341,8 @@ class Gallery:
         """Remove the pictures that meet the selection from the gallery. Their files stay.
 
         Nothing of them remains in the gallery's folder: the parts of it that held them are written anew,
-        which takes seconds for some 100,000 pictures. A server removes the bytes in its own time.
+        which takes seconds for some 100,000 pictures. A server removes the bytes in its own time. A tracklet
+        whose last picture is removed goes with it, and so does what the journal of people holds of it.
 
         Args:
             selection: Which.
@@ -346,7 +354,7 @@ class Gallery:
         Raises:
             InputError: The selection has no condition.
         """
-        return upkeep.delete(self._store, selection, purge)
+        return self._delete(selection, purge)
 
     def expire(self, keep: str | float, selection: Selection | None = None, purge: bool = True) -> int:
         """Remove the pictures that were taken longer ago than `keep`. Their files stay; see `delete`.
@@ -364,12 +372,19 @@ class Gallery:
         Raises:
             InputError: `keep` is no such time.
         """
-        return upkeep.delete(self._store, upkeep.older_than(keep, selection or EVERYTHING), purge)
+        return self._delete(upkeep.older_than(keep, selection or EVERYTHING), purge)
+
+    def _delete(self, selection: Selection, purge: bool) -> int:
+        count = upkeep.delete(self._store, selection, lambda tracks: leave_out(self, tracks))
+        if purge:  # also when nothing is left to delete: an earlier call may have been interrupted
+            self.purge()
+        return count
 
     def purge(self) -> bool:
         """Remove what deleted and changed pictures have left on the disk; False where the database does it in
         its own time."""
-        return self._store.purge()
+        with closing(Tracklets(**self.place)) as tracklets:
+            return self._store.purge() and tracklets.purge()
 
     def update(self, selection: Selection, **changes: Any) -> int:
         """Change what is known about the pictures that meet the selection.

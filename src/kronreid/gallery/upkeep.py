@@ -3,7 +3,7 @@
 import json
 import re
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
@@ -18,6 +18,7 @@ from kronreid.gallery.entries import FIELDS, UNKNOWN_TIME, Entry, checked, forma
 from kronreid.gallery.filters import Scalar, Selection, Taken, format_time
 from kronreid.gallery.indexing import identified
 from kronreid.gallery.store import Store
+from kronreid.gallery.tracklets import TRACK
 from kronreid.text import CsvWriter
 
 _WITH_VECTOR = [*FIELDS, "vector"]
@@ -82,14 +83,21 @@ def _kind(name: str, row: Mapping[str, Any]) -> Any:
     return value if value is None or isinstance(value, Scalar) else json.dumps(value)
 
 
-def delete(store: Store, selection: Selection, purge: bool) -> int:
-    """See `Gallery.delete`."""
-    ids = [row["id"] for row in store.rows(["id"], _some(selection))]
-    if ids:
-        store.delete(ids)
-    if purge:  # also when nothing is left to delete: an earlier call may have been interrupted
-        store.purge()
-    return len(ids)
+def delete(store: Store, selection: Selection, before: Callable[[dict[str, Any]], None]) -> int:
+    """See `Gallery.delete`; the bytes are left to `Store.purge`.
+
+    Args:
+        store: The pictures.
+        selection: Which.
+        before: Called with the identifiers of the pictures and the tracklet that each is of, before anything
+            is deleted.
+    """
+    rows = store.rows(["id", "attributes"], _some(selection))
+    tracks = {row["id"]: (row["attributes"] or {}).get(TRACK) for row in rows}
+    if tracks:
+        before(tracks)
+        store.delete(list(tracks))
+    return len(tracks)
 
 
 def older_than(keep: str | float, selection: Selection) -> Selection:
