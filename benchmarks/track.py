@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--cameras", type=int, default=3)
     parser.add_argument("--people", type=int, default=12)
     parser.add_argument("--duration", type=float, default=40.0, help="seconds of each street")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[11, 12, 13])
     parser.add_argument("--hour", action="store_true", help="follow one camera for an hour instead")
     parser.add_argument("--kill", type=int, metavar="N", help="kill the command at N moments instead")
     options = parser.parse_args(arguments)

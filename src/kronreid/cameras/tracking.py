@@ -208,7 +208,7 @@ class Tracker:
         given = supervision.Detections(xyxy=corners, data={"row": np.arange(len(boxes))})
         found = self._motion.update(given, timestamp=self._clock)
         strands: list[Strand | None] = [None] * len(boxes)
-        if found.tracker_id is None:
+        if found.tracker_id is None or len(found) == 0:
             return strands
         for row, number in zip(found.data["row"], found.tracker_id):
             if number < 0:

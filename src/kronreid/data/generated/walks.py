@@ -16,6 +16,7 @@ TALL = 1.75
 #: The most people who are in one camera's picture at the same time.
 AT_ONCE = 10
 
+_WALKERS = 2_000_003  # identity seeds of the people start after this: they are in no generated data set
 _NEAREST, _FARTHEST = 0.52, 0.2  # heights of an average person, as shares of the picture's height
 _SHORTEST = 5.0  # a way through a picture is at least so long
 
@@ -133,7 +134,7 @@ class Street:
 
     def person(self, identity: int) -> Person:
         """Who walks there."""
-        return make_person(identity, self.seed)
+        return make_person(_WALKERS + identity, self.seed)
 
     def view(self, camera: int) -> View:
         """How a camera sees the street."""
