@@ -15,7 +15,12 @@ SHARED = runpy.run_path(str(Path(__file__).with_name("conftest.py")))
 walk = SHARED["walk"]
 #: Three sections; in the last one a person stays so long that the tracklet is stored again and again.
 STREET = SHARED["Street"](
-    [walk(0, 4, (0, 280)), walk(1, 5, (280, 0), 100, 60), walk(16, 20, (20, 250)), walk(32, 44, (20, 250), 150)],
+    [
+        walk(0, 4, (0, 280)),
+        walk(1, 5, (280, 0), 100, 60),
+        walk(16, 20, (20, 250)),
+        walk(32, 44, (20, 250), 150),
+    ],
     48,
     rate=5,
 )
