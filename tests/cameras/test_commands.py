@@ -70,7 +70,7 @@ def test_cameras_times_and_crops_are_named(run, tmp_path, capsys):
     options = ["--camera", "a", "b", "--start", START + 100, START + 200, "--crops", tmp_path / "here"]
     assert run(gate, yard, *options, "--rate", "2.5") == 0
     assert "(a): 15 frames" in capsys.readouterr().out
-    assert stored(tmp_path) == {"a": [100, 101], "b": [200, 201]}
+    assert stored(tmp_path) == {"a": [100, 102], "b": [200, 202]}
     assert len(list((tmp_path / "here").iterdir())) == 2
 
 
@@ -97,8 +97,14 @@ def test_deleting_and_expiring_leave_no_crop(run, tmp_path, capsys):
         (["{gate}", "--rate", "0"], "rate 0.0: must be a number above 0"),
         (["{gate}", "--min-seconds", "-1"], "--min-seconds -1.0: a number of 0 or more expected"),
         (["{gate}", "--blur", "all"], "--blur: is about the videos of --save-video"),
-        (["{gate}", "--save-video", "x", "--blur", "others"], "--show: names the tracklets that --blur others"),
-        (["{gate}", "--save-video", "x", "--blur", "others", "--show", "xyz"], "--show xyz: the first digits"),
+        (
+            ["{gate}", "--save-video", "x", "--blur", "others"],
+            "--show: names the tracklets that --blur others",
+        ),
+        (
+            ["{gate}", "--save-video", "x", "--blur", "others", "--show", "xyz"],
+            "--show xyz: the first digits",
+        ),
         (["{gate}", "{gate}"], "is being followed by another process, or given twice"),
         (["{gate}", "--set", "threshold"], "--set 'threshold': must be key=value"),
         (["{gate}", "--crops", "{gate}/1700000000000.png"], "1700000000000.png/gate-"),
