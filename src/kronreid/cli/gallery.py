@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kronreid.cli import people
 from kronreid.cli.options import (
     add_command,
     add_description,
@@ -22,7 +23,10 @@ if TYPE_CHECKING:
     from kronreid.cli.options import Commands
     from kronreid.gallery import Gallery, Selection
 
-ACTIONS = ("info", "list", "update", "delete", "expire", "export", "verify", "repair", "index", "import")
+_OWN = ("info", "list", "update", "delete", "expire", "export", "verify", "repair", "index", "import")
+ACTIONS = (*_OWN, *people.ACTIONS)
+#: What each action that takes more words takes.
+TAKES = {"import": "OLD NEW"} | people.TAKES
 
 
 def add(commands: "Commands") -> None:
@@ -33,9 +37,11 @@ def add(commands: "Commands") -> None:
         "action",
         choices=ACTIONS,
         help="index: build the index of a very large gallery; import OLD.db NEW: bring over a gallery of an "
-        "older version; repair: give up what of a damaged gallery cannot be read",
+        "older version; repair: give up what of a damaged gallery cannot be read; "
+        f"for {', '.join(people.ACTIONS)} see docs/people.md",
     )
-    sub.add_argument("old_new", nargs="*", metavar="OLD NEW", help="only for import")
+    words = "; ".join(f"{action} {words}" for action, words in TAKES.items())
+    sub.add_argument("words", nargs="*", metavar="WORD", help=f"what some actions take: {words}")
     add_gallery(sub, required=False)
     add_login(sub)
     sub.add_argument("--path", help="only this picture, or the pictures below this folder")
@@ -43,7 +49,8 @@ def add(commands: "Commands") -> None:
         "--state",
         type=Path,
         metavar="DIR",
-        help="the state folder of the gallery's server, whose added pictures verify checks (GALLERY.serve)",
+        help="the state folder of the gallery's server, whose added pictures verify checks (GALLERY.serve); "
+        "a gallery that is no folder keeps its people there",
     )
     sub.add_argument("--csv", type=Path, metavar="FILE", help="the file that export writes")
     sub.add_argument(
@@ -51,6 +58,7 @@ def add(commands: "Commands") -> None:
     )
     add_description(sub, "what update changes")
     add_filters(sub)
+    people.add_options(sub)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -61,10 +69,8 @@ def run(options: argparse.Namespace) -> None:
     if options.action == "import":
         _import(options)
         return
-    if options.old_new:
-        raise InputError(
-            " ".join(options.old_new), f"{options.action} takes no files; name it with --gallery"
-        )
+    if options.words and options.action not in TAKES:
+        raise InputError(" ".join(options.words), f"{options.action} takes no files; name it with --gallery")
     if options.gallery is None:
         raise InputError("--gallery", "names the gallery, and is missing")
     selection = replace(selection_of(options), path=options.path)
@@ -77,8 +83,11 @@ def run(options: argparse.Namespace) -> None:
         if options.csv is None:
             raise InputError("--csv", "names the file that export writes")
         folder_must_exist(options.csv, "--csv")
-    with Gallery(options.gallery, **login(options)) as gallery:
-        if options.action == "info":
+    people.check(options)
+    with Gallery(options.gallery, **login(options), state=_state(options)) as gallery:
+        if options.action in people.ACTIONS:
+            people.run(gallery, options)
+        elif options.action == "info":
             info = gallery.info()
             size = "" if info.bytes_on_disk is None else f", {info.bytes_on_disk / 1e6:.1f} MB"
             say(f"{info.uri}: {info.count:,} pictures, {info.dimension} dimensions{size}")
@@ -113,17 +122,21 @@ def _forget(gallery: "Gallery", options: argparse.Namespace, selection: "Selecti
         say("the server removes their bytes when it next compacts")
 
 
-def _verify(gallery: "Gallery", options: argparse.Namespace) -> None:
+def _state(options: argparse.Namespace) -> Path:
+    """The folder of the gallery's server."""
     from kronreid.serve.settings import state_folder
 
-    state = options.state or state_folder(options.gallery)
-    report = gallery.verify(own=[state / "added"])
+    return options.state or state_folder(options.gallery)
+
+
+def _verify(gallery: "Gallery", options: argparse.Namespace) -> None:
+    report = gallery.verify(own=[_state(options) / "added"])
     say(f"{report.checked} checked: {'all intact' if report.intact else 'NOT intact'}")
-    for reason in ("missing", "changed", "strays", "bad_vectors", "twice"):
+    for reason in ("missing", "changed", "elsewhere", "strays", "bad_vectors", "twice", "incomplete"):
         for what in getattr(report, reason):
             say(f"  {reason.replace('_', ' ')}: {what}")
     if not report.intact:
-        damaged = report.unreadable + len(report.bad_vectors) + len(report.twice)
+        damaged = report.unreadable + sum(map(len, (report.bad_vectors, report.twice, report.incomplete)))
         raise InputError(
             gallery.uri,
             f"{damaged} entries are damaged; give them up with kronreid gallery repair, and index them again",
@@ -134,9 +147,9 @@ def _import(options: argparse.Namespace) -> None:
     """See `kronreid.gallery.importing.bring_over`."""
     from kronreid.gallery.importing import bring_over
 
-    if len(options.old_new) != 2:
+    if len(options.words) != 2:
         raise InputError(
             "import", "needs the old gallery and the new one: kronreid gallery import OLD.db NEW"
         )
-    old, new = options.old_new
+    old, new = options.words
     say(f"{bring_over(old, new, **login(options))} pictures of {old} are in {new}")

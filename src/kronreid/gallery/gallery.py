@@ -1,6 +1,7 @@
 """A gallery: a persistent collection of pictures of people that can be searched."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
@@ -9,12 +10,15 @@ from typing import TYPE_CHECKING, Any
 from kronreid.data.images import ImageLike, as_list, open_rgb
 from kronreid.errors import InputError
 from kronreid.gallery import upkeep
-from kronreid.gallery.entries import FIELDS, Entry
+from kronreid.gallery.entries import FIELDS, Entry, text_to_path
 from kronreid.gallery.filters import EVERYTHING, Scalar, Selection, Time
 from kronreid.gallery.indexing import AddReport, add_entries, described
+from kronreid.gallery.people import leave_out
 from kronreid.gallery.rescoring import PlaceMemory
 from kronreid.gallery.search import SearchResult, search
+from kronreid.gallery.sources import Sources
 from kronreid.gallery.store import MOST, Store, open_store
+from kronreid.gallery.tracklets import Tracklets
 from kronreid.gallery.upkeep import VerifyReport
 
 if TYPE_CHECKING:
@@ -59,6 +63,10 @@ class Gallery:
         collection: Name of the collection, where one server holds several galleries: at most 200 ASCII
             letters, digits and underscores, no digit first.
         cache: Keeps the matcher's maps of candidates for later searches.
+        state: Folder for the journal of people (`kronreid.gallery.people`) of a gallery on a server or in an
+            object store. A gallery in a folder keeps it there.
+        sources: Open pictures below these folders only; without, below the folders that the gallery was
+            filled from, as far as it remembers them (see `kronreid.gallery.sources`).
 
     Raises:
         InputError: The address is no gallery, cannot be opened or does not answer; the vectors were made by
@@ -80,12 +88,15 @@ class Gallery:
         token: str = "",
         collection: str = "people",
         cache: "MapCache | None" = None,
+        state: Path | None = None,
+        sources: Sequence[Path] = (),
     ) -> None:
         self.uri = str(uri)
         self.place = {"uri": self.uri, "token": token, "collection": collection}
         self.embedder: Embeds | None = None
         self.matcher = matcher
         self.cache = cache
+        self.state = state
         if cache is not None and matcher is not None:
             cache.check(matcher)
         if embedder is None and "://" not in self.uri and not Path(self.uri).exists():
@@ -96,6 +107,7 @@ class Gallery:
             )
         self._store: Store = open_store(self.uri, collection, token)
         self._memory = PlaceMemory(self._store)
+        self.sources = Sources.of(self.uri, sources)
         try:
             if not self._store.exists:
                 if embedder is None:
@@ -196,10 +208,23 @@ class Gallery:
         """
         embedder = self._embedder()
         values = {"camera": camera, "time": time, "identity": identity, "source": source}
-        entries, unreadable = described(images, categories, **values, attributes=attributes)
+        given = [images] if isinstance(images, str | PathLike) else list(images)
+        entries, unreadable = described(given, categories, **values, attributes=attributes)
+        self._remember(entries, given)
         report = add_entries(self._store, embedder, entries, batch_size, workers, progress)
+        self._remember(entries, given)  # a deletion may have forgotten folders that held nothing yet
         report.unreadable[:0] = unreadable
         return report
+
+    def _remember(self, entries: Sequence[Entry], given: Sequence[str | PathLike[str] | Entry]) -> None:
+        """Note the folders of pictures that are added."""
+        if not self.sources.known and entries and self.count:
+            self.sources.add(self._paths())  # of a gallery that was made before they were noted
+        folders = [one for one in given if isinstance(one, str | PathLike)]
+        self.sources.add((entry.path for entry in entries), folders)
+
+    def _paths(self) -> Iterator[Path]:
+        return (text_to_path(row["path"]) for row in self._store.rows(["path"]))
 
     def settle(self, added: int) -> None:
         """Make searching fast again after other processes have added `added` pictures."""
@@ -263,6 +288,7 @@ class Gallery:
             group_by,
             self.cache,
             self._memory,
+            self.sources,
         )
         if not result.hits and not self.count:
             raise InputError(self.uri, "the gallery is empty; add pictures to it first")
@@ -331,10 +357,12 @@ class Gallery:
         return upkeep.counts(self._store, by, selection or EVERYTHING)
 
     def delete(self, selection: Selection, purge: bool = True) -> int:
-        """Remove the pictures that meet the selection from the gallery. Their files stay.
+        """Remove the pictures that meet the selection from the gallery. Their files stay, except the crops of
+        tracklets, which are the gallery's own.
 
         Nothing of them remains in the gallery's folder: the parts of it that held them are written anew,
-        which takes seconds for some 100,000 pictures. A server removes the bytes in its own time.
+        which takes seconds for some 100,000 pictures. A server removes the bytes in its own time. A tracklet
+        whose last picture is removed goes with it, and so does what the journal of people holds of it.
 
         Args:
             selection: Which.
@@ -346,10 +374,10 @@ class Gallery:
         Raises:
             InputError: The selection has no condition.
         """
-        return upkeep.delete(self._store, selection, purge)
+        return self._deleted(selection, purge)
 
     def expire(self, keep: str | float, selection: Selection | None = None, purge: bool = True) -> int:
-        """Remove the pictures that were taken longer ago than `keep`. Their files stay; see `delete`.
+        """Remove the pictures that were taken longer ago than `keep`; see `delete`.
 
         A picture without a time never expires.
 
@@ -364,12 +392,20 @@ class Gallery:
         Raises:
             InputError: `keep` is no such time.
         """
-        return upkeep.delete(self._store, upkeep.older_than(keep, selection or EVERYTHING), purge)
+        return self._deleted(upkeep.older_than(keep, selection or EVERYTHING), purge)
+
+    def _deleted(self, selection: Selection, purge: bool) -> int:
+        count = upkeep.delete(self._store, selection, lambda tracks: leave_out(self, tracks))
+        if purge:  # also when nothing is left to delete: an earlier call may have been interrupted
+            self.purge()
+        return count
 
     def purge(self) -> bool:
         """Remove what deleted and changed pictures have left on the disk; False where the database does it in
         its own time."""
-        return self._store.purge()
+        self.sources.forget(self._paths())
+        with closing(Tracklets(**self.place)) as tracklets:
+            return self._store.purge() and tracklets.purge()
 
     def update(self, selection: Selection, **changes: Any) -> int:
         """Change what is known about the pictures that meet the selection.
@@ -386,7 +422,7 @@ class Gallery:
             InputError: The selection has no condition, a field is unknown, or a value cannot be stored. Then
                 nothing has been changed.
         """
-        return upkeep.update(self._store, selection, changes)
+        return upkeep.update(self._store, self.sources, selection, changes)
 
     def export(self, path: str | PathLike[str], selection: Selection | None = None) -> int:
         """Write the descriptions as a CSV list, which `add` reads back; returns how many."""
@@ -397,17 +433,24 @@ class Gallery:
 
         Args:
             files: Read the files as well; without, only what the gallery itself stores is checked.
-            own: Folders in which every file must belong to an entry, like the server's added pictures.
+            own: Folders in which every file must belong to an entry, like the server's added pictures. Those
+                with the crops of tracklets are known.
         """
-        return upkeep.verify(self._store, self.dimension, files, own)
+        with closing(Tracklets(**self.place)) as tracklets:
+            return upkeep.verify(self._store, tracklets, self.sources, self.dimension, files, own)
 
     def repair(self) -> int:
         """Give up what of a damaged gallery cannot be read, and keep the rest.
 
         Returns:
-            How many entries were given up. Adding the same pictures again brings them back.
+            How many entries were given up. Adding the same pictures again brings them back. Tracklets keep
+            the pictures that are left, and go with the last one.
         """
-        return upkeep.repair(self._store, self.dimension)
+        with closing(Tracklets(**self.place)) as tracklets:
+            given_up = upkeep.repair(self._store, tracklets, self.dimension)
+            missing = upkeep.missing_pictures(self._store, tracklets)
+        leave_out(self, missing)
+        return given_up
 
     def _embedder(self) -> "Embeds":
         if self.embedder is None:

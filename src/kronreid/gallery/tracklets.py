@@ -13,7 +13,7 @@ import numpy as np
 
 from kronreid.gallery.entries import FIELDS, Entry
 from kronreid.gallery.filters import EVERYTHING, Selection
-from kronreid.gallery.store import Store, open_store
+from kronreid.gallery.store import MOST, Store, open_store
 
 #: The attribute of a gallery's picture that names its tracklet.
 TRACK = "track"
@@ -67,7 +67,7 @@ class Tracklet:
 
     @classmethod
     def from_row(cls, row: dict[str, Any]) -> "Tracklet":
-        """The reverse of `to_entry`, of a row that has the vector as well."""
+        """The reverse of `to_entry`, of a row that may have the vector as well."""
         entry = Entry.from_row(row)
         found = entry.attributes
         start = entry.time or 0.0
@@ -77,7 +77,7 @@ class Tracklet:
             source=entry.source or "",
             start=start,
             end=float(found.get("end", start)),
-            vector=np.asarray(row["vector"], np.float32),
+            vector=np.asarray(row.get("vector", ()), np.float32),
             pictures=tuple(found.get("pictures", ())),
             path=entry.path,
             boxes=np.asarray(found.get("boxes", ()), np.float32).reshape(-1, 5),
@@ -122,10 +122,34 @@ class Tracklets:
         """See `Store.purge`."""
         return not self._store.exists or self._store.purge()
 
-    def all(self, selection: Selection = EVERYTHING) -> Iterator[Tracklet]:
-        """The tracklets that meet a selection; its times are those at which tracklets start."""
+    def unreadable(self, give_up: bool = False) -> int:
+        """See `Store.unreadable`."""
+        return self._store.unreadable(give_up) if self._store.exists else 0
+
+    def all(self, selection: Selection = EVERYTHING, vectors: bool = True) -> Iterator[Tracklet]:
+        """The tracklets that meet a selection; its times are those at which tracklets start.
+
+        Args:
+            selection: Which.
+            vectors: Read the vectors as well; without, they are empty.
+        """
         if self._store.exists:
-            yield from map(Tracklet.from_row, self._store.rows([*FIELDS, "vector"], selection))
+            fields = [*FIELDS, "vector"] if vectors else FIELDS
+            yield from map(Tracklet.from_row, self._store.rows(fields, selection))
+
+    def nearest(self, vector: np.ndarray, top: int) -> list[tuple[Tracklet, float]]:
+        """The `top` tracklets nearest to a unit vector (D,), with their cosines, best first.
+
+        Their own vectors are left empty.
+        """
+        if not self._store.exists:
+            return []
+        found = self._store.search(vector.astype(np.float32), min(top, MOST))
+        return [(Tracklet.from_row(entry.to_row()), similarity) for entry, similarity in found]
+
+    def ids(self) -> set[str]:
+        """The identifiers of all tracklets."""
+        return {row["id"] for row in self._store.rows(["id"])} if self._store.exists else set()
 
     def existing(self, ids: Iterable[str]) -> set[str]:
         """Those of `ids` that are stored."""

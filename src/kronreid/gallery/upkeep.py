@@ -3,7 +3,7 @@
 import json
 import re
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
@@ -14,10 +14,13 @@ from tqdm import tqdm
 
 from kronreid.data.plain import read_plain
 from kronreid.errors import InputError
+from kronreid.gallery.crops import crops_folder, files_of
 from kronreid.gallery.entries import FIELDS, UNKNOWN_TIME, Entry, checked, format_box, known, known_label
 from kronreid.gallery.filters import Scalar, Selection, Taken, format_time
 from kronreid.gallery.indexing import identified
+from kronreid.gallery.sources import Sources
 from kronreid.gallery.store import Store
+from kronreid.gallery.tracklets import TRACK, Tracklets
 from kronreid.text import CsvWriter
 
 _WITH_VECTOR = [*FIELDS, "vector"]
@@ -25,7 +28,7 @@ _WITH_VECTOR = [*FIELDS, "vector"]
 _COUNTED = {"camera": "camera", "identity": "identity", "source": "source", "hour": "time", "day": "time"}
 _KEEP = re.compile(r"(?P<number>\d+(\.\d+)?)\s*(?P<unit>[smhdw]?)")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
-#: Rows that `update` writes at a time.
+#: Rows that are written or asked for at a time.
 _BATCH = 1000
 
 
@@ -40,7 +43,9 @@ class VerifyReport:
         twice: Identifiers that are stored more than once.
         missing: Files that are no longer where they were.
         changed: Files whose content is not what was added.
+        elsewhere: Files outside the folders that the gallery was filled from; they are not opened.
         strays: Files of folders of the gallery's own that belong to no entry.
+        incomplete: Identifiers of tracklets of which a picture is not in the gallery.
     """
 
     checked: int = 0
@@ -49,12 +54,14 @@ class VerifyReport:
     twice: list[str] = field(default_factory=list)
     missing: list[Path] = field(default_factory=list)
     changed: list[Path] = field(default_factory=list)
+    elsewhere: list[Path] = field(default_factory=list)
     strays: list[Path] = field(default_factory=list)
+    incomplete: list[str] = field(default_factory=list)
 
     @property
     def intact(self) -> bool:
         """Whether everything that the gallery itself stores is whole, whatever has happened to the files."""
-        return not (self.bad_vectors or self.unreadable or self.twice)
+        return not (self.bad_vectors or self.unreadable or self.twice or self.incomplete)
 
 
 def counts(store: Store, by: Sequence[str], selection: Selection) -> dict[tuple[Any, ...], int]:
@@ -82,14 +89,21 @@ def _kind(name: str, row: Mapping[str, Any]) -> Any:
     return value if value is None or isinstance(value, Scalar) else json.dumps(value)
 
 
-def delete(store: Store, selection: Selection, purge: bool) -> int:
-    """See `Gallery.delete`."""
-    ids = [row["id"] for row in store.rows(["id"], _some(selection))]
-    if ids:
-        store.delete(ids)
-    if purge:  # also when nothing is left to delete: an earlier call may have been interrupted
-        store.purge()
-    return len(ids)
+def delete(store: Store, selection: Selection, before: Callable[[dict[str, Any]], None]) -> int:
+    """See `Gallery.delete`; the bytes are left to `Store.purge`.
+
+    Args:
+        store: The pictures.
+        selection: Which.
+        before: Called with the identifiers of the pictures and the tracklet that each is of, before anything
+            is deleted.
+    """
+    rows = store.rows(["id", "attributes"], _some(selection))
+    tracks = {row["id"]: (row["attributes"] or {}).get(TRACK) for row in rows}
+    if tracks:
+        before(tracks)
+        store.delete(list(tracks))
+    return len(tracks)
 
 
 def older_than(keep: str | float, selection: Selection) -> Selection:
@@ -111,10 +125,12 @@ def seconds_of(keep: str | float) -> float:
     return float(parts["number"]) * _UNITS[parts["unit"] or "s"]
 
 
-def update(store: Store, selection: Selection, changes: Mapping[str, Any]) -> int:
+def update(store: Store, sources: Sources, selection: Selection, changes: Mapping[str, Any]) -> int:
     """See `Gallery.update`."""
     changes = known(**changes)
     entries = [_changed(Entry.from_row(row), changes) for row in store.rows(FIELDS, _some(selection))]
+    if "path" in changes and sources.known:
+        sources.add(entry.path for entry in entries)
     for start in tqdm(range(0, len(entries), _BATCH), desc="updating", disable=None):
         store.update(entries[start : start + _BATCH])
     if entries:
@@ -151,13 +167,23 @@ def export(entries: Iterable[Entry], path: str | PathLike[str]) -> int:
     return rows
 
 
-def verify(store: Store, dimension: int, files: bool, own: Sequence[Path] = ()) -> VerifyReport:
+def verify(
+    store: Store,
+    tracklets: Tracklets,
+    sources: Sources,
+    dimension: int,
+    files: bool,
+    own: Sequence[Path] = (),
+) -> VerifyReport:
     """See `Gallery.verify`."""
-    report = VerifyReport(unreadable=store.unreadable())
+    unreadable = store.unreadable()
+    report = VerifyReport(unreadable=unreadable + tracklets.unreadable())
     if report.unreadable:  # reading on would fail; `repair` comes first
-        report.checked = store.count() - report.unreadable
+        report.checked = store.count() - unreadable
         return report
-    strays = {path for folder in own if folder.is_dir() for path in folder.absolute().iterdir()}
+    crops = {tracklet.path.parent for tracklet in tracklets.all(vectors=False)}
+    default = crops_folder(store.uri)
+    strays = {path for folder in {*own, *crops, *([default] if default else [])} for path in files_of(folder)}
     before = ""
     rows = store.rows(_WITH_VECTOR)
     for row in tqdm(rows, total=store.count(), unit=" pictures", desc="verifying", disable=None):
@@ -171,6 +197,9 @@ def verify(store: Store, dimension: int, files: bool, own: Sequence[Path] = ()) 
             report.bad_vectors.append(entry.id)
         if not files:
             continue
+        if not sources.allow(entry.path):
+            report.elsewhere.append(entry.path)
+            continue
         try:
             content = read_plain(entry.path)
         except OSError:
@@ -179,6 +208,7 @@ def verify(store: Store, dimension: int, files: bool, own: Sequence[Path] = ()) 
         if identified([entry], content)[0].id != entry.id:
             report.changed.append(entry.path)
     report.strays = sorted(strays)
+    report.incomplete = sorted(set(missing_pictures(store, tracklets).values()))
     return report
 
 
@@ -187,9 +217,20 @@ def _is_whole(vector: np.ndarray, dimension: int) -> bool:
     return vector.shape == (dimension,) and bool(np.allclose(np.linalg.norm(vector), 1, atol=1e-3))
 
 
-def repair(store: Store, dimension: int) -> int:
-    """See `Gallery.repair`."""
-    lost = store.unreadable(give_up=True)
+def missing_pictures(store: Store, tracklets: Tracklets) -> dict[str, str]:
+    """The pictures of tracklets that are not in the gallery, each with its tracklet."""
+    needed = {id: tracklet.id for tracklet in tracklets.all(vectors=False) for id in tracklet.pictures}
+    store.catch_up()
+    ids = sorted(needed)
+    for start in range(0, len(ids), _BATCH):
+        for id in store.existing(ids[start : start + _BATCH]):
+            del needed[id]
+    return needed
+
+
+def repair(store: Store, tracklets: Tracklets, dimension: int) -> int:
+    """See `Gallery.repair`; tracklets may miss pictures afterwards."""
+    lost = store.unreadable(give_up=True) + tracklets.unreadable(give_up=True)
     bad = [row["id"] for row in store.rows(["id", "vector"]) if not _is_whole(row["vector"], dimension)]
     if bad:
         store.delete(bad)
