@@ -73,9 +73,11 @@ def crop_frames(
         writer = _Writer(out, report)
         for source, detector in sources:
             with closing(source), closing(_watched(source, report, progress)) as frames:
-                for frame in frames:
-                    writer.add(_people(source, frame, detector, min_height))
-                writer.write()
+                try:
+                    for frame in frames:
+                        writer.add(_people(source, frame, detector, min_height))
+                finally:  # also after Ctrl-C: the frames of a live source do not come again
+                    writer.write()
             report.damaged += source.damaged
             report.dropped += source.dropped
     return report
