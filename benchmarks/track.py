@@ -61,7 +61,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--hour", action="store_true", help="follow one camera for an hour instead")
     parser.add_argument("--kill", type=int, metavar="N", help="kill the command at N moments instead")
     options = parser.parse_args(arguments)
-    figures: dict[str, float | str | None] = {"detector": options.detector, "model": options.model or options.backbone}
+    figures: dict[str, float | str | None] = {
+        "detector": options.detector,
+        "model": options.model or options.backbone,
+    }
     if options.kill:
         if not options.model:
             parser.error("--kill needs --model")
@@ -199,7 +202,10 @@ def killed(options: argparse.Namespace) -> dict[str, float]:
         half = finished = 0
         for number in range(options.kill):
             process = subprocess.Popen(
-                command("killed"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+                command("killed"),
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
             )
             try:
                 process.wait(seconds * (number + rng.random()) / options.kill)

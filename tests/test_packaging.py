@@ -41,7 +41,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "kronreid.explain": ("figures",),
     "kronreid.explain.pages.search": ("figures", "gallery"),
     "kronreid.serve": ("figures", "gallery", "serve"),
-    "kronreid.demo": ("figures", "gallery", "train"),
+    "kronreid.demo": ("figures", "gallery", "train", "video"),
 }
 
 

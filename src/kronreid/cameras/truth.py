@@ -126,7 +126,9 @@ def tracks_of(tracklets: Sequence[Tracklet], start: float, rate: float) -> Track
         frame = frame[at[after] - at[before] <= _GAP * rate + 0.01]
         numbers.append(frame.astype(np.int64) + 1)
         tracks.append(np.full(len(frame), track))
-        boxes.append(np.stack([np.interp(frame, at, tracklet.boxes[:, side]) for side in range(1, 5)], axis=1))
+        boxes.append(
+            np.stack([np.interp(frame, at, tracklet.boxes[:, side]) for side in range(1, 5)], axis=1)
+        )
     if not numbers:
         return Tracks(np.zeros(0), np.zeros(0), np.zeros((0, 4)))
     return Tracks(np.concatenate(numbers), np.concatenate(tracks), np.concatenate(boxes))
