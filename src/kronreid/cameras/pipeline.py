@@ -31,18 +31,19 @@ from kronreid.cameras.tracklets import Progress, Recording, recording_folder
 from kronreid.cameras.tracks import Track
 from kronreid.errors import InputError
 from kronreid.gallery import Gallery
+from kronreid.gallery.crops import PROGRESS
 from kronreid.gallery.indexing import unit
 from kronreid.gallery.tracklets import Tracklets
 from kronreid.locks import alone
 
 #: A section lasts at most so many seconds, and at least so many even if nobody is there.
-SECTION_SECONDS, LEAST_SECTION_SECONDS = 600.0, 10.0
+SECTION_SECONDS, LEAST_SECTION_SECONDS = 300.0, 10.0
 #: A track that is still open is stored this often, in seconds of the source.
 OPEN_SECONDS = 60.0
 #: Ended tracks wait at most so long, in seconds, to be stored together.
 STORE_SECONDS = 2.0
 #: Where a recording is followed on, the detector is shown so many seconds before.
-WARM_SECONDS = 10.0
+WARM_SECONDS = 20.0
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,8 @@ class Summary:
         seconds: Seconds by what they were spent on: ``decoding``, ``detection``, ``tracking``, ``embedding``
             and ``storing``.
         error: Why it ended before the end of the source; None if it did not.
-        already: Whether it had been followed to its end before, so that nothing was done.
+        already: The file that says that it had been followed to its end before, so that nothing was done;
+            None if it had not been.
     """
 
     name: str
@@ -94,7 +96,7 @@ class Summary:
     short: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
     error: InputError | None = None
-    already: bool = False
+    already: Path | None = None
 
 
 @dataclass
@@ -104,10 +106,12 @@ class Report:
     Attributes:
         sources: One summary for each source.
         seconds: How long it took.
+        stopped: Whether Ctrl-C stopped it.
     """
 
     sources: list[Summary]
     seconds: float
+    stopped: bool = False
 
     @property
     def shares(self) -> dict[str, float]:
@@ -134,7 +138,7 @@ def follow(
     """Follow the people in front of cameras, and store what is seen of each as a tracklet.
 
     A recording that has been followed before goes on where everything is stored. It can be interrupted at any
-    moment, also by a kill.
+    moment, also by a kill. After Ctrl-C, what live sources have shown is stored.
 
     Args:
         gallery: A gallery with its embedder.
@@ -158,16 +162,16 @@ def follow(
             lanes.append(Lane(gallery, tracklets, source, options, number))
             stack.enter_context(closing(lanes[-1]))
             lanes[-1].begin(detector, arrived, stack)
+        stopped = False
         try:
             _run(gallery, lanes, arrived, now_and_then)
         except KeyboardInterrupt:  # how one stops following a live source
-            live = [lane for lane in lanes if lane.source.live and not lane.ended]
-            for lane in live:
+            stopped = True
+            for lane in lanes:
                 lane.close()
-            _finish(gallery, live)
-            raise
+            _finish(gallery, [lane for lane in lanes if lane.source.live and not lane.ended])
         summaries = [lane.summary() for lane in lanes]
-    return Report(summaries, time.perf_counter() - started)
+    return Report(summaries, time.perf_counter() - started, stopped)
 
 
 def _run(
@@ -302,7 +306,7 @@ class Lane:
         """What has been done."""
         feed = self._feed
         if feed is None:
-            return Summary(self.source.name, self.source.camera, already=True)
+            return Summary(self.source.name, self.source.camera, already=self._recording.folder / PROGRESS)
         assert feed.error is None or isinstance(feed.error, InputError)
         return Summary(
             self.source.name,
@@ -385,7 +389,7 @@ class Lane:
             self._recording.advance(Progress(done=True))
 
     def store(self) -> bool:
-        """Store the tracks that have ended, and open ones from time to time; returns whether there are any."""
+        """Store the tracks that have ended, and open ones from time to time; returns whether any were."""
         due = time.perf_counter() - self._stored_at >= STORE_SECONDS
         ended = self._waiting if due else []
         tracks = self._tracker.open if self._tracker else []

@@ -28,6 +28,7 @@ from kronreid.cli import (
     search,
     serve,
     summary,
+    track,
     train,
 )
 from kronreid.errors import InputError
@@ -44,6 +45,7 @@ COMMANDS = (
     evaluate,
     calibrate,
     index,
+    track,
     search,
     gallery,
     match,

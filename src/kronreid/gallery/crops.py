@@ -1,7 +1,9 @@
 """The crops of tracklets: picture files that belong to the gallery itself."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
+from kronreid.data.files import writing
 from kronreid.locks import LOCK
 
 #: Name of the file in a recording's folder that says how far it has been followed.
@@ -17,3 +19,14 @@ def files_of(folder: Path) -> set[Path]:
     """All files at or below a folder of the gallery's own that should belong to an entry."""
     found = (path for path in folder.absolute().rglob("*") if path.is_file())
     return {path for path in found if path.name not in (PROGRESS, LOCK)}
+
+
+def remove_files(paths: Iterable[Path]) -> None:
+    """Remove files, as far as they are there.
+
+    Raises:
+        InputError: A file cannot be removed.
+    """
+    for path in paths:
+        with writing(path):
+            path.unlink(missing_ok=True)

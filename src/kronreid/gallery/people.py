@@ -15,6 +15,7 @@ import numpy as np
 
 from kronreid.errors import InputError
 from kronreid.gallery.clusters import Presence, cluster
+from kronreid.gallery.crops import remove_files
 from kronreid.gallery.filters import Selection, must_be_unicode
 from kronreid.gallery.journal import Change, Grouping, History, Join, Journal
 from kronreid.gallery.tracklets import Tracklet, Tracklets
@@ -365,7 +366,9 @@ class People:
 def leave_out(gallery: "Gallery", tracks: Mapping[str, Any]) -> None:
     """Get a gallery's tracklets ready for some of its pictures to be deleted.
 
-    Tracklets that have no other picture are deleted, also from the journal of people.
+    Tracklets that have no other picture are deleted, also from the journal of people. The pictures' files are
+    removed first: they are the gallery's own. If this is interrupted, deleting the same pictures again
+    finishes it.
 
     Args:
         gallery: The gallery.
@@ -377,7 +380,10 @@ def leave_out(gallery: "Gallery", tracks: Mapping[str, Any]) -> None:
     with closing(Tracklets(**gallery.place)) as tracklets:
         for start in range(0, len(named), _AT_ONCE):
             found = list(tracklets.all(Selection(id=named[start : start + _AT_ONCE])))
-            others = sorted({id for tracklet in found for id in tracklet.pictures} - tracks.keys())
+            pictures = {id for tracklet in found for id in tracklet.pictures}
+            if own := sorted(pictures & tracks.keys()):
+                remove_files(entry.path for entry in gallery.entries(Selection(id=own)))
+            others = sorted(pictures - tracks.keys())
             paths: dict[str, Path] = {}
             if others:
                 paths = {entry.id: entry.path for entry in gallery.entries(Selection(id=others))}
