@@ -14,7 +14,9 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from kronreid.data.readers import read
-from kronreid.gallery import Entry, Gallery
+from kronreid.gallery import Entry, Gallery, Selection
+from kronreid.gallery.people import group
+from kronreid.gallery.tracklets import Tracklet, Tracklets
 from kronreid.models.calibration import Calibration, ScoreCalibration
 from kronreid.models.inference import Embedder
 from kronreid.models.loading import load
@@ -157,6 +159,41 @@ def server(home: Home, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ser
     server = serve(home, tmp_path_factory.mktemp("served"), allow_add=True, upload_pixels=1_000_000)
     with server.client:
         yield server
+
+
+def track(number: int) -> str:
+    """The identifier of a tracklet of `add_tracklets`."""
+    return f"{number:064x}"
+
+
+def add_tracklets(server: Server) -> None:
+    """Two people: tracklets 0 and 2, 1 and 3, of two pictures each; 0 and 1 are at once."""
+    gallery = server.service.gallery.current
+    entries = sorted(gallery.entries(), key=lambda entry: entry.path.name)[:8]
+    looks = np.eye(gallery.dimension, dtype=np.float32)
+    tracklets = Tracklets(**gallery.place)
+    for number in range(4):
+        own = entries[2 * number : 2 * number + 2]
+        gallery.update(Selection(id=[entry.id for entry in own]), attributes={"track": track(number)})
+        start = NOON + (0 if number < 2 else 3600)
+        pictures = tuple(entry.id for entry in own)
+        tracklets.upsert(
+            [
+                Tracklet(
+                    id=track(number),
+                    camera="gate" if number < 2 else "yard",
+                    source="street.mp4",
+                    start=start,
+                    end=start + 60 + number,
+                    vector=looks[number % 2],
+                    pictures=pictures,
+                    path=own[0].path,
+                    boxes=np.zeros((0, 5), np.float32),
+                )
+            ]
+        )
+    tracklets.close()
+    group(gallery, min_similarity=0.5)
 
 
 def encoded(image: Image.Image, kind: str = "JPEG", **options: Any) -> bytes:

@@ -28,6 +28,8 @@ OPERATIONS = [
     "GET /api/gallery/stats",
     "GET /api/health",
     "GET /api/info",
+    "GET /api/people",
+    "GET /api/people/{number}",
     "GET /api/pictures/{id}",
     "GET /api/ready",
     "GET /api/reports",
@@ -37,6 +39,10 @@ OPERATIONS = [
     "POST /api/login",
     "POST /api/logout",
     "POST /api/match",
+    "POST /api/people/merge",
+    "POST /api/people/split",
+    "POST /api/people/undo",
+    "POST /api/people/{number}/name",
     "POST /api/search",
 ]
 

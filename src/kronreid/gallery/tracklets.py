@@ -13,7 +13,7 @@ import numpy as np
 
 from kronreid.gallery.entries import FIELDS, Entry
 from kronreid.gallery.filters import EVERYTHING, Selection
-from kronreid.gallery.store import Store, open_store
+from kronreid.gallery.store import MOST, Store, open_store
 
 #: The attribute of a gallery's picture that names its tracklet.
 TRACK = "track"
@@ -136,6 +136,16 @@ class Tracklets:
         if self._store.exists:
             fields = [*FIELDS, "vector"] if vectors else FIELDS
             yield from map(Tracklet.from_row, self._store.rows(fields, selection))
+
+    def nearest(self, vector: np.ndarray, top: int) -> list[tuple[Tracklet, float]]:
+        """The `top` tracklets nearest to a unit vector (D,), with their cosines, best first.
+
+        Their own vectors are left empty.
+        """
+        if not self._store.exists:
+            return []
+        found = self._store.search(vector.astype(np.float32), min(top, MOST))
+        return [(Tracklet.from_row(entry.to_row()), similarity) for entry, similarity in found]
 
     def ids(self) -> set[str]:
         """The identifiers of all tracklets."""

@@ -26,6 +26,7 @@ from kronreid.serve.guesses import Guesses
 from kronreid.serve.lanes import Lane
 from kronreid.serve.metrics import Metrics
 from kronreid.serve.opened import OutOfOrder
+from kronreid.serve.people_routes import people_router
 from kronreid.serve.problems import RESPONSES, add_handlers, problem
 from kronreid.serve.queries import Sent
 from kronreid.serve.service import Service
@@ -250,6 +251,7 @@ def _api(app: FastAPI, of: Application) -> None:
     _session(app, of)
     _looking(app, of)
     _gallery(app, of)
+    app.include_router(people_router(of))
 
 
 def _session(app: FastAPI, of: Application) -> None:

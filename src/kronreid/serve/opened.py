@@ -54,7 +54,7 @@ class OpenGallery:
         if self._matcher is not None:
             matcher = SharedMatcher(self._models, self._matcher)
             cache = MapCache(self._settings.cache) if self._settings.cache is not None else None
-        self.current = Gallery(self.uri, embedder, matcher, cache=cache)
+        self.current = Gallery(self.uri, embedder, matcher, cache=cache, state=self._settings.state)
         self.current.warm()
 
     def close(self) -> None:

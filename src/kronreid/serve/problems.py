@@ -9,6 +9,7 @@ from starlette.exceptions import HTTPException
 
 from kronreid.errors import InputError
 from kronreid.gallery.indexing import Changed
+from kronreid.gallery.people import NoSuch, Overtaken
 from kronreid.serve import schemas
 from kronreid.serve.answers import printable
 from kronreid.serve.batching import TooLate
@@ -22,9 +23,9 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
         400: "Not a valid request",
         401: "The token is needed",
         403: "Not allowed",
-        404: "No such picture",
+        404: "No such picture, person or tracklet",
         408: "The upload did not arrive in time",
-        409: "The picture's file is gone or has changed",
+        409: "The picture's file is gone or has changed; or somebody has made another change since",
         413: "Too large",
         415: "Not a form in UTF-8",
         422: "Bad input",
@@ -70,7 +71,7 @@ def add_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(InputError)
     async def bad(request: Request, error: InputError) -> JSONResponse:
-        kinds = {NotFound: 404, Changed: 409, OutOfOrder: 503}
+        kinds = {NotFound: 404, NoSuch: 404, Changed: 409, Overtaken: 409, OutOfOrder: 503}
         return problem(kinds.get(type(error), 422), str(error))
 
     @app.exception_handler(Exception)

@@ -17,11 +17,13 @@ Addresses
     POST   /api/feedback       `Feedback` (JSON) -> 204
     GET    /api/feedback.csv   the last mark of each pair
     GET    /api/reports        -> `Reports`; each is a page at its own `url`, without scripts, may be framed
+    /api/people…               see `kronreid.serve.people_schemas`
     GET    /api/openapi.json   the same in OpenAPI's format
 
 Errors are `Problem` with a status above 399: 401 without a valid token, 403 not allowed, 404 no such picture,
-409 a picture's file is gone or has changed, 413 too large, 415 no form or not UTF-8, 422 bad input, 429 too
-busy (with ``Retry-After`` in seconds), 503 out of order, 504 took too long.
+person or tracklet, 409 a picture's file is gone or has changed, or somebody has made another change since,
+413 too large, 415 no form or not UTF-8, 422 bad input, 429 too busy (with ``Retry-After`` in seconds), 503
+out of order, 504 took too long.
 
 The page runs under ``script-src 'self'; style-src 'self'; img-src 'self' data: blob:``: no inline script, no
 ``style="…"`` in HTML (setting ``element.style`` from a script is fine), nothing from other hosts.
@@ -100,6 +102,7 @@ class Info(BaseModel):
     )
     has_parts: bool = Field(description="The embedder gives HOReID's part maps")
     has_reports: bool
+    has_people: bool = Field(description="The gallery has tracklets, of which people are made")
     allow_add: bool
     token_required: Literal["changes", "everything"]
     signed_in: bool = Field(description="This request carried a valid token, so changes are allowed")
@@ -164,6 +167,13 @@ class Item(BaseModel):
     height: int | None
 
 
+class PersonTag(BaseModel):
+    """Who somebody is."""
+
+    number: int = Field(description="Stays the same, and is not used for anybody else")
+    name: str | None
+
+
 class HitItem(Item):
     """One picture that was found."""
 
@@ -173,6 +183,8 @@ class HitItem(Item):
         description="The matcher's probability of the same person; null where it did not score"
     )
     same: bool | None = Field(description="The user's mark of this picture for this query, if any")
+    track: str | None = Field(description="The tracklet that it is of, where the person is known")
+    person: PersonTag | None = Field(description="Whom it shows, as grouping and users say; null if unknown")
 
 
 class HitGroup(BaseModel):

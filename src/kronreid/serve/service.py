@@ -15,6 +15,7 @@ from kronreid.errors import InputError
 from kronreid.gallery import Entry, Gallery, SearchResult, Selection
 from kronreid.gallery.entries import format_box, known, path_to_text
 from kronreid.gallery.filters import EVERYTHING
+from kronreid.gallery.tracklets import TRACK
 from kronreid.gallery.upkeep import older_than
 from kronreid.models.calibration import similarity_limit
 from kronreid.models.inference import Matcher
@@ -28,6 +29,7 @@ from kronreid.serve.files import failure, make_private, refuse_links
 from kronreid.serve.marks import Mark, Marks, now
 from kronreid.serve.opened import NotFound, OpenGallery, OutOfOrder
 from kronreid.serve.pairs import explain, has_parts, match
+from kronreid.serve.people import ServedPeople
 from kronreid.serve.pictures import Pictures
 from kronreid.serve.queries import Queries, Sent
 from kronreid.serve.settings import Settings
@@ -85,6 +87,7 @@ class Service:
         except BaseException:
             self.close()
             raise
+        self.people = ServedPeople(self.gallery)
         self.pictures = Pictures()
         self.queries = Queries(self.gallery, self.pictures, settings.upload_pixels, settings.state)
         if settings.keep is not None:
@@ -130,6 +133,7 @@ class Service:
             matcher=None if self.matcher is None else "places" if self.has_places else "model",
             has_parts=self.has_parts,
             has_reports=settings.reports is not None,
+            has_people=self.people.any(),
             allow_add=settings.allow_add,
             token_required="everything" if everything else "changes",
             signed_in=signed_in,
@@ -214,6 +218,8 @@ class Service:
         groups = result.groups[offset:stop]
         hits = [hit for group in groups for hit in group.hits] if group_by else result.hits[offset:stop]
         described = time.perf_counter()
+        hits = sorted(hits, key=lambda hit: hit.rank)
+        people = self.people.tags([hit.attributes for hit in hits])
         answer = [
             schemas.HitItem(
                 **item(hit, self.pictures.size(hit)),
@@ -221,8 +227,10 @@ class Service:
                 similarity=hit.similarity,
                 probability=hit.probability,
                 same=self.marks.same([query.id for query in queries], hit.id),
+                track=hit.attributes[TRACK] if person else None,
+                person=person,
             )
-            for hit in sorted(hits, key=lambda hit: hit.rank)
+            for hit, person in zip(hits, people)
         ]
         ended = time.perf_counter()
         stages = {stage: time for stage, time in result.seconds.items() if stage != "total"}

@@ -32,6 +32,42 @@ window.fetch = (address, options) => {
     return usual(address, options);
 };
 """
+#: Every text on a plain ground whose contrast is below 4.5 to 1.
+POOR_CONTRAST = """() => {
+    const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+    const rgba = (text) => {
+        canvas.clearRect(0, 0, 1, 1);
+        canvas.fillStyle = text;
+        canvas.fillRect(0, 0, 1, 1);
+        return canvas.getImageData(0, 0, 1, 1).data;
+    };
+    const light = ([r, g, b]) => [r, g, b]
+        .map((v) => (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+        .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+    const ground = (element) => {
+        for (; element; element = element.parentElement) {
+            const colour = rgba(getComputedStyle(element).backgroundColor);
+            if (colour[3] === 255) return colour;
+        }
+    };
+    const found = [];
+    for (const element of document.querySelectorAll("body *")) {
+        const own = [...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim());
+        if (!own || !element.checkVisibility()) continue;
+        if (element.closest(".unseen, .skip, svg, :disabled")) continue;
+        const [a, b] = [rgba(getComputedStyle(element).color), ground(element)].map(light);
+        const contrast = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+        if (contrast < 4.5) found.push([element.textContent.slice(0, 40), contrast.toFixed(2)]);
+    }
+    return found;
+}"""
+#: Every control without a name for screen readers.
+NAMELESS = """() =>
+        [...document.querySelectorAll("a, button, input, select, [role=application], [role=img]")]
+        .filter((e) => e.checkVisibility() && e.type !== "file")
+        .filter((e) => ![e.getAttribute("aria-label"), e.innerText, e.labels?.[0]?.innerText]
+            .some((words) => words?.trim()))
+        .map((e) => e.outerHTML.slice(0, 90))"""
 REPORT = """<!doctype html><title>A small report</title>
 <h1>Rank-1 12.3 %</h1><script>document.body.remove()</script>"""
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ..conftest import TOKEN, Home
-from .conftest import Site, Visit, Visits, drawn
+from .conftest import NAMELESS, POOR_CONTRAST, Site, Visit, Visits, drawn
 
 VIEWS = ("search", "compare", "gallery", "evaluate")
 
@@ -37,36 +37,7 @@ def test_text_is_readable(visits: Visits, home: Home, scheme: str) -> None:
     """Contrast of 4.5 to 1 at least, of every text on a plain ground."""
     page = visits(color_scheme=scheme).search(home.queries[0])
     page.mouse.move(0, 0)
-    poor = page.evaluate(
-        """() => {
-            const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
-            const rgba = (text) => {
-                canvas.clearRect(0, 0, 1, 1);
-                canvas.fillStyle = text;
-                canvas.fillRect(0, 0, 1, 1);
-                return canvas.getImageData(0, 0, 1, 1).data;
-            };
-            const light = ([r, g, b]) => [r, g, b]
-                .map((v) => (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
-                .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
-            const ground = (element) => {
-                for (; element; element = element.parentElement) {
-                    const colour = rgba(getComputedStyle(element).backgroundColor);
-                    if (colour[3] === 255) return colour;
-                }
-            };
-            const found = [];
-            for (const element of document.querySelectorAll("body *")) {
-                const own = [...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim());
-                if (!own || !element.checkVisibility()) continue;
-                if (element.closest(".unseen, .skip, svg, :disabled")) continue;
-                const [a, b] = [rgba(getComputedStyle(element).color), ground(element)].map(light);
-                const contrast = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
-                if (contrast < 4.5) found.push([element.textContent.slice(0, 40), contrast.toFixed(2)]);
-            }
-            return found;
-        }"""
-    )
+    poor = page.evaluate(POOR_CONTRAST)
     assert poor == []
 
 
@@ -192,14 +163,7 @@ def test_everything_has_a_name_for_screen_readers(visit: Visit, home: Home) -> N
         page.evaluate("(view) => (location.hash = `#/${view}`)", view)
         page.locator(f"#view-{view}").wait_for()
         page.wait_for_timeout(150)
-        nameless = page.evaluate(
-            """() =>
-                [...document.querySelectorAll("a, button, input, select, [role=application], [role=img]")]
-                .filter((e) => e.checkVisibility() && e.type !== "file")
-                .filter((e) => ![e.getAttribute("aria-label"), e.innerText, e.labels?.[0]?.innerText]
-                    .some((words) => words?.trim()))
-                .map((e) => e.outerHTML.slice(0, 90))"""
-        )
+        nameless = page.evaluate(NAMELESS)
         assert nameless == [], view
         assert page.locator(f"#view-{view} h1").count() == 1
         assert page.locator("img:not([alt])").count() == 0

@@ -17,7 +17,7 @@ const PLAIN = {
   401: "This needs the server's token: sign in first.",
   403: "This server does not allow that.",
   404: "There is no such thing on the server; it may have been deleted.",
-  409: "The file behind this picture has gone or has changed.",
+  409: "The file behind this picture has changed, or somebody has made another change since.",
   413: "That is too large for this server: send fewer or smaller pictures.",
   429: "The server is busy.",
   504: "The server took too long; try again, or compare fewer hits.",
@@ -60,6 +60,13 @@ const address = (path, parameters) => {
   return query ? `${path}?${query}` : path;
 };
 
+const post = (path, body) =>
+  request(path, {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify(body),
+  });
+
 export const api = {
   info: () => request("/api/info").then(asJson),
   search: (form, signal) => request("/api/search", { method: "POST", body: form, signal }).then(asJson),
@@ -70,12 +77,13 @@ export const api = {
   remove: (id) => request(`/api/gallery/${id}`, { method: "DELETE" }),
   signOut: () => request("/api/logout", { method: "POST" }),
   reports: () => request("/api/reports").then(asJson),
-  feedback: (query, item, same) =>
-    request("/api/feedback", {
-      method: "POST",
-      headers: { "Content-Type": "application/json" },
-      body: JSON.stringify({ query, item, same }),
-    }),
+  feedback: (query, item, same) => post("/api/feedback", { query, item, same }),
+  people: (parameters) => request(address("/api/people", parameters)).then(asJson),
+  person: (number) => request(`/api/people/${number}`).then(asJson),
+  mergePeople: (into, others) => post("/api/people/merge", { into, others }).then(asJson),
+  splitPerson: (tracklets, to) => post("/api/people/split", { tracklets, to }).then(asJson),
+  namePerson: (number, name) => post(`/api/people/${number}/name`, { name }).then(asJson),
+  undo: (change) => post("/api/people/undo", { change }).then(asJson),
 };
 
 // ── the token ────────────────────────────────────────────────────────────────────────────────────────────

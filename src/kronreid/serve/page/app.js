@@ -5,6 +5,7 @@ import { CompareView } from "./compare.js";
 import { count, dialog, h, notice, remember, toast } from "./dom.js";
 import { EvaluateView } from "./evaluate.js";
 import { GalleryView } from "./gallery.js";
+import { PeopleView } from "./people.js";
 import { SearchView } from "./search.js";
 import { mark, state } from "./state.js";
 
@@ -13,6 +14,7 @@ const views = {
   search: new SearchView(element("view-search")),
   compare: new CompareView(element("view-compare")),
   gallery: new GalleryView(element("view-gallery")),
+  people: new PeopleView(element("view-people")),
   evaluate: new EvaluateView(element("view-evaluate")),
 };
 const NAMES = Object.keys(views);
@@ -76,7 +78,7 @@ const KEYS = [
   [
     "Everywhere",
     [
-      ["1 2 3 4", "Search, compare, gallery, evaluate"],
+      ["1 2 3 4 5", "Search, compare, gallery, evaluate, people"],
       ["u", "Choose photos to search with"],
       ["t", "Theme"],
       ["?", "This list"],
@@ -92,6 +94,16 @@ const KEYS = [
       ["s", "Same person"],
       ["n", "Not the same person"],
       ["f", "Search with this one"],
+    ],
+  ],
+  [
+    "People",
+    [
+      ["← → ↑ ↓", "Walk the list"],
+      ["x", "Select the person at hand, or no longer"],
+      ["m", "Merge the selected people; split off the selected tracklets"],
+      ["r", "Name the person"],
+      ["z", "Undo"],
     ],
   ],
   [
@@ -163,6 +175,7 @@ const SHORTCUTS = {
   2: () => go("compare"),
   3: () => go("gallery"),
   4: () => go("evaluate"),
+  5: () => state.info.has_people && go("people"),
   t: nextTheme,
   "?": showHelp,
   u: () => {
@@ -175,6 +188,10 @@ const SHORTCUTS = {
     const id = document.activeElement?.closest?.(".hit")?.dataset.id;
     if (id) go(`search?item=${id}`);
   },
+  x: () => current === "people" && views.people.toggle(),
+  m: () => current === "people" && views.people.join(),
+  r: () => current === "people" && views.people.name(),
+  z: () => current === "people" && views.people.undo(),
   j: () => current === "compare" && views.compare.step(1),
   k: () => current === "compare" && views.compare.step(-1),
   "[": () => current === "compare" && views.compare.stage.step(-1),
@@ -228,6 +245,7 @@ async function loadInfo() {
     ` ${count(gallery.count)} pictures`,
   );
   element("whereabouts").title = `${gallery.uri}, vectors of ${gallery.model}`;
+  element("link-people").hidden = !state.info.has_people;
   element("sign-in").hidden = signed_in;
   element("sign-out").hidden = !signed_in;
   for (const view of Object.values(views)) view.ready?.();

@@ -82,7 +82,7 @@ export const duration = (seconds) =>
 // Made once, since making a formatter takes longer than using it a thousand times.
 const utc = (options) => new Intl.DateTimeFormat("en-GB", { timeZone: "UTC", ...options });
 const CLOCK = { hour: "2-digit", minute: "2-digit", hourCycle: "h23" };
-const DAY = utc({ day: "numeric", month: "short", year: "numeric" });
+export const DAY = utc({ day: "numeric", month: "short", year: "numeric" });
 const DAY_AND_CLOCK = utc({ day: "numeric", month: "short", year: "numeric", ...CLOCK });
 const SHORT = utc({ day: "numeric", month: "short", ...CLOCK });
 
@@ -92,9 +92,13 @@ export const moment = (iso, withTime = true) => (withTime ? DAY_AND_CLOCK : DAY)
 /** The same for captions, which must be short: "4 Mar 10:41". */
 export const shortMoment = (iso) => SHORT.format(new Date(iso)).replace(", ", " ");
 
+/** A person's name, or number: `PersonTag`. */
+export const who = ({ name, number }) => name ?? `Person ${number}`;
+
 /** What is known about a picture, in one line, for captions and screen readers. */
 export function describe(item) {
   const parts = [];
+  if (item.person) parts.push(who(item.person));
   if (item.identity) parts.push(`identity ${item.identity}`);
   if (item.camera) parts.push(`camera ${item.camera}`);
   if (item.time) parts.push(moment(item.time));

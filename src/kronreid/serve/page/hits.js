@@ -13,6 +13,7 @@ import {
   s,
   segmented,
   shortMoment,
+  who,
 } from "./dom.js";
 import { Roving, sizeControl } from "./grid.js";
 import { events, judge, mark, remembered } from "./state.js";
@@ -181,9 +182,11 @@ export class HitList {
       h(
         "p.where",
         {},
+        hit.person &&
+          h("a", { href: `#/people?person=${hit.person.number}`, tabindex: "-1" }, who(hit.person)),
         hit.camera ? h("span", {}, `cam ${hit.camera}`) : "",
         hit.time && h("time", { datetime: hit.time }, shortMoment(hit.time)),
-        !hit.camera && !hit.time && (hit.identity || hit.name),
+        !hit.person && !hit.camera && !hit.time && (hit.identity || hit.name),
       ),
       h(
         "div.hit-tools",
