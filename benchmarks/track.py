@@ -58,6 +58,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--people", type=int, default=12)
     parser.add_argument("--duration", type=float, default=40.0, help="seconds of each street")
     parser.add_argument("--seeds", type=int, nargs="+", default=[11, 12, 13])
+    parser.add_argument(
+        "--world", type=int, default=1, help="seed of the cameras' light and of the outfits (1: the demo's)"
+    )
     parser.add_argument("--hour", action="store_true", help="follow one camera for an hour instead")
     parser.add_argument("--kill", type=int, metavar="N", help="kill the command at N moments instead")
     options = parser.parse_args(arguments)
@@ -77,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def street(options: argparse.Namespace, seed: int) -> Street:
-    return Street(options.cameras, options.people, options.duration, seed)
+    return Street(options.cameras, options.people, options.duration, seed, options.world)
 
 
 # ── streets ─────────────────────────────────────────────────────────────────────────────────────────
@@ -162,7 +165,7 @@ def an_hour(embedder: Embedder, options: argparse.Namespace) -> dict[str, float]
     """The memory over an hour of one camera, which is drawn while it is followed."""
     if options.detector == KNOWN:
         options.detector = "motion"
-    source = Metered(Street(1, options.people, HOUR, options.seeds[0]), 1)
+    source = Metered(Street(1, options.people, HOUR, options.seeds[0], options.world), 1)
     with tempfile.TemporaryDirectory() as folder, Gallery(Path(folder) / "people", embedder) as gallery:
         followed = follow(
             gallery, [(source, named(options.detector))], Options(Path(folder) / "crops", progress=True)
