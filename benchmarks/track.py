@@ -26,7 +26,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from common import add_embedder, make_embedder, make_parser, report, status_kb
-
 from kronreid.cameras.detectors import Detector, named
 from kronreid.cameras.frames import Frame, Source
 from kronreid.cameras.pipeline import Options, Report, follow
@@ -51,7 +50,7 @@ KNOWN = "known"
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = make_parser(__doc__)
-    add_embedder(parser, last_stride=1, images=0)
+    add_embedder(parser, last_stride=2, images=0)
     parser.add_argument("--model", help="a run; without one, the embedder has random weights")
     parser.add_argument("--detector", default=KNOWN, help=f"a detector, or {KNOWN} for the true boxes")
     parser.add_argument("--cameras", type=int, default=3)
@@ -73,10 +72,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
             parser.error("--kill needs --model")
         figures |= killed(options)
     else:
-        embedder = make_embedder(options)[0] if options.model is None else load(options.model)
+        embedder = untrained(options) if options.model is None else load(options.model)
         assert isinstance(embedder, Embedder)
         figures |= an_hour(embedder, options) if options.hour else streets(embedder, options)
     report(figures, options.json)
+
+
+def untrained(options: argparse.Namespace) -> Embedder:
+    """An embedder with random weights. A gallery accepts only embedders with a fingerprint."""
+    embedder, _ = make_embedder(options)
+    embedder.fingerprint = "random weights"
+    return embedder
 
 
 def street(options: argparse.Namespace, seed: int) -> Street:
@@ -150,7 +156,6 @@ class Metered(StreetSource):
     def __init__(self, street: Street, number: int) -> None:
         super().__init__(street, number)
         self.resident: list[float] = []
-        self.drawing = 0.0
 
     def frames(self, start: float | None = None) -> Iterator[Frame]:
         """See `Source`."""

@@ -21,6 +21,7 @@ try:
         "places",
         "siege",
         "table2",
+        "track",
     ):
         importlib.import_module(name)
 finally:

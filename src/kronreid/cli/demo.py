@@ -18,7 +18,7 @@ def add(commands: "Commands") -> None:
         commands,
         "demo",
         run,
-        "Train, evaluate, search and explain on generated pedestrians, follow them through videos, and write a report.",
+        "Train, evaluate, search, explain and follow people on generated pictures and videos, with a report.",
     )
     sub.add_argument(
         "--out", type=Path, default=Path("demo"), metavar="DIR", help="folder of the report (demo)"

@@ -21,7 +21,7 @@ from kronreid.data.generated import contact_sheet, draw, write_market1501
 from kronreid.data.images import open_rgb
 from kronreid.data.readers import read
 from kronreid.data.records import ReIDDataset
-from kronreid.demo.street import follow_people, record
+from kronreid.demo.street import SEED, follow_people, record
 from kronreid.errors import InputError
 from kronreid.evaluation import RankedList, evaluate_dataset
 from kronreid.explain import (
@@ -89,7 +89,6 @@ DATA: dict[str, Any] = {
     "cameras": 6,
     "pictures_per_camera": 2,
 }
-SEED = 1
 #: The person to find in the gallery, and the number of a shot that is in no data set.
 FOUND = DATA["train_identities"] + 3
 NEW_SHOT = 10_000

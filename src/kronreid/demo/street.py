@@ -20,7 +20,9 @@ from kronreid.gallery.people import People, Person, group
 from kronreid.gallery.tracklets import Tracklet, Tracklets
 from kronreid.models.inference import Embedder
 
-STREET = Street(cameras=3, people=10, seconds=40.0, seed=2)
+#: The seed of the demonstration's world, of which the street has the cameras.
+SEED = 1
+STREET = Street(cameras=3, people=10, seconds=40.0, seed=1, world=SEED)
 #: People that the report shows, and pictures of each by each camera.
 SHOWN, PICTURES = 6, 3
 _COLOURS = ("accent", "wrong", "right", "plum", "violet", "brown")
@@ -68,7 +70,7 @@ def follow_people(
 def summary(figures: dict[str, float]) -> str:
     """What was found and how well, in three sentences."""
     return (
-        f"{STREET.people} people walk past {STREET.cameras} cameras for {STREET.seconds:.0f} seconds. "
+        f"{figures['true_people']} people walk past {STREET.cameras} cameras for {STREET.seconds:.0f} seconds. "
         f"The motion detector, tracking and HOReID turned the videos into {figures['tracklets']} tracklets "
         f"and the tracklets into {figures['people']} people. Within a camera IDF1 is "
         f"{100 * figures['idf1']:.1f} %, and across cameras the B-cubed F1 is "
@@ -84,7 +86,7 @@ def most_seen(people: Sequence[Person]) -> list[Person]:
 
 def member(gallery: Gallery, person: Person) -> Member:
     """A person's pictures by camera."""
-    wanted = {camera: [] for camera in person.cameras}  # type: dict[str, list[str]]
+    wanted: dict[str, list[str]] = {camera: [] for camera in person.cameras}
     for tracklet in person.tracklets:
         wanted[tracklet.camera] += tracklet.pictures
     pictures = {}
