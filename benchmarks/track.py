@@ -159,7 +159,7 @@ class Metered(StreetSource):
 
     def frames(self, start: float | None = None) -> Iterator[Frame]:
         """See `Source`."""
-        self.resident, every = [], max(1, self.length // 100)
+        self.resident, every = [], max(1, self._street.length // 100)
         for frame in super().frames(start):
             if frame.number % every == 0:
                 self.resident.append(status_kb("VmRSS") / 1024)
