@@ -21,7 +21,7 @@ EXTRAS = {
     "export": ("onnx", "onnxscript", "onnxruntime"),
     "ray": ("ray", "pyarrow"),
     "triton": ("triton",),
-    "video": ("av", "trackers", "cv2", "transformers"),
+    "video": ("av", "trackers", "supervision", "cv2", "transformers"),
     "openvino": ("openvino", "nncf"),
 }
 

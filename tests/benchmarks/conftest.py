@@ -18,6 +18,7 @@ try:
         "robustness",
         "alignment",
         "heads",
+        "detection",
         "places",
         "siege",
         "table2",

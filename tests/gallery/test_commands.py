@@ -1,10 +1,13 @@
 """The commands that work on a gallery, on a file and on a server, with models that only look at colours."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 
 from kronreid.cli import main
+from kronreid.gallery import Gallery
 
 from .conftest import ColourEmbedder
 
@@ -168,3 +171,15 @@ def test_wrong_credentials_are_named(server, crops, capsys, monkeypatch):
     monkeypatch.setenv("MILVUS_TOKEN", server.options["token"])
     assert main(["gallery", "info", "--gallery", server.uri]) == 0
     assert "20 pictures, 64 dimensions" in capsys.readouterr().out
+
+
+def test_looking_after_a_gallery_does_not_import_torch(tmp_path, crops):
+    with Gallery(tmp_path / "people.gallery", ColourEmbedder()) as gallery:
+        gallery.add(crops, progress=False)
+    for action in ("info", "list", "verify"):
+        code = (
+            "import sys; from kronreid.cli import main\n"
+            f"main(['gallery', '{action}', '--gallery', {str(tmp_path / 'people.gallery')!r}])\n"
+            "assert 'torch' not in sys.modules"
+        )
+        subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)

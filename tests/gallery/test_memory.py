@@ -1,9 +1,10 @@
 import numpy as np
+import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kronreid.gallery import memory
-from kronreid.gallery.memory import VectorMemory
+from kronreid.gallery.memory import RowMemory, VectorMemory
 
 RNG = np.random.default_rng(0)
 VECTORS = RNG.standard_normal((200, 8)).astype(np.float32)
@@ -57,3 +58,29 @@ def test_a_vector_is_read_again_only_if_it_is_new():
     assert asked == [100, 10]
     assert set(kept.best(VECTORS[0], 500)[0]) == set(range(50, 110))
     assert len(known.refresh(stamps[:0], stamps[:0], fetch).best(VECTORS[0], 5)[0]) == 0
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.sets(st.integers(0, 99), max_size=40), min_size=1, max_size=8), st.integers(1, 4))
+def test_rows_are_read_once_and_come_in_the_order_they_are_asked_for(versions, pieces):
+    most, memory._MOST_PIECES = memory._MOST_PIECES, pieces
+    block, memory.BLOCK = memory.BLOCK, 4
+    try:
+        kept_in_memory = RowMemory()
+        kept = None
+        for rows in versions:
+            present = np.array(sorted(rows), np.int64)
+            held = set() if kept is None else set(kept.known.tolist())
+            kept = kept_in_memory.refresh(present, lambda wanted, held=held: told(wanted, held))
+            asked = present[::-1].repeat(2)
+            assert kept.take(asked).column("path").to_pylist() == [f"/{row}.jpg" for row in asked]
+            assert set(kept.known.tolist()) >= rows
+    finally:
+        memory._MOST_PIECES, memory.BLOCK = most, block
+
+
+def told(wanted, held):
+    """Rows as a table gives them; none of those that are held already."""
+    assert not held.intersection(wanted.tolist())
+    assert (np.diff(wanted) > 0).all()
+    return pa.table({"path": pa.array([f"/{row}.jpg" for row in wanted], pa.string())})

@@ -382,3 +382,11 @@ def test_a_command_that_makes_no_sense_is_one_line(street, capsys, words, messag
     said = capsys.readouterr()
     assert message in said.err
     assert len(said.err.splitlines()) == 1
+
+
+def test_a_gallery_without_tracklets_cannot_be_grouped(tmp_path, capsys) -> None:
+    uri = str(tmp_path / "people.gallery")
+    Place(uri).open(ColourEmbedder()).close()
+    assert main(["gallery", "group", "--gallery", uri]) == 2
+    assert "has no tracklets to group" in capsys.readouterr().err
+    assert main(["gallery", "people", "--gallery", uri]) == 0

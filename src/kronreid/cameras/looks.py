@@ -66,12 +66,6 @@ def encoded(image: np.ndarray) -> bytes:
     return jpeg.tobytes()
 
 
-def commented(jpeg: bytes, comment: str) -> bytes:
-    """A JPEG file with a comment. Two equal pictures with different comments are different files."""
-    text = comment.encode()
-    return jpeg[:2] + b"\xff\xfe" + (len(text) + 2).to_bytes(2, "big") + text + jpeg[2:]
-
-
 def inside(box: np.ndarray, image: np.ndarray) -> Box | None:
     """The part of a box that lies within a frame, in whole pixels; None if there is none.
 

@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import supervision
 from scipy.optimize import linear_sum_assignment
-from trackers import OCSORTTracker
+from trackers import BIoU, OCSORTTracker
 
 from kronreid.cameras.detectors import Detections
 from kronreid.cameras.frames import Frame
@@ -46,8 +46,9 @@ CONFUSED, SWALLOWED = 0.3, 0.6
 PATIENCE_SECONDS = 2.0
 #: People of whom others hide more are not looked at.
 VISIBLE = 0.5
-#: Motion links boxes that share this part of their union.
-_LEAST_OVERLAP = 0.2
+#: Motion links boxes that share this part of their union, when each has grown by this share to all sides. So
+#: it can also follow people of whom few frames a second are looked at.
+_LEAST_OVERLAP, _BUFFER = 0.2, 0.3
 #: The nominal frame rate of OC-SORT, whose own time is in frames. Real times are given to it.
 _NOMINAL_RATE = 30.0
 #: Until so many cosines have been seen, these are the usual ones of the same and of different people.
@@ -147,6 +148,7 @@ class Tracker:
             frame_rate=_NOMINAL_RATE,
             minimum_consecutive_frames=1,
             minimum_iou_threshold=_LEAST_OVERLAP,
+            iou=BIoU(buffer_ratio=_BUFFER),
         )
         self._strands: dict[int, Strand] = {}
         self._gone: list[Strand] = []

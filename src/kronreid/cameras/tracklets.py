@@ -18,12 +18,12 @@ from typing import Any
 import numpy as np
 
 from kronreid.cameras.frames import Source
-from kronreid.cameras.looks import Look, choose, commented
+from kronreid.cameras.looks import Look, choose
 from kronreid.cameras.tracks import Track
 from kronreid.data.files import written_whole
 from kronreid.errors import InputError
 from kronreid.gallery import Gallery, Selection
-from kronreid.gallery.crops import PROGRESS
+from kronreid.gallery.crops import PROGRESS, commented
 from kronreid.gallery.entries import Entry
 from kronreid.gallery.tracklets import TRACK, Tracklet, Tracklets
 
@@ -183,7 +183,7 @@ class Recording:
 
     def _file(self, track: Track, look: Look) -> tuple[Path, bytes]:
         """The file of a look, and its content."""
-        content = commented(look.jpeg, f"{track.id} {look.time:.6f}")
+        content = commented(look.jpeg, track.id, look.time)
         return self.folder / f"{track.id[:16]}-{round((look.time - track.start) * 1000):08d}.jpg", content
 
     def _replace(self, tracklet: Tracklet, files: list[Path]) -> None:

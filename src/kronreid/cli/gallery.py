@@ -132,7 +132,7 @@ def _state(options: argparse.Namespace) -> Path:
 def _verify(gallery: "Gallery", options: argparse.Namespace) -> None:
     report = gallery.verify(own=[_state(options) / "added"])
     say(f"{report.checked} checked: {'all intact' if report.intact else 'NOT intact'}")
-    for reason in ("missing", "changed", "strays", "bad_vectors", "twice", "incomplete"):
+    for reason in ("missing", "changed", "elsewhere", "strays", "bad_vectors", "twice", "incomplete"):
         for what in getattr(report, reason):
             say(f"  {reason.replace('_', ' ')}: {what}")
     if not report.intact:

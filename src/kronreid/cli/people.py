@@ -103,7 +103,10 @@ def _group(gallery: "Gallery", options: argparse.Namespace) -> None:
         model = options.model or gallery.model
         if options.model or (model and Path(model).exists()):
             gallery.attach(load_model(model, "--model"))
-    report_on(group(gallery, min_similarity=wanted, travel=options.travel))
+    report = group(gallery, min_similarity=wanted, travel=options.travel)
+    if not report.tracklets:
+        raise InputError(gallery.uri, "has no tracklets to group; track a video into it first")
+    report_on(report)
 
 
 def report_on(report: "GroupReport") -> None:

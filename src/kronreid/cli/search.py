@@ -121,7 +121,7 @@ def run(options: argparse.Namespace) -> None:
         from kronreid.explain.pages.search import search_page
 
         explains = matcher or getattr(embedder, "matcher", None)
-        write(options.html, search_page(result, options.query, explains), "--html")
+        write(options.html, search_page(result, options.query, explains, sources=gallery.sources), "--html")
     for hit in result.hits:
         probability = "" if hit.probability is None else f"  match {hit.probability:.3f}"
         say(f"{hit.rank:4}  similarity {hit.similarity:.3f}{probability}  {hit.path}")

@@ -65,6 +65,15 @@ def add(commands: "Commands") -> None:
         help="keep the matcher's maps of candidates in this folder",
     )
     sub.add_argument(
+        "--sources",
+        nargs="+",
+        type=Path,
+        default=[],
+        metavar="DIR",
+        help="open pictures below these folders only; without, below those that a gallery in a folder was "
+        "filled from",
+    )
+    sub.add_argument(
         "--keep",
         metavar="TIME",
         help="delete pictures that were taken longer ago than this, like 30d or 12h, at the start and then "
@@ -173,5 +182,6 @@ def make_settings(options: argparse.Namespace) -> "Settings":
         threads=options.threads,
         waiting=options.queue,
         timeout=options.timeout,
+        sources=tuple(options.sources),
         keep=None if options.keep is None else seconds_of(options.keep),
     )

@@ -70,8 +70,8 @@ def follow_people(
 def summary(figures: dict[str, float]) -> str:
     """What was found and how well, in three sentences."""
     return (
-        f"{figures['true_people']} people walk past {STREET.cameras} cameras for "
-        f"{STREET.seconds:.0f} seconds. The motion detector, tracking and HOReID turned the videos into {figures['tracklets']} tracklets "
+        f"{figures['true_people']} people walk past {STREET.cameras} cameras for {STREET.seconds:.0f} s. "
+        f"The motion detector, tracking and HOReID turned the videos into {figures['tracklets']} tracklets "
         f"and the tracklets into {figures['people']} people. Within a camera IDF1 is "
         f"{100 * figures['idf1']:.1f} %, and across cameras the B-cubed F1 is "
         f"{100 * figures['cross_camera_f1']:.1f} %."

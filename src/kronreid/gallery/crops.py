@@ -1,6 +1,10 @@
-"""The crops of tracklets: picture files that belong to the gallery itself."""
+"""The crops of tracklets: picture files that belong to the gallery itself.
 
-from collections.abc import Iterable
+A crop is a JPEG file that begins with a comment: the identifier of its tracklet and the time. So two equal
+pictures are different files, and rows of a gallery need not be believed about which files are its own.
+"""
+
+from contextlib import suppress
 from pathlib import Path
 
 from kronreid.data.files import writing
@@ -21,12 +25,26 @@ def files_of(folder: Path) -> set[Path]:
     return {path for path in found if path.name not in (PROGRESS, LOCK)}
 
 
-def remove_files(paths: Iterable[Path]) -> None:
-    """Remove files, as far as they are there.
+def commented(jpeg: bytes, track: str, time: float) -> bytes:
+    """A JPEG file as a crop.
+
+    Args:
+        jpeg: The file.
+        track: The identifier of its tracklet.
+        time: When it was taken.
+    """
+    text = f"{track} {time:.6f}".encode()
+    return jpeg[:2] + b"\xff\xfe" + (len(text) + 2).to_bytes(2, "big") + text + jpeg[2:]
+
+
+def remove_crop(path: Path, track: str) -> None:
+    """Remove a crop. A file that is no crop of this tracklet stays.
 
     Raises:
-        InputError: A file cannot be removed.
+        InputError: It cannot be removed.
     """
-    for path in paths:
-        with writing(path):
-            path.unlink(missing_ok=True)
+    with writing(path), suppress(FileNotFoundError):
+        with path.open("rb") as file:
+            head = file.read(6 + len(track))
+        if head[:4] == b"\xff\xd8\xff\xfe" and head[6:] == track.encode():
+            path.unlink()

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 from kronreid.data.images import ImageLike, as_list, open_rgb
 from kronreid.errors import InputError
 from kronreid.gallery import upkeep
-from kronreid.gallery.entries import FIELDS, Entry
+from kronreid.gallery.entries import FIELDS, Entry, text_to_path
 from kronreid.gallery.filters import EVERYTHING, Scalar, Selection, Time
 from kronreid.gallery.indexing import AddReport, add_entries, described
 from kronreid.gallery.people import leave_out
 from kronreid.gallery.rescoring import PlaceMemory
 from kronreid.gallery.search import SearchResult, search
+from kronreid.gallery.sources import Sources
 from kronreid.gallery.store import MOST, Store, open_store
 from kronreid.gallery.tracklets import Tracklets
 from kronreid.gallery.upkeep import VerifyReport
@@ -64,6 +65,8 @@ class Gallery:
         cache: Keeps the matcher's maps of candidates for later searches.
         state: Folder for the journal of people (`kronreid.gallery.people`) of a gallery on a server or in an
             object store. A gallery in a folder keeps it there.
+        sources: Open pictures below these folders only; without, below the folders that the gallery was
+            filled from, as far as it remembers them (see `kronreid.gallery.sources`).
 
     Raises:
         InputError: The address is no gallery, cannot be opened or does not answer; the vectors were made by
@@ -86,6 +89,7 @@ class Gallery:
         collection: str = "people",
         cache: "MapCache | None" = None,
         state: Path | None = None,
+        sources: Sequence[Path] = (),
     ) -> None:
         self.uri = str(uri)
         self.place = {"uri": self.uri, "token": token, "collection": collection}
@@ -103,6 +107,7 @@ class Gallery:
             )
         self._store: Store = open_store(self.uri, collection, token)
         self._memory = PlaceMemory(self._store)
+        self.sources = Sources.of(self.uri, sources)
         try:
             if not self._store.exists:
                 if embedder is None:
@@ -203,10 +208,23 @@ class Gallery:
         """
         embedder = self._embedder()
         values = {"camera": camera, "time": time, "identity": identity, "source": source}
-        entries, unreadable = described(images, categories, **values, attributes=attributes)
+        given = [images] if isinstance(images, str | PathLike) else list(images)
+        entries, unreadable = described(given, categories, **values, attributes=attributes)
+        self._remember(entries, given)
         report = add_entries(self._store, embedder, entries, batch_size, workers, progress)
+        self._remember(entries, given)  # a deletion may have forgotten folders that held nothing yet
         report.unreadable[:0] = unreadable
         return report
+
+    def _remember(self, entries: Sequence[Entry], given: Sequence[str | PathLike[str] | Entry]) -> None:
+        """Note the folders of pictures that are added."""
+        if not self.sources.known and entries and self.count:
+            self.sources.add(self._paths())  # of a gallery that was made before they were noted
+        folders = [one for one in given if isinstance(one, str | PathLike)]
+        self.sources.add((entry.path for entry in entries), folders)
+
+    def _paths(self) -> Iterator[Path]:
+        return (text_to_path(row["path"]) for row in self._store.rows(["path"]))
 
     def settle(self, added: int) -> None:
         """Make searching fast again after other processes have added `added` pictures."""
@@ -270,6 +288,7 @@ class Gallery:
             group_by,
             self.cache,
             self._memory,
+            self.sources,
         )
         if not result.hits and not self.count:
             raise InputError(self.uri, "the gallery is empty; add pictures to it first")
@@ -355,7 +374,7 @@ class Gallery:
         Raises:
             InputError: The selection has no condition.
         """
-        return self._delete(selection, purge)
+        return self._deleted(selection, purge)
 
     def expire(self, keep: str | float, selection: Selection | None = None, purge: bool = True) -> int:
         """Remove the pictures that were taken longer ago than `keep`; see `delete`.
@@ -373,9 +392,9 @@ class Gallery:
         Raises:
             InputError: `keep` is no such time.
         """
-        return self._delete(upkeep.older_than(keep, selection or EVERYTHING), purge)
+        return self._deleted(upkeep.older_than(keep, selection or EVERYTHING), purge)
 
-    def _delete(self, selection: Selection, purge: bool) -> int:
+    def _deleted(self, selection: Selection, purge: bool) -> int:
         count = upkeep.delete(self._store, selection, lambda tracks: leave_out(self, tracks))
         if purge:  # also when nothing is left to delete: an earlier call may have been interrupted
             self.purge()
@@ -384,6 +403,7 @@ class Gallery:
     def purge(self) -> bool:
         """Remove what deleted and changed pictures have left on the disk; False where the database does it in
         its own time."""
+        self.sources.forget(self._paths())
         with closing(Tracklets(**self.place)) as tracklets:
             return self._store.purge() and tracklets.purge()
 
@@ -402,7 +422,7 @@ class Gallery:
             InputError: The selection has no condition, a field is unknown, or a value cannot be stored. Then
                 nothing has been changed.
         """
-        return upkeep.update(self._store, selection, changes)
+        return upkeep.update(self._store, self.sources, selection, changes)
 
     def export(self, path: str | PathLike[str], selection: Selection | None = None) -> int:
         """Write the descriptions as a CSV list, which `add` reads back; returns how many."""
@@ -417,7 +437,7 @@ class Gallery:
                 with the crops of tracklets are known.
         """
         with closing(Tracklets(**self.place)) as tracklets:
-            return upkeep.verify(self._store, tracklets, self.dimension, files, own)
+            return upkeep.verify(self._store, tracklets, self.sources, self.dimension, files, own)
 
     def repair(self) -> int:
         """Give up what of a damaged gallery cannot be read, and keep the rest.

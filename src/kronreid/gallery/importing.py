@@ -9,6 +9,7 @@ from tqdm import tqdm
 from kronreid.errors import InputError
 from kronreid.extras import explained
 from kronreid.gallery.entries import FIELDS, Entry
+from kronreid.gallery.sources import Sources
 from kronreid.gallery.store import is_old, open_store
 
 _BATCH = 1_000
@@ -46,12 +47,14 @@ def bring_over(old: str, new: str, collection: str = "people", token: str = "") 
                 target.create(int(properties["kronreid.dimension"]), properties)
             elif target.properties().get("kronreid.fingerprint") != properties["kronreid.fingerprint"]:
                 raise InputError(new, f"was made by another model than {old}; choose another name")
-            copied = 0
+            copied, sources = 0, Sources.of(new)
             rows = source.rows([*FIELDS, "vector"])
             with tqdm(total=source.count(), unit=" pictures", desc="copying", disable=None) as bar:
                 while some := list(islice(rows, _BATCH)):
                     vectors = np.stack([row["vector"] for row in some])
-                    target.upsert([Entry.from_row(row) for row in some], vectors)
+                    entries = [Entry.from_row(row) for row in some]
+                    sources.add(entry.path for entry in entries)
+                    target.upsert(entries, vectors)
                     copied += len(some)
                     bar.update(len(some))
             target.settle(copied)

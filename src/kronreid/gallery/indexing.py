@@ -25,6 +25,7 @@ from kronreid.data.values import NOBODY, picture_path
 from kronreid.errors import InputError
 from kronreid.gallery.entries import Entry, checked, known
 from kronreid.gallery.lists import LIST_SUFFIXES, read_list
+from kronreid.gallery.sources import EVERYWHERE, Sources
 from kronreid.gallery.store import Store
 
 if TYPE_CHECKING:
@@ -342,18 +343,19 @@ def _decode(job: tuple[bytes, list[Entry]]) -> list[Image.Image | InputError]:
         return [error] * len(group)
 
 
-def picture_of(entry: Entry, follow: bool = True) -> Image.Image:
+def picture_of(entry: Entry, sources: Sources = EVERYWHERE, follow: bool = True) -> Image.Image:
     """A stored picture as it was embedded: upright RGB, cut to its box, with at most `ENOUGH_PIXELS`.
 
     Args:
         entry: The picture. If it has an identifier, the file's content must be the one that was added, since
             the vector and the places belong to that.
+        sources: Where pictures may lie.
         follow: Whether the path itself may be a link.
 
     Raises:
-        Changed: The file is gone or damaged, or has another content.
+        Changed: The file is gone or damaged, has another content, or lies elsewhere.
     """
-    content = stored_content(entry, follow)
+    content = stored_content(entry, sources, follow)
     try:
         (picture,) = decode(content, entry.path, [entry.box]).crops
     except InputError as error:
@@ -363,12 +365,14 @@ def picture_of(entry: Entry, follow: bool = True) -> Image.Image:
     return picture
 
 
-def stored_content(entry: Entry, follow: bool = True) -> bytes:
+def stored_content(entry: Entry, sources: Sources = EVERYWHERE, follow: bool = True) -> bytes:
     """The content of a stored picture's file; see `picture_of`.
 
     Raises:
-        Changed: The file is gone, or has another content.
+        Changed: The file is gone, has another content, or lies elsewhere.
     """
+    if not sources.allow(entry.path):
+        raise Changed(entry.path, "lies outside the folders that the gallery was filled from")
     try:
         content = read_plain(entry.path, follow=follow)
     except OSError:

@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import partial
-from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -21,22 +20,20 @@ from kronreid.gallery.entries import FIELDS, Entry
 from kronreid.gallery.filters import EVERYTHING, Selection
 from kronreid.gallery.lance_filters import numbers_of, one_of, sql, terms_of
 from kronreid.gallery.lance_ids import Identifiers, Known
+from kronreid.gallery.lance_memory import TableMemory
 from kronreid.gallery.lance_table import (
     SharedTable,
     bytes_below,
     fragments_by_count,
-    rows_of,
+    matrix,
     scan,
     take,
     within,
 )
-from kronreid.gallery.memory import Kept, VectorMemory
-from kronreid.gallery.store import Row, StoreError
+from kronreid.gallery.store import DELETED, Row, StoreError
 
 #: Rows that one write takes, and that one page of `LanceStore.rows` reads.
 MOST_WRITTEN, PAGE = 5_000, 1_000
-#: Vectors are read into memory in pieces of so many rows.
-_READ_AT_ONCE = 8_192
 #: A process keeps vectors in memory up to this size, in bytes. Above, LanceDB scans or asks its index.
 MOST_KEPT = 4 * 10**9
 #: The index is built of lists of about this many vectors, and a search looks into this share of them.
@@ -45,8 +42,6 @@ _LIST, _SHARE = 2_000, 0.25
 INDEXED_FROM = 100_000
 #: After so many writes, the table is looked after.
 _WRITES_BETWEEN = 32
-#: What is in memory before anything has been read: a version, and its vectors.
-_NOTHING: tuple[int, Kept] = (-1, Kept((), np.empty(0, np.int64)))
 
 
 class LanceStore:
@@ -69,13 +64,11 @@ class LanceStore:
         self._known = Known()
         self._writes = 0
         self._searches = 0
-        self._memory: VectorMemory | None = None
-        self._kept = _NOTHING
-        self._lock = Lock()
+        self._memory = TableMemory()
 
     def close(self) -> None:
         self._table.close()
-        self._memory, self._kept = None, _NOTHING
+        self._memory = TableMemory()
 
     # ── the collection ──────────────────────────────────────────────────────────────────────────────
 
@@ -125,7 +118,7 @@ class LanceStore:
             changed = [by_id[id] for id in found.column("id").to_pylist()]
             if changed:
                 stamps = found.column("stamp").to_numpy()
-                vectors, places = _matrix(found), found.column("places").to_pylist()
+                vectors, places = matrix(found), found.column("places").to_pylist()
                 _merging(table).execute(_rows(table.schema, changed, stamps, vectors, places))
 
         self._written(write)
@@ -151,7 +144,7 @@ class LanceStore:
             who = getpass.getuser()
         noted = {"time": time.time(), "action": "delete", "user": who}
         lines = "".join(json.dumps(noted | {"id": id}) + "\n" for id in ids)
-        log = self._table.folder / "deleted.jsonl"
+        log = self._table.folder / DELETED
         with self._table.turn(), self._table.trouble(), log.open("a") as file:
             file.write(lines)
 
@@ -214,7 +207,7 @@ class LanceStore:
 
     def _entries(self, table: Any, rows: np.ndarray) -> list[Entry]:
         """The entries of these rows, in this order."""
-        return [Entry.from_row(_readable(row)) for row in _in_order(table, rows, FIELDS).to_pylist()]
+        return _as_entries(_in_order(table, rows, FIELDS))
 
     def page(self, offset: int, limit: int, selection: Selection = EVERYTHING) -> list[Entry]:
         def page(table: Any) -> list[Entry]:
@@ -236,7 +229,7 @@ class LanceStore:
         for start in range(0, len(ids), PAGE):
             found = self._table.read(partial(self._page, ids[start : start + PAGE], columns))
             plain = found.drop_columns(["vector", "_rowid"]).to_pylist()
-            for row, vector in zip(plain, _matrix(found)):
+            for row, vector in zip(plain, matrix(found)):
                 yield _readable(row) | {"vector": vector}
 
     def _page(self, ids: list[str], columns: list[str], table: Any) -> Any:
@@ -245,7 +238,7 @@ class LanceStore:
     def described(self, ids: Sequence[str]) -> dict[str, tuple[np.ndarray, bytes]]:
         def read(table: Any) -> dict[str, tuple[np.ndarray, bytes]]:
             found = take(table, self._identifiers.rows(table, ids), ["id", "vector", "places"])
-            rows = zip(found.column("id").to_pylist(), _matrix(found), found.column("places").to_pylist())
+            rows = zip(found.column("id").to_pylist(), matrix(found), found.column("places").to_pylist())
             return {id: (vector, places) for id, vector, places in rows if places is not None}
 
         return self._table.read(read)
@@ -258,11 +251,12 @@ class LanceStore:
 
         def search(table: Any) -> list[tuple[Entry, float]]:
             if self._searches > 1 and self._fits(table):
-                allowed = rows_of(table, condition) if condition else None
-                rows, similarities = self._vectors(table).best(vector, top, allowed)
+                version = self._memory.at(table)
+                rows, similarities = version.vectors.best(vector, top, version.meeting(condition))
+                entries = _as_entries(version.rows.take(rows))
             else:
                 rows, similarities = _scanned(table, vector, top, condition)
-            entries = self._entries(table, rows)
+                entries = self._entries(table, rows)
             self._identifiers.remember(table, [entry.id for entry in entries], rows)
             return list(zip(entries, map(float, similarities)))
 
@@ -271,26 +265,11 @@ class LanceStore:
     def warm(self) -> None:
         """Read the vectors into memory now, so that no search has to wait for that."""
         self._searches += 1
-        self._table.read(lambda table: self._vectors(table) if self._fits(table) else None)
+        self._table.read(lambda table: self._memory.at(table) if self._fits(table) else None)
 
     def _fits(self, table: Any) -> bool:
         dimension = table.schema.field("vector").type.list_size
         return bool(4 * dimension * table.count_rows() <= MOST_KEPT)
-
-    def _vectors(self, table: Any) -> Kept:
-        """All vectors of this version of the table, of which most are in memory."""
-        with self._lock:
-            if self._kept[0] == table.version:
-                return self._kept[1]
-            if self._memory is None:
-                self._memory = VectorMemory(table.schema.field("vector").type.list_size)
-            found = scan(table, ["stamp"])
-            rows = found.column("_rowid").to_numpy().astype(np.int64)
-            kept = self._memory.refresh(
-                found.column("stamp").to_numpy(), rows, lambda wanted: _stamped(table, rows, wanted)
-            )
-            self._kept = (table.version, kept)
-            return kept
 
 
 def _schema(dimension: int, properties: dict[str, str]) -> Any:
@@ -364,10 +343,9 @@ def _readable(row: Row) -> Row:
     return row | {"attributes": json.loads(row["attributes"])} if "attributes" in row else row
 
 
-def _matrix(found: Any) -> np.ndarray:
-    """The column ``vector`` of an Arrow table, (N, D) float32."""
-    column = found.column("vector").combine_chunks()
-    return column.flatten().to_numpy(zero_copy_only=False).reshape(len(found), column.type.list_size)
+def _as_entries(found: Any) -> list[Entry]:
+    """The entries in an Arrow table that has the columns `FIELDS`."""
+    return [Entry.from_row(_readable(row)) for row in found.select(FIELDS).to_pylist()]
 
 
 def _in_order(table: Any, rows: np.ndarray, columns: list[str]) -> Any:
@@ -391,22 +369,3 @@ def _scanned(table: Any, vector: np.ndarray, top: int, condition: str) -> tuple[
     similarities = 1 - found.column("_distance").to_numpy().astype(np.float32)
     order = np.lexsort((rows, -similarities))
     return rows[order], similarities[order]
-
-
-def _stamped(table: Any, rows: np.ndarray, wanted: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Stamps and vectors of the `wanted` ones of all `rows`, in pieces."""
-    if 2 * len(wanted) > len(rows):
-        # Most are wanted: reading everything in the table's order is faster.
-        known = np.sort(wanted)
-        query = table.search().select(["stamp", "vector"]).with_row_id(True).limit(len(rows))
-        for batch in query.to_batches(_READ_AT_ONCE):
-            row = batch.column("_rowid").to_numpy().astype(np.int64)
-            at = np.minimum(np.searchsorted(known, row), len(known) - 1)
-            new = known[at] == row
-            column = batch.column("vector")
-            vectors = column.flatten().to_numpy(zero_copy_only=False).reshape(len(batch), -1)
-            yield batch.column("stamp").to_numpy()[new], vectors[new]
-        return
-    for start in range(0, len(wanted), _READ_AT_ONCE):
-        found = take(table, wanted[start : start + _READ_AT_ONCE], ["stamp", "vector"])
-        yield found.column("stamp").to_numpy(), _matrix(found)

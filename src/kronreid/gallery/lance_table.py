@@ -41,6 +41,9 @@ _FIRST_PAUSE = 0.05
 #: How long a writer waits for its turn: another process may be cleaning a large table.
 _TURN_SECONDS = 600.0
 
+#: In files of format 2.1 and later, vectors take two to three times as long to read as in those of 2.0.
+_CREATED = {"new_table_enable_v2_manifest_paths": "true", "new_table_data_storage_version": "2.0"}
+
 _FULL = ("no space left", "storagefull", "disk quota", "os error 28", "os error 122")
 _FORBIDDEN = ("permission denied", "read-only file system", "os error 13", "os error 30")
 _COLLISIONS = ("commit conflict", "concurrent", "retryable", "too many concurrent writers")
@@ -93,9 +96,7 @@ class SharedTable:
         """Create the table; nothing happens if another process has just done so."""
         with self.turn(), self.trouble():
             if not self.exists:
-                self._database.create_table(
-                    self.name, schema=schema, storage_options={"new_table_enable_v2_manifest_paths": "true"}
-                )
+                self._database.create_table(self.name, schema=schema, storage_options=_CREATED)
 
     def latest(self) -> Any:
         """The table at its newest version; it stays at that version."""
@@ -277,6 +278,12 @@ def scan(table: Any, columns: list[str], condition: str = "") -> Any:
 def take(table: Any, rows: Any, columns: list[str]) -> Any:
     """Columns and ``_rowid`` of the rows with these numbers, in any order, as an Arrow table."""
     return table.take_row_ids(list(map(int, rows))).select(columns).with_row_id().to_arrow()
+
+
+def matrix(found: Any) -> np.ndarray:
+    """The column ``vector`` of an Arrow table, (N, D) float32."""
+    column = found.column("vector").combine_chunks()
+    return column.flatten().to_numpy(zero_copy_only=False).reshape(len(found), column.type.list_size)
 
 
 def within(first: int, last: int | None = None) -> str:

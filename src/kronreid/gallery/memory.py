@@ -1,12 +1,15 @@
-"""The vectors of a gallery in memory, so that a process that searches often compares them itself, exactly.
+"""A gallery in memory, so that a process that searches often compares vectors itself, exactly, and knows what
+it finds.
 
 A vector that was read once is never read again. Each has a stamp, a random number that is drawn when it is
 written and stays when the database moves the row. After a change, `VectorMemory.refresh` reads all rows'
-stamps, 8 bytes each, and the vectors of the stamps that are new.
+stamps, 8 bytes each, and the vectors of the stamps that are new. What else a row says belongs to its number:
+the database never changes a row, but writes another one. `RowMemory` therefore reads rows with new numbers.
 """
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -14,6 +17,8 @@ import numpy as np
 BLOCK = 16_384
 #: Space of vectors that are gone is reused once they are this share of all.
 _WASTED = 0.25
+#: So many pieces of columns are put together.
+_MOST_PIECES = 32
 
 
 @dataclass(frozen=True)
@@ -112,6 +117,59 @@ class VectorMemory:
         for start in range(0, len(used), BLOCK):
             places = used[start : start + BLOCK]
             self._append(stamps[places], np.stack([old[place // BLOCK][place % BLOCK] for place in places]))
+
+
+@dataclass(frozen=True)
+class KeptRows:
+    """Columns of rows.
+
+    Attributes:
+        table: An Arrow table.
+        known: (N,) int64, ascending: the numbers of its rows.
+        places: (N,) int64: where each of them is in `table`.
+    """
+
+    table: Any
+    known: np.ndarray
+    places: np.ndarray
+
+    def take(self, rows: np.ndarray) -> Any:
+        """These rows as an Arrow table, in their order. All of them are there."""
+        return self.table.take(self.places[np.searchsorted(self.known, rows)])
+
+
+class RowMemory:
+    """Columns of a table's rows by the rows' numbers. One thread at a time may refresh it.
+
+    The columns lie in pieces, one for each refresh, and are put together when there are many pieces or much
+    of them is gone.
+    """
+
+    def __init__(self) -> None:
+        self._pieces: list[Any] = []
+        self._numbers = np.empty(0, np.int64)  # of every row in the pieces, in their order
+
+    def refresh(self, rows: np.ndarray, read: Callable[[np.ndarray], Any]) -> KeptRows:
+        """Bring the memory to a version of the table.
+
+        Args:
+            rows: (N,) int64, the numbers of all its rows.
+            read: Gives the rows with these numbers, ascending, as an Arrow table in their order.
+        """
+        import pyarrow as pa
+
+        wanted = np.setdiff1d(rows, self._numbers)
+        if len(wanted) or not self._pieces:
+            self._pieces.append(read(wanted))
+            self._numbers = np.concatenate([self._numbers, wanted])
+        table = pa.concat_tables(self._pieces)
+        gone = len(self._numbers) - len(rows)
+        if len(self._pieces) > _MOST_PIECES or gone > max(BLOCK, _WASTED * len(self._numbers)):
+            used = np.flatnonzero(np.isin(self._numbers, rows))
+            table, self._numbers = table.take(used).combine_chunks(), self._numbers[used]
+            self._pieces = [table]
+        order = np.argsort(self._numbers)
+        return KeptRows(table, self._numbers[order], order)
 
 
 def _places(known: np.ndarray, order: np.ndarray, wanted: np.ndarray) -> np.ndarray:

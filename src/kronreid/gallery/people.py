@@ -15,7 +15,7 @@ import numpy as np
 
 from kronreid.errors import InputError
 from kronreid.gallery.clusters import Presence, cluster
-from kronreid.gallery.crops import remove_files
+from kronreid.gallery.crops import remove_crop
 from kronreid.gallery.filters import Selection, must_be_unicode
 from kronreid.gallery.journal import Change, Grouping, History, Join, Journal
 from kronreid.gallery.tracklets import Tracklet, Tracklets
@@ -380,10 +380,11 @@ def leave_out(gallery: "Gallery", tracks: Mapping[str, Any]) -> None:
     with closing(Tracklets(**gallery.place)) as tracklets:
         for start in range(0, len(named), _AT_ONCE):
             found = list(tracklets.all(Selection(id=named[start : start + _AT_ONCE])))
-            pictures = {id for tracklet in found for id in tracklet.pictures}
-            if own := sorted(pictures & tracks.keys()):
-                remove_files(entry.path for entry in gallery.entries(Selection(id=own)))
-            others = sorted(pictures - tracks.keys())
+            pictures = {id: tracklet.id for tracklet in found for id in tracklet.pictures}
+            if own := sorted(pictures.keys() & tracks.keys()):
+                for entry in gallery.entries(Selection(id=own)):
+                    remove_crop(entry.path, pictures[entry.id])
+            others = sorted(pictures.keys() - tracks.keys())
             paths: dict[str, Path] = {}
             if others:
                 paths = {entry.id: entry.path for entry in gallery.entries(Selection(id=others))}

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import cachetools
@@ -12,6 +13,7 @@ from PIL import Image
 from kronreid.errors import InputError
 from kronreid.gallery.entries import Entry
 from kronreid.gallery.indexing import picture_of
+from kronreid.gallery.sources import EVERYWHERE, Sources
 from kronreid.gallery.store import Store
 
 if TYPE_CHECKING:
@@ -75,6 +77,7 @@ def logits_of(
     candidates: Sequence[Entry],
     cache: "MapCache | PlaceMemory | None",
     stage: Callable[[str], None],
+    sources: Sources = EVERYWHERE,
     workers: int = 4,
 ) -> tuple[list[float | None], list[str]]:
     """The matcher's logit that each candidate shows the query's person.
@@ -88,6 +91,7 @@ def logits_of(
             them, so a repeated search gives the same scores.
         stage: Called with a stage's name at its end: ``cache`` has been read, the other candidates' files
             have been read (``decode``), and everything has been compared (``match``).
+        sources: Where the candidates' files may lie.
         workers: Threads that read and decode.
 
     Returns:
@@ -96,13 +100,14 @@ def logits_of(
     from kronreid.models.pairs import mean_confidence
 
     known: dict[int, Any] = {}
+    read_one = partial(_picture_or_reason, sources=sources)
     with ThreadPoolExecutor(workers) as pool:
         if cache is not None:
             kept = cache.read_all(matcher, [entry.id for entry in candidates])  # type: ignore[arg-type]
             known = {number: kept[entry.id] for number, entry in enumerate(candidates) if entry.id in kept}
             stage("cache")
         missing = [number for number in range(len(candidates)) if number not in known]
-        read = dict(zip(missing, pool.map(_picture_or_reason, [candidates[number] for number in missing])))
+        read = dict(zip(missing, pool.map(read_one, [candidates[number] for number in missing])))
     stage("decode")
     unreadable = [picture for picture in read.values() if isinstance(picture, str)]
     pictures = {number: picture for number, picture in read.items() if not isinstance(picture, str)}
@@ -121,8 +126,8 @@ def logits_of(
     return [logits.get(number) for number in range(len(candidates))], unreadable
 
 
-def _picture_or_reason(entry: Entry) -> Image.Image | str:
+def _picture_or_reason(entry: Entry, sources: Sources) -> Image.Image | str:
     try:
-        return picture_of(entry)
+        return picture_of(entry, sources)
     except InputError as error:
         return str(error)

@@ -6,17 +6,15 @@ from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from PIL import Image
 
 from kronreid.errors import InputError
-from kronreid.evaluation.pairs import fuse
 from kronreid.gallery.entries import Entry, format_box
 from kronreid.gallery.filters import Selection, format_time
 from kronreid.gallery.indexing import unit
 from kronreid.gallery.rescoring import logits_of
+from kronreid.gallery.sources import EVERYWHERE, Sources
 from kronreid.gallery.store import MOST, Store
-from kronreid.models.calibration import probability
 
 if TYPE_CHECKING:
     from kronreid.gallery.cache import MapCache
@@ -123,6 +121,7 @@ def search(
     group_by: str | None = None,
     cache: "MapCache | None" = None,
     memory: "PlaceMemory | None" = None,
+    sources: Sources = EVERYWHERE,
 ) -> SearchResult:
     """See `Gallery.search`."""
     for name, value, least in (("top", top, 1), ("rerank_top", rerank_top, 0)):
@@ -152,7 +151,9 @@ def search(
         candidates = [entry for entry, _ in found[:rerank_top]]
         asking = second.encode(query) if asking is None else asking
         kept = memory if places is not None else cache
-        logits[: len(candidates)], unreadable = logits_of(second, asking, candidates, kept, clock.stop)
+        logits[: len(candidates)], unreadable = logits_of(
+            second, asking, candidates, kept, clock.stop, sources
+        )
     hits = ranked(found, logits, matcher_weight, getattr(second, "calibration", None))
     groups: list[Group] = []
     if group_by is None:
@@ -174,6 +175,11 @@ def ranked(
     `kronreid.evaluation.pairs.fuse` joins the scores, as in evaluation. A probability may be 1 for many hits;
     their logits still tell them apart.
     """
+    import torch  # here, since looking after a gallery does without: it takes seconds and 400 MB
+
+    from kronreid.evaluation.pairs import fuse
+    from kronreid.models.calibration import probability
+
     scored = [i for i, logit in enumerate(logits) if logit is not None]
     second = np.array([logits[i] for i in scored], dtype=np.float64)
     similarities = np.array([found[i][1] for i in scored], dtype=np.float64)

@@ -11,12 +11,15 @@ from kronreid.errors import InputError
 from kronreid.extras import explained
 from kronreid.gallery.entries import Entry
 from kronreid.gallery.filters import EVERYTHING, Selection
+from kronreid.locks import LOCK
 
 #: An entry as `Entry.to_row` gives it, or some of its fields; ``vector`` is its unit vector, (D,) float32.
 Row: TypeAlias = dict[str, Any]
 
 #: Object stores that LanceDB can keep a gallery in.
 OBJECT_STORES = ("s3", "gs", "az", "abfss", "memory")
+#: Files in a gallery's folder beside the tables: what was deleted, and where the pictures lie.
+DELETED, SOURCES = "deleted.jsonl", "sources.json"
 #: The most entries that `Store.search` returns; `Store.page` returns at most half of it.
 MOST = 16_384
 #: An engine that builds an index may leave fewer new entries than this without one.
@@ -196,7 +199,7 @@ def check_folder(uri: str) -> None:
             f"{uri} {path.with_suffix('.gallery')}",
         )
     if path.is_dir():
-        names = [file.name for file in path.iterdir() if file.name not in (".lock", "deleted.jsonl")]
+        names = [file.name for file in path.iterdir() if file.name not in (LOCK, DELETED, SOURCES)]
         if names and not any(name.endswith(".lance") for name in names):
             raise InputError(uri, "is a folder with other files, not a gallery; choose another name")
     elif not path.absolute().parent.is_dir():

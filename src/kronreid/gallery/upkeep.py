@@ -18,6 +18,7 @@ from kronreid.gallery.crops import crops_folder, files_of
 from kronreid.gallery.entries import FIELDS, UNKNOWN_TIME, Entry, checked, format_box, known, known_label
 from kronreid.gallery.filters import Scalar, Selection, Taken, format_time
 from kronreid.gallery.indexing import identified
+from kronreid.gallery.sources import Sources
 from kronreid.gallery.store import Store
 from kronreid.gallery.tracklets import TRACK, Tracklets
 from kronreid.text import CsvWriter
@@ -42,6 +43,7 @@ class VerifyReport:
         twice: Identifiers that are stored more than once.
         missing: Files that are no longer where they were.
         changed: Files whose content is not what was added.
+        elsewhere: Files outside the folders that the gallery was filled from; they are not opened.
         strays: Files of folders of the gallery's own that belong to no entry.
         incomplete: Identifiers of tracklets of which a picture is not in the gallery.
     """
@@ -52,6 +54,7 @@ class VerifyReport:
     twice: list[str] = field(default_factory=list)
     missing: list[Path] = field(default_factory=list)
     changed: list[Path] = field(default_factory=list)
+    elsewhere: list[Path] = field(default_factory=list)
     strays: list[Path] = field(default_factory=list)
     incomplete: list[str] = field(default_factory=list)
 
@@ -122,10 +125,12 @@ def seconds_of(keep: str | float) -> float:
     return float(parts["number"]) * _UNITS[parts["unit"] or "s"]
 
 
-def update(store: Store, selection: Selection, changes: Mapping[str, Any]) -> int:
+def update(store: Store, sources: Sources, selection: Selection, changes: Mapping[str, Any]) -> int:
     """See `Gallery.update`."""
     changes = known(**changes)
     entries = [_changed(Entry.from_row(row), changes) for row in store.rows(FIELDS, _some(selection))]
+    if "path" in changes and sources.known:
+        sources.add(entry.path for entry in entries)
     for start in tqdm(range(0, len(entries), _BATCH), desc="updating", disable=None):
         store.update(entries[start : start + _BATCH])
     if entries:
@@ -163,7 +168,12 @@ def export(entries: Iterable[Entry], path: str | PathLike[str]) -> int:
 
 
 def verify(
-    store: Store, tracklets: Tracklets, dimension: int, files: bool, own: Sequence[Path] = ()
+    store: Store,
+    tracklets: Tracklets,
+    sources: Sources,
+    dimension: int,
+    files: bool,
+    own: Sequence[Path] = (),
 ) -> VerifyReport:
     """See `Gallery.verify`."""
     unreadable = store.unreadable()
@@ -186,6 +196,9 @@ def verify(
         if not _is_whole(row["vector"], dimension):
             report.bad_vectors.append(entry.id)
         if not files:
+            continue
+        if not sources.allow(entry.path):
+            report.elsewhere.append(entry.path)
             continue
         try:
             content = read_plain(entry.path)

@@ -1,6 +1,7 @@
 """Models by their Hugging Face hub id: ``org/name``, or ``org/name@revision``."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from huggingface_hub import snapshot_download
@@ -23,15 +24,15 @@ def is_hub_id(path: str) -> bool:
     return match is not None and not Path(match["name"]).parent.is_dir()
 
 
-def download(hub_id: str) -> Path:
+def download(hub_id: str, files: Sequence[str] = (CONFIG, WEIGHTS, PLACES, CALIBRATION)) -> Path:
     """Download a model's files, or find them in the hub's cache. No other file is downloaded.
 
     Args:
         hub_id: ``org/name`` or ``org/name@revision``.
+        files: Names or patterns of the files. Those of kronreid's own models are the default.
 
     Returns:
-        The folder that holds `config.json` and `model.safetensors`, and `places.safetensors` and
-        `calibration.json` if the model has them.
+        The folder that holds those of the files that the model has.
 
     Raises:
         InputError: There is no such model or revision, or no connection.
@@ -39,8 +40,7 @@ def download(hub_id: str) -> Path:
     match = _ID.fullmatch(hub_id)
     assert match is not None
     try:
-        files = [CONFIG, WEIGHTS, PLACES, CALIBRATION]
-        folder = snapshot_download(match["name"], revision=match["revision"], allow_patterns=files)
+        folder = snapshot_download(match["name"], revision=match["revision"], allow_patterns=list(files))
     except LocalEntryNotFoundError:
         raise InputError(
             hub_id, "there is no such folder, and the Hugging Face hub cannot be reached to search there"

@@ -54,7 +54,11 @@ class OpenGallery:
         if self._matcher is not None:
             matcher = SharedMatcher(self._models, self._matcher)
             cache = MapCache(self._settings.cache) if self._settings.cache is not None else None
-        self.current = Gallery(self.uri, embedder, matcher, cache=cache, state=self._settings.state)
+        folders = self._settings.sources
+        if folders:
+            folders = (*folders, self._settings.state / "added")
+        state = self._settings.state
+        self.current = Gallery(self.uri, embedder, matcher, cache=cache, sources=folders, state=state)
         self.current.warm()
 
     def close(self) -> None:

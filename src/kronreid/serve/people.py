@@ -123,7 +123,10 @@ class ServedPeople:
         """Whom pictures show, by their attributes; None for pictures of no known person."""
         now = self._now()
         numbers = [_known(now, known.get(TRACK)) for known in attributes]
-        return [number and PersonTag(number=number, name=sound(now.names.get(number))) for number in numbers]
+        return [
+            None if number is None else PersonTag(number=number, name=sound(now.names.get(number)))
+            for number in numbers
+        ]
 
     def _now(self) -> Grouping:
         """The people as the journal has them; it is read again after every change."""

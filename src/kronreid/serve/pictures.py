@@ -11,6 +11,7 @@ from kronreid.data.decoding import decode
 from kronreid.errors import InputError
 from kronreid.gallery.entries import Entry
 from kronreid.gallery.indexing import Changed, picture_of, stored_content
+from kronreid.gallery.sources import EVERYWHERE, Sources
 from kronreid.serve.answers import printable
 from kronreid.serve.uploads import jpeg, thumbnail
 
@@ -25,9 +26,13 @@ class Pictures:
 
     A gallery stores paths. Another file, or a link to one, may have been put there since, by mistake or on
     purpose. The server must not hand it out, so the content has to be the one that was added.
+
+    Args:
+        sources: Where pictures may lie; no other file is opened.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, sources: Sources = EVERYWHERE) -> None:
+        self._sources = sources
         self._thumbnails: LRUCache[str, bytes] = LRUCache(CACHE_BYTES, getsizeof=len)
         self._sizes: LRUCache[str, tuple[int, int]] = LRUCache(SIZES)
         self._lock = threading.Lock()
@@ -39,7 +44,7 @@ class Pictures:
             Changed: The file is gone, damaged, or another one.
         """
         with _nameless(entry):
-            return picture_of(entry, follow=False)
+            return picture_of(entry, self._sources, follow=False)
 
     def jpeg(self, entry: Entry, small: bool) -> bytes:
         """The picture as JPEG. Small ones are kept in memory."""
@@ -58,7 +63,7 @@ class Pictures:
 
     @cachedmethod(lambda self: self._sizes, lambda self, entry: entry.id, lambda self: self._lock)
     def _size(self, entry: Entry) -> tuple[int, int]:
-        content = stored_content(entry, follow=False)
+        content = stored_content(entry, self._sources, follow=False)
         width, height = decode(content, entry.path, ()).size
         if entry.box is not None:
             left, top, w, h = entry.box

@@ -88,7 +88,7 @@ class Service:
             self.close()
             raise
         self.people = ServedPeople(self.gallery)
-        self.pictures = Pictures()
+        self.pictures = Pictures(self.gallery.current.sources)
         self.queries = Queries(self.gallery, self.pictures, settings.upload_pixels, settings.state)
         if settings.keep is not None:
             self._expiring.start()

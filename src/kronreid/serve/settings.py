@@ -40,6 +40,8 @@ class Settings:
         threads: Searches that run at a time; their pictures go through the network together.
         waiting: Searches that may wait for a thread; more are refused until later.
         timeout: Seconds after which a request fails.
+        sources: Only pictures below these folders are opened, and the server's own; without, those below the
+            folders that the gallery was filled from.
         keep: The server deletes pictures that were taken longer ago than so many seconds; None for none.
     """
 
@@ -60,6 +62,7 @@ class Settings:
     threads: int = 8
     waiting: int = 32
     timeout: float = 30.0
+    sources: tuple[Path, ...] = ()
     keep: float | None = None
 
     def __post_init__(self) -> None:
@@ -73,6 +76,9 @@ class Settings:
             object.__setattr__(self, "guarded", True)
         if self.reports is not None and not self.reports.is_dir():
             raise InputError(f"--reports {self.reports}", "no such folder")
+        for folder in self.sources:
+            if not folder.is_dir():
+                raise InputError(f"--sources {folder}", "no such folder")
 
 
 def networks(texts: Iterable[str], option: str) -> tuple[Network, ...]:

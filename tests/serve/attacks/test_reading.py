@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,30 @@ def with_one_more(server: Server, folder: Path) -> Server:
     with server.service.gallery.changing() as gallery:
         gallery.add([Entry(mine)], progress=False)
     return server
+
+
+@pytest.mark.parametrize("limited", [False, True], ids=["noted", "--sources"])
+def test_a_row_that_leads_out_of_the_gallery_s_folders_is_not_opened(
+    start: Start, home: Home, tmp_path: Path, limited: bool
+) -> None:
+    # The content is the one that was added, so only the place gives it away.
+    folder, secret = tmp_path / "sources", tmp_path / "secret" / "x.png"
+    folder.mkdir()
+    secret.parent.mkdir()
+    options = {"sources": (folder,)} if limited else {}
+    server = with_one_more(start(matcher=home.matcher, **options), folder)
+    entries = server.service.gallery.current.entries()
+    (entry,) = [entry for entry in entries if entry.path == folder / "mine.png"]
+    secret.write_bytes(entry.path.read_bytes())
+    server.service.gallery.current._store.update([replace(entry, path=secret)])
+    for size in ("thumb", "full"):
+        assert server.client.get(f"/api/pictures/{entry.id}", params={"size": size}).status_code == 409
+    found = server.client.post("/api/search", files=[("pictures", ("a.png", secret.read_bytes()))])
+    assert str(tmp_path) not in found.text
+    hits = {hit["id"]: hit["probability"] for hit in found.json()["hits"]}
+    assert hits[entry.id] is None
+    assert server.client.post("/api/search", data={"item": entry.id}).status_code == 409
+    assert server.client.get("/api/gallery").json()["total"] == 13
 
 
 @pytest.mark.parametrize("case", PLANTED)

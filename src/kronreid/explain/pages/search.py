@@ -16,6 +16,7 @@ from kronreid.explain.style import bitmap
 from kronreid.gallery.filters import format_time
 from kronreid.gallery.indexing import picture_of
 from kronreid.gallery.search import Hit, SearchResult
+from kronreid.gallery.sources import EVERYWHERE, Sources
 from kronreid.models.place_matcher import PairExplanation
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ def search_page(
     query: ImageLike | Sequence[ImageLike],
     matcher: Matcher | PlaceMatcher | None = None,
     maps: int = 20,
+    sources: Sources = EVERYWHERE,
 ) -> str:
     """A page with the query, the ranked pictures with both stages' scores, and explanations of the best hits.
 
@@ -38,6 +40,7 @@ def search_page(
         query: The query pictures; the explanations compare with the first one.
         matcher: Explains the pairs, a pair model or an embedder's places; None leaves the explanations out.
         maps: Number of best hits to explain.
+        sources: Where the hits' files may lie.
 
     Returns:
         HTML without scripts or external references, for light and dark screens.
@@ -46,7 +49,7 @@ def search_page(
         InputError: A query picture cannot be read.
     """
     queries = [open_rgb(image) for image in as_list(query)]
-    pictures = {hit.rank: _picture(hit) for hit in result.hits}
+    pictures = {hit.rank: _picture(hit, sources) for hit in result.hits}
     figures = {
         rank: bitmap(_figure(matcher.explain(queries[0], picture)))
         for rank, picture in pictures.items()
@@ -67,8 +70,8 @@ def _figure(why: Explanation | PairExplanation) -> Figure:
     return shares_figure(why) if isinstance(why, PairExplanation) else correspondence_figure(why)
 
 
-def _picture(hit: Hit) -> Image.Image | None:
+def _picture(hit: Hit, sources: Sources) -> Image.Image | None:
     try:
-        return picture_of(hit)
+        return picture_of(hit, sources)
     except InputError:
         return None
