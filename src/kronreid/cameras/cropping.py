@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -73,15 +73,17 @@ def crop_frames(
         writer = _Writer(out, report)
         for source, detector in sources:
             with closing(source), closing(_watched(source, report, progress)) as frames:
-                for frame in frames:
-                    writer.add(_people(source, frame, detector, min_height))
-                writer.write()
+                try:
+                    for frame in frames:
+                        writer.add(_people(source, frame, detector, min_height))
+                finally:  # also after Ctrl-C: the frames of a live source do not come again
+                    writer.write()
             report.damaged += source.damaged
             report.dropped += source.dropped
     return report
 
 
-def _watched(source: Source, report: FramesReport, progress: bool) -> Iterator[Frame]:
+def _watched(source: Source, report: FramesReport, progress: bool) -> Generator[Frame, None, None]:
     """The frames of a source with a progress bar. A failure ends them and is listed in the report."""
     hidden = None if progress else True
     with tqdm(total=source.length, unit=" frames", desc=source.camera, disable=hidden) as bar:

@@ -13,7 +13,7 @@ MODULE = """
 import numpy as np
 from kronreid.cameras.detectors import Detections
 
-def whole(score=0.5):
+def whole(score: float = 0.5):
     def find(image):
         box = [[0, 0, image.shape[1], image.shape[0]]]
         return Detections(np.array(box, np.float32), np.array([score], np.float32))
@@ -36,7 +36,7 @@ def test_a_function_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     (tmp_path / "own_detector.py").write_text(MODULE)
     monkeypatch.chdir(tmp_path)
     for text in ("own_detector:whole", f"{tmp_path}/own_detector.py:whole"):
-        found = named(text, score=0.25)(np.zeros((20, 30, 3), np.uint8))
+        found = named(text, score="0.25")(np.zeros((20, 30, 3), np.uint8))
         assert isinstance(found, Detections)
         assert (found.boxes.tolist(), found.scores.tolist()) == ([[0, 0, 30, 20]], [0.25])
     for text, line in {
@@ -49,7 +49,9 @@ def test_a_function_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         with pytest.raises(InputError, match=line) as error:
             named(text)
         assert str(error.value).startswith(f"detector {text}")
-    with pytest.raises(InputError, match=r"does not take these options .*scores"):
+    with pytest.raises(
+        InputError, match=r"detector own_detector:whole: scores is unknown; did you mean score\?"
+    ):
         named("own_detector:whole", scores=1)
 
 

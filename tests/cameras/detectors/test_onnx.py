@@ -150,6 +150,15 @@ def test_inputs_beside_the_picture(tmp_path: Path) -> None:
     assert open_network(path).family.name == "detr"
 
 
+def test_maps_beside_the_boxes_are_left_out(tmp_path: Path) -> None:
+    heads = {f"head{n}": np.zeros((1, 3, 8 // n, 12 // n, 85), np.float32) for n in (1, 2)}
+    path = write_graph(tmp_path / "a.onnx", outputs_of("yolov5", BOXES, SCORES, 0, 80) | heads)
+    assert len(named(str(path), tiles="none")(np.zeros((*SIZE, 3), np.uint8))) == 3
+    masks = {"output1": np.zeros((1, 32, 16, 24), np.float32)}
+    path = write_graph(tmp_path / "b.onnx", outputs_of("yolov8", BOXES, SCORES, 0, 112) | masks)
+    assert len(named(str(path), tiles="none")(np.zeros((*SIZE, 3), np.uint8))) == 3
+
+
 def test_the_class_of_people_from_metadata_and_sidecar(tmp_path: Path) -> None:
     outputs = outputs_of("yolov8", BOXES, SCORES, 2, 4)
     path = write_graph(tmp_path / "a.onnx", outputs, metadata={"names": "{0: 'car', 2: 'person'}"})

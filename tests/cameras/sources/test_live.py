@@ -14,12 +14,13 @@ from types import SimpleNamespace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from kronreid.cameras.sources import live, open_source
 from kronreid.cameras.sources.live import WAITING, Clock, LiveSource
 from kronreid.errors import InputError
 
-from ..videos import told, write_video
+from ..videos import DARKEST, STEP, told, write_video
 
 
 class Server:
@@ -147,6 +148,23 @@ def test_a_live_source_drops_the_oldest_frames_and_counts_them() -> None:
         assert [told(frame.image) for frame in taken] == [frame.number for frame in taken]
         source.close()
         assert list(frames) == []
+
+
+def test_pictures_of_a_camera_that_sends_them_one_by_one() -> None:
+    """Motion JPEG: most webcams with a web server send it."""
+    sent = b""
+    for number in range(8):
+        file = io.BytesIO()
+        Image.new("RGB", (64, 48), (DARKEST + STEP * number,) * 3).save(file, "JPEG")
+        head = f"--next\r\nContent-Type: image/jpeg\r\nContent-Length: {len(file.getvalue())}\r\n\r\n"
+        sent += head.encode() + file.getvalue() + b"\r\n"
+    with serving(sent) as server, opened(server.address) as source:
+        numbers = []
+        for frame in source.frames():
+            numbers.append(told(frame.image))
+            if numbers[-1] == 7:
+                break
+    assert numbers == sorted(numbers)
 
 
 def test_closing_before_the_first_frame() -> None:

@@ -1,13 +1,12 @@
 """Detectors: they find people in frames."""
 
-import inspect
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from kronreid.errors import InputError, one_line
+from kronreid.errors import InputError
 from kronreid.options import checked
 from kronreid.plugins import load_plugin
 
@@ -83,11 +82,7 @@ def _made(text: str, options: dict[str, Any]) -> Detector:
     function = getattr(load_plugin(module, f"detector {text}"), name, None)
     if not callable(function):
         raise InputError(f"detector {text}", f"{module} has no function {name}")
-    try:
-        inspect.signature(function).bind(**options)
-    except TypeError as error:
-        raise InputError(f"detector {text}", f"does not take these options ({one_line(error)})") from None
-    detector = function(**options)
+    detector = checked(function, options, f"detector {text}")
     if not callable(detector):
         raise InputError(f"detector {text}", f"must return a detector, not {type(detector).__name__}")
     return detector

@@ -23,6 +23,8 @@ BACKGROUND = 0.7
 CHANGED = 0.7
 #: A person's width is about this share of the height; what is twice as wide is two people.
 WIDTH = 0.4
+#: Two people are told apart if so few pixels differ between them, as a share of those of each.
+VALLEY = 0.7
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ class Motion:
     def _start(self, shape: tuple[int, ...]) -> None:
         """Forget the background."""
         self._seen, self._size = 0, shape
-        self._background = cv2.createBackgroundSubtractorMOG2(HISTORY, varThreshold=20, detectShadows=True)
+        self._background = cv2.createBackgroundSubtractorMOG2(HISTORY, varThreshold=16, detectShadows=True)
         self._background.setBackgroundRatio(BACKGROUND)
 
 
@@ -137,9 +139,13 @@ def _union(one: Blob, other: Blob) -> Blob:
 
 
 def _split(box: Blob, mask: np.ndarray) -> list[Blob]:
-    """The people in a box: one, or several side by side, cut where the fewest pixels of a column differ."""
+    """The people in a box: one, or several side by side, cut where the fewest pixels of a column differ.
+
+    A box that is wide enough for two people may also show one who takes a long step. It is cut only if fewer
+    pixels differ in the middle than on both sides.
+    """
     left, top, width, height = box
-    count = round(width / (WIDTH * height) - 0.3)
+    count = round(width / (WIDTH * height))
     if count < 2:
         return [box]
     columns = mask[top : top + height, left : left + width].sum(axis=0).astype(float)
@@ -149,6 +155,9 @@ def _split(box: Blob, mask: np.ndarray) -> list[Blob]:
         begin, end = round(share * (number - 0.35)), round(share * (number + 0.35))
         cuts.append(begin + int(columns[begin : end + 1].argmin()))
     cuts.append(width)
+    tops = [columns[begin:end].max(initial=0) for begin, end in pairwise(cuts)]
+    if count == 2 and columns[cuts[1]] > VALLEY * min(tops):
+        return [box]
     return [part for begin, end in pairwise(cuts) if (part := _tight(left + begin, end - begin, box, mask))]
 
 

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 import cv2
 import numpy as np
 import pydantic
+import torch
 
 from kronreid.cameras.detectors.families import (
     UNDERSTOOD,
@@ -245,7 +246,8 @@ def _session(path: Path) -> Any:
         raise InputError(path, "is not an ONNX file, or is damaged")
     external_files(onnx, proto, path)
     options = runtime.SessionOptions()
-    options.log_severity_level = 4
+    options.log_severity_level = 4  # errors are raised, so they need no log
+    options.intra_op_num_threads = torch.get_num_threads()
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     wanted = [one for one in ("CUDAExecutionProvider",) if one in runtime.get_available_providers()]
     try:
@@ -265,10 +267,15 @@ def _is_mask(one: Any) -> bool:
 
 
 def _single(outputs: Outputs) -> Outputs:
-    """Outputs without the axis of the batch, if they have one: those that have it have three axes or more."""
+    """Outputs without the axis of the batch, if they have one: those that have it have three axes or more.
+
+    Maps beside a table of boxes (the heads of YOLOv5, the masks of a segmentation) are left out.
+    """
     if all(one.ndim < 3 for one in outputs.values()):
         return outputs
-    return {name: one[0] if one.ndim >= 2 and len(one) == 1 else one for name, one in outputs.items()}
+    single = {name: one[0] if one.ndim >= 2 and len(one) == 1 else one for name, one in outputs.items()}
+    tables = {name: one for name, one in single.items() if one.ndim <= 2}
+    return tables or single
 
 
 def _person(names: str) -> int | None:
