@@ -43,6 +43,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "kronreid.cameras.drawing": ("video",),
     "kronreid.cameras.tracklets": ("gallery", "video"),
     "kronreid.cameras.pipeline": ("gallery", "video"),
+    "kronreid.cameras.truth": ("gallery",),
     "kronreid.cameras.detectors.hub": ("video",),
     "kronreid.cameras.detectors.motion": ("video",),
     "kronreid.cameras.detectors.onnx": ("video",),
@@ -316,7 +317,7 @@ json.dump(answers, sys.stdout)
 #: What each needs that the base has not.
 MISSING = {
     "kronreid train": ("train", "lightning"),
-    "kronreid demo": ("train,gallery,figures", "lightning"),
+    "kronreid demo": ("train,gallery,figures,video", "lightning"),
     "kronreid serve": ("serve,gallery,figures", "fastapi"),
     "kronreid index": ("gallery", "cachetools"),
     "kronreid search": ("gallery", "cachetools"),
