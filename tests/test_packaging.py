@@ -54,7 +54,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "kronreid.serve.files": (),
     "kronreid.serve.marks": (),
     "kronreid.serve.schemas": (),
-    "kronreid.demo": ("figures", "gallery", "train"),
+    "kronreid.demo": ("figures", "gallery", "train", "video"),
 }
 
 
@@ -322,7 +322,7 @@ json.dump(answers, sys.stdout)
 #: What each needs that the base has not.
 MISSING = {
     "kronreid train": ("train", "lightning"),
-    "kronreid demo": ("train,gallery,figures", "lightning"),
+    "kronreid demo": ("train,gallery,figures,video", "lightning"),
     "kronreid serve": ("serve,gallery,figures", "fastapi"),
     "kronreid index": ("gallery", "cachetools"),
     "kronreid search": ("gallery", "cachetools"),

@@ -17,7 +17,7 @@ from kronreid.models.places import PLACES, load_places, places_fingerprint
 from kronreid.models.storage import load_folder
 
 #: All files of a model on the hub.
-FILES = [CONFIG, WEIGHTS, PLACES, CALIBRATION, CARD]
+FILES = (CONFIG, WEIGHTS, PLACES, CALIBRATION, CARD)
 
 
 def is_hub_id(path: str) -> bool:
@@ -29,7 +29,7 @@ def is_hub_id(path: str) -> bool:
     return match is not None and not Path(match["name"]).parent.is_dir()
 
 
-def download(hub_id: str, files: Sequence[str] = (CONFIG, WEIGHTS, PLACES, CALIBRATION)) -> Path:
+def download(hub_id: str, files: Sequence[str] = FILES) -> Path:
     """Download a model's files, or find them in the hub's cache. No other file is downloaded.
 
     Args:
