@@ -22,7 +22,7 @@ EXTRAS = {
     "ray": ("ray", "pyarrow"),
     "triton": ("triton",),
     "video": ("av", "trackers", "cv2", "transformers"),
-    "openvino": ("openvino", "nncf"),
+    "openvino": ("openvino",),
 }
 
 
