@@ -4,15 +4,22 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kronreid.cli.options import add_command, load_model
+from kronreid.cli.options import add_command, folder_must_exist, load_model
 from kronreid.errors import InputError
 from kronreid.text import say
 
 if TYPE_CHECKING:
     from kronreid.cli.options import Commands
 
-#: The formats; those that end in int8 need pictures for calibration.
-FORMATS = ("onnx", "onnx-int8", "openvino", "openvino-int8", "pt2", "triton")
+#: The formats and how the names of their files end. Those named int8 need pictures for calibration.
+FORMATS = {
+    "onnx": ".onnx",
+    "onnx-int8": ".onnx",
+    "openvino": ".xml",
+    "openvino-int8": ".xml",
+    "pt2": ".pt2",
+    "triton": None,
+}
 
 
 def add(commands: "Commands") -> None:
@@ -51,6 +58,7 @@ def run(options: argparse.Namespace) -> None:
     from kronreid.data.files import find_pictures
     from kronreid.export import export
 
+    folder_must_exist(options.out, "--out", FORMATS[options.format])
     if options.format.endswith("int8") != bool(options.calibrate):
         what = "an int8 format needs it" if not options.calibrate else "only int8 formats take it"
         raise InputError("--calibrate", f"{what}; see kronreid export --help")
