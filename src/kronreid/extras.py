@@ -22,7 +22,7 @@ EXTRAS = {
     "ray": ("ray", "pyarrow"),
     "triton": ("triton",),
     "video": ("av", "trackers", "supervision", "cv2", "transformers"),
-    "openvino": ("openvino", "nncf"),
+    "openvino": ("openvino",),
 }
 
 
