@@ -58,6 +58,14 @@ CALLS: dict[str, Callable[[Client], object]] = {
     "DELETE /api/gallery/{id}": lambda client: client.delete(ID),
     "POST /api/feedback": lambda client: client.feedback(ID, OTHER, True),
     "GET /api/feedback.csv": lambda client: client.marks(),
+    "GET /api/people": lambda client: client.people(
+        camera="3", since="2026-03-01", until="2026-04-01", order="first", offset=1, limit=2
+    ),
+    "GET /api/people/{number}": lambda client: client.person(7),
+    "POST /api/people/merge": lambda client: client.merge(1, [2, 3]),
+    "POST /api/people/split": lambda client: client.split(["a1"], to=3),
+    "POST /api/people/undo": lambda client: client.undo(4),
+    "POST /api/people/{number}/name": lambda client: client.name(7, "Ada"),
 }
 
 
@@ -69,7 +77,7 @@ class Recording(Client):
         self.route, self.names = "", set[str]()
 
     def _ask(self, method, path, query=(), form=None, json=None, also=200) -> bytes:  # type: ignore[no-untyped-def]
-        self.route = f"{method} {path.replace(ID, '{id}')}"
+        self.route = f"{method} {path.replace(ID, '{id}').replace('/7', '/{number}')}"
         self.names |= {name for name, _ in [*query, *(form or ())]} | set(json or {})
         return b""
 

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ValidationError
 
 from kronreid.data.images import ImageLike, as_list, open_rgb
 from kronreid.errors import InputError, one_line
-from kronreid.serve import schemas
+from kronreid.serve import people_schemas, schemas
 from kronreid.serve.marks import Mark
 from kronreid.text import plain_cell, visible
 
@@ -33,7 +33,8 @@ class Client:
     """Asks a running `kronreid serve`. Every route of its API is a method.
 
     A picture is a path, a PIL image, a uint8 array (H, W, 3) in RGB, or the identifier of a picture that the
-    server knows (`Item.id`, `QueryPicture.id`). Answers are the models of `kronreid.serve.schemas`. An option
+    server knows (`Item.id`, `QueryPicture.id`). Answers are the models of `kronreid.serve.schemas`
+    and `kronreid.serve.people_schemas`. An option
     that is None takes the server's default.
 
     Every method raises an `InputError` with the server's reason if the server refuses a request, and one that
@@ -277,6 +278,64 @@ class Client:
             ]
         except (KeyError, TypeError, csv.Error):
             raise self._strange() from None
+
+    # ── people ──────────────────────────────────────────────────────────────────────────────────────────
+
+    def people(
+        self,
+        *,
+        camera: Words = (),
+        since: str | None = None,
+        until: str | None = None,
+        order: Literal["last", "first", "tracklets", "number"] | None = None,
+        offset: int | None = None,
+        limit: int | None = None,
+    ) -> people_schemas.PeoplePage:
+        """List the people that tracklets were grouped into.
+
+        Args:
+            camera: Only people whom one of these cameras saw.
+            since: Seen at this time or later.
+            until: Seen at this time or earlier.
+            order: By the time when they were last or first seen, by their tracklets, or by number.
+            offset: People to skip.
+            limit: People in the answer.
+        """
+        options = {"camera": camera, "since": since, "until": until, "order": order}
+        query = {**options, "offset": offset, "limit": limit}
+        return self._get(people_schemas.PeoplePage, "/api/people", query)
+
+    def person(self, number: int) -> people_schemas.PersonDetail:
+        """One person with all tracklets, their pictures, and the people who look alike."""
+        return self._get(people_schemas.PersonDetail, f"/api/people/{int(number)}")
+
+    def merge(self, into: int, others: Sequence[int]) -> people_schemas.Done:
+        """Say that several people are one. The number and the name of `into` stay."""
+        return self._decide("merge", {"into": into, "others": list(others)})
+
+    def split(self, tracklets: Sequence[str], to: int | None = None) -> people_schemas.Done:
+        """Say that some tracklets of a person show somebody else.
+
+        Args:
+            tracklets: Their identifiers.
+            to: The number of the person that they show; None for a new one.
+        """
+        return self._decide("split", {"tracklets": list(tracklets), "to": to})
+
+    def name(self, number: int, name: str) -> people_schemas.Done:
+        """Give a person a name; "" removes it."""
+        return self._decide(f"{int(number)}/name", {"name": name})
+
+    def undo(self, change: int | None = None) -> people_schemas.Done:
+        """Take back the last merge, split, name or grouping.
+
+        Args:
+            change: The number of that change (`Undoable.change`), if no other one must be taken back.
+        """
+        return self._decide("undo", {"change": change})
+
+    def _decide(self, path: str, what: dict[str, Any]) -> people_schemas.Done:
+        return self._read(people_schemas.Done, self._ask("POST", f"/api/people/{path}", json=what))
 
     # ── requests ────────────────────────────────────────────────────────────────────────────────────────
 
