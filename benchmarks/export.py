@@ -37,7 +37,8 @@ def network(embedder: Embedder, batches: list[Tensor]) -> None:
 def batches(embedder: Embedder, pictures: list[np.ndarray]) -> list[Tensor]:
     """The input of the network for the pictures."""
     pixels = [embedder.pixels(picture) for picture in pictures]
-    return [embedder.batch(pixels[start : start + BATCH]) for start in range(0, len(pixels), BATCH)]
+    size = min(BATCH, embedder.per_pass or BATCH)
+    return [embedder.batch(pixels[start : start + size]) for start in range(0, len(pixels), size)]
 
 
 def main() -> None:
