@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from kronreid.data.values import LONGEST_NAME
 from kronreid.errors import InputError
 from kronreid.gallery.clusters import Presence, cluster
 from kronreid.gallery.filters import Selection, must_be_unicode
@@ -30,8 +31,6 @@ RATE = 1e-2
 UNCALIBRATED = 0.7
 #: Tracklets that are looked at together before their pictures are deleted.
 _AT_ONCE = 1_000
-#: The most characters of a person's name.
-LONGEST_NAME = 200
 
 
 class NoSuch(InputError):

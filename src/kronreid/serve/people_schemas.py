@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from kronreid.gallery.people import LONGEST_NAME
+from kronreid.data.values import LONGEST_NAME
 from kronreid.serve.schemas import Id, PersonTag, Text
 
 Number = Annotated[int, Field(ge=1, le=2**53, description="A person's number")]
