@@ -1,7 +1,7 @@
 """Models on the Hugging Face hub, by their id: ``org/name``, or ``org/name@revision``."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,15 +29,15 @@ def is_hub_id(path: str) -> bool:
     return match is not None and not Path(match["name"]).parent.is_dir()
 
 
-def download(hub_id: str) -> Path:
+def download(hub_id: str, files: Sequence[str] = FILES) -> Path:
     """Download a model's files, or find them in the hub's cache. No other file is downloaded.
 
     Args:
         hub_id: ``org/name`` or ``org/name@revision``.
+        files: Names or patterns of the files. Those of kronreid's own models are the default.
 
     Returns:
-        The folder that holds `config.json` and `model.safetensors`, and `places.safetensors`,
-        `calibration.json` and `README.md` if the model has them.
+        The folder that holds those of the files that the model has.
 
     Raises:
         InputError: There is no such model or revision, or no connection.
@@ -45,7 +45,7 @@ def download(hub_id: str) -> Path:
     match = HUB_ID.fullmatch(hub_id)
     assert match is not None
     try:
-        folder = snapshot_download(match["name"], revision=match["revision"], allow_patterns=FILES)
+        folder = snapshot_download(match["name"], revision=match["revision"], allow_patterns=list(files))
     except LocalEntryNotFoundError:
         raise InputError(
             hub_id, "there is no such folder, and the Hugging Face hub cannot be reached to search there"
