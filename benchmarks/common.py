@@ -97,13 +97,15 @@ def add_embedder(parser: argparse.ArgumentParser, last_stride: int, images: int)
 
 
 def make_embedder(options: argparse.Namespace) -> tuple[Embedder, dict[str, float | str]]:
-    """HOReID in its inference form with random weights, and the figures that describe the setting."""
+    """HOReID with random weights as `kronreid.load` returns it, and the figures that describe the setting."""
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
     backbone = BackboneOptions(options.backbone, "none", options.last_stride)
     model = fold(HOReID(backbone, parts=options.parts, normalise_levels=True))
     told = {name: getattr(options, name) for name in ("backbone", "height", "width", "images", "threads")}
-    return Embedder(model, InputOptions(options.height, options.width)), told
+    embedder = Embedder(model, InputOptions(options.height, options.width))
+    embedder.fast = True
+    return embedder, told
 
 
 def report(figures: Mapping[str, float | str | None], file: Path | None) -> None:

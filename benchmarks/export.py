@@ -5,7 +5,7 @@
 
 Both get the same decoded pictures and the same number of threads, and they alternate. `torch_per_second` and
 `onnxruntime_per_second` measure `Embedder.embed` with resizing and normalisation, the `network` figures
-measure only the network. PyTorch runs the folded network, as `kronreid.load` returns it. The weights are
+measure only the network. PyTorch runs the network as `kronreid.load` returns it. The weights are
 random.
 """
 
@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from common import BATCH, add_embedder, make_embedder, make_parser, report, seconds
 from kronreid.data.generated import draw
-from kronreid.export import export_onnx
+from kronreid.export import export
 from kronreid.models.inference import Embedder
 from kronreid.models.onnx import load_onnx
 
@@ -50,7 +50,7 @@ def main() -> None:
     pictures = [drawn[i % len(drawn)] for i in range(options.images)]
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "horeid.onnx"
-        result["export_seconds"] = seconds(lambda: export_onnx(reference, file))
+        result["export_seconds"] = seconds(lambda: export(reference, file))
         result["megabytes"] = file.stat().st_size / 1e6
         tools = {"torch": reference, "onnxruntime": load_onnx(file, device="cpu")}
         vectors = {name: tool.embed(pictures, BATCH) for name, tool in tools.items()}

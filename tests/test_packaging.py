@@ -36,6 +36,17 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "kronreid.gallery.milvus": ("gallery", "milvus"),
     "kronreid.gallery.milvus_connection": ("gallery", "milvus"),
     "kronreid.gallery.spread": ("gallery", "ray"),
+    "kronreid.cameras.sources": ("video",),
+    "kronreid.cameras.tracking": ("video",),
+    "kronreid.cameras.looks": ("video",),
+    "kronreid.cameras.tracks": ("video",),
+    "kronreid.cameras.drawing": ("video",),
+    "kronreid.cameras.tracklets": ("gallery", "video"),
+    "kronreid.cameras.pipeline": ("gallery", "video"),
+    "kronreid.cameras.truth": ("gallery",),
+    "kronreid.cameras.detectors.hub": ("video",),
+    "kronreid.cameras.detectors.motion": ("video",),
+    "kronreid.cameras.detectors.onnx": ("video",),
     "kronreid.explain": ("figures",),
     "kronreid.explain.pages.search": ("figures", "gallery"),
     "kronreid.serve": ("figures", "gallery", "serve"),
@@ -45,7 +56,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "kronreid.serve.files": (),
     "kronreid.serve.marks": (),
     "kronreid.serve.schemas": (),
-    "kronreid.demo": ("figures", "gallery", "train"),
+    "kronreid.demo": ("figures", "gallery", "train", "video"),
 }
 
 
@@ -294,6 +305,7 @@ answers["missing"] = {name: run(*line) for name, line in {
     "kronreid index": ("index", picture, "--model", model, "--gallery", f"{home}/people.gallery"),
     "kronreid search": ("search", picture, "--gallery", f"{home}/people.gallery"),
     "kronreid gallery": ("gallery", "info", "--gallery", f"{home}/people.gallery"),
+    "kronreid crop": ("crop", picture, "--detector", "motion", "--out", f"{home}/crops"),
     "kronreid figures": ("figures", model, "--data", data, "--out", f"{home}/figures"),
     "kronreid export": ("export", model, "--out", f"{home}/model.onnx"),
     f"MODEL {home}/other.onnx": ("evaluate", f"{home}/other.onnx", "--data", data),
@@ -312,11 +324,12 @@ json.dump(answers, sys.stdout)
 #: What each needs that the base has not.
 MISSING = {
     "kronreid train": ("train", "lightning"),
-    "kronreid demo": ("train,gallery,figures", "lightning"),
+    "kronreid demo": ("train,gallery,figures,video", "lightning"),
     "kronreid serve": ("serve,gallery,figures", "fastapi"),
     "kronreid index": ("gallery", "cachetools"),
     "kronreid search": ("gallery", "cachetools"),
     "kronreid gallery": ("gallery", "cachetools"),
+    "kronreid crop": ("video", "av"),
     "kronreid figures": ("figures", "matplotlib"),
     "kronreid export": ("export", "onnx"),
     "MODEL {home}/other.onnx": ("export", "onnx"),

@@ -21,8 +21,8 @@ EXTRAS = {
     "export": ("onnx", "onnxscript", "onnxruntime"),
     "ray": ("ray", "pyarrow"),
     "triton": ("triton",),
-    "video": ("av", "trackers", "cv2", "transformers"),
-    "openvino": ("openvino", "nncf"),
+    "video": ("av", "trackers", "supervision", "cv2", "transformers"),
+    "openvino": ("openvino",),
 }
 
 

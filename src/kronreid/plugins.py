@@ -6,6 +6,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 
 from kronreid.errors import InputError, one_line
 
@@ -25,17 +26,31 @@ def load_plugins(names: Sequence[str]) -> None:
     Raises:
         InputError: There is no such module, or it fails. The line names the plug-in.
     """
-    importlib.invalidate_caches()
     for name in names:
-        file = Path(name).resolve() if name.endswith(".py") else None
-        try:
-            _load(file.stem if file else name, file)
-        except InputError as error:  # also a registry's, which refuses a name
-            raise error.within(f"--plugin {name}") from error
-        loaded.append(str(file or name))
+        load_plugin(name, f"--plugin {name}")
 
 
-def _load(name: str, file: Path | None) -> None:
+def load_plugin(name: str, source: str) -> ModuleType:
+    """Import a plug-in, as `load_plugins` does, and return it.
+
+    Args:
+        name: A module by name, or a file whose path ends in ``.py``.
+        source: Where the name was given, for messages.
+
+    Raises:
+        InputError: There is no such module, or it fails.
+    """
+    importlib.invalidate_caches()
+    file = Path(name).resolve() if name.endswith(".py") else None
+    try:
+        module = _load(file.stem if file else name, file)
+    except InputError as error:  # also a registry's, which refuses a name
+        raise error.within(source) from error
+    loaded.append(str(file or name))
+    return module
+
+
+def _load(name: str, file: Path | None) -> ModuleType:
     """Import a module, which has to be the one of `file` if that is given."""
     if file and not file.is_file():
         raise InputError("", "no such file")
@@ -57,6 +72,7 @@ def _load(name: str, file: Path | None) -> None:
     if file and found.resolve() != file:
         raise InputError("", f"another module has the name {name} ({found}); rename the file")
     log.info("plug-in %s: %s", name, found)
+    return module
 
 
 def _failure(error: BaseException) -> str:

@@ -18,9 +18,11 @@ try:
         "robustness",
         "alignment",
         "heads",
+        "detection",
         "places",
         "siege",
         "table2",
+        "track",
     ):
         importlib.import_module(name)
 finally:

@@ -1,12 +1,13 @@
 """What names of pictures say."""
 
+from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kronreid.data.names import CAMERA, DIVISIONS, GRAMMAR, PERSON, Said, describe, label, parse
+from kronreid.data.names import CAMERA, DIVISIONS, GRAMMAR, PERSON, Said, describe, label, parse, time_in
 
 NUMBERS = st.integers(0, 10**18 - 1)
 TEXT = st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), max_size=12)
@@ -173,3 +174,66 @@ def test_the_documented_table_is_the_grammar() -> None:
         said = parse(kind.example)
         who = "" if said.identity is None else f"person {said.identity}, "
         assert row[2].strip() == f"{who}camera {said.camera}"
+
+
+NOON = datetime(2026, 3, 1, 12, 30, 15, tzinfo=timezone.utc)
+
+
+@pytest.mark.parametrize(
+    ("name", "seconds", "rest"),
+    [
+        ("door_2026-03-01_12-30-15", 0, "door_"),
+        ("door 2026-03-01 12.30.15 2", 0, "door  2"),
+        ("2026-03-01T12:30:15Z", 0, ""),
+        ("2026-03-01T14-30-15+0200_x", 0, "_x"),
+        ("2026-03-01T07:30:15-05:00", 0, ""),
+        ("20260301_123015", 0, ""),
+        ("20260301123015", 0, ""),
+        ("20260301123015250", 0.25, ""),
+        ("PXL_20260301_123015250", 0.25, "PXL_"),
+        ("2026-03-01_12-30-15.250_7", 0.25, "_7"),
+        ("202603011230", -15, ""),
+        ("ch1_1772368215", 0, "ch1_"),
+        ("1772368215250", 0.25, ""),
+    ],
+)
+def test_times_in_names(name: str, seconds: float, rest: str) -> None:
+    found = time_in(name)
+    assert found is not None
+    assert found[0] == pytest.approx(NOON.timestamp() + seconds, abs=1e-3)
+    assert found[1] == rest
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "door",
+        "f_000123",
+        "2026-03-01",
+        "20260301",
+        "2026-13-01_12-00-00",
+        "2026-03-01_25-00-00",
+        "0002_c1s1_000451_03",
+    ],
+)
+def test_names_without_times(name: str) -> None:
+    assert time_in(name) is None
+
+
+@given(
+    moment=st.datetimes(datetime(1990, 1, 1), datetime(2090, 1, 1)),
+    before=st.sampled_from(["", "cam1_", "a b "]),
+)
+def test_any_time_in_usual_forms_is_read(moment: datetime, before: str) -> None:
+    expected = moment.replace(microsecond=0, tzinfo=timezone.utc).timestamp()
+    for form in (
+        "%Y-%m-%d_%H-%M-%S",
+        "%Y%m%dT%H%M%S",
+        "%Y%m%d%H%M%S",
+        "%Y.%m.%d-%H.%M.%S",
+        "%Y-%m-%dT%H:%M:%SZ",
+    ):
+        found = time_in(f"{before}{moment:{form}}")
+        assert found is not None
+        assert found == (expected, before)

@@ -12,8 +12,8 @@ from onnx import numpy_helper
 from kronreid import __version__
 from kronreid.cli import main
 from kronreid.errors import InputError
-from kronreid.export import ExportReport, export_onnx
-from kronreid.export import onnx as exporting
+from kronreid.export import ExportReport, export, formats
+from kronreid.export.comparing import Comparison, agreement_of
 from kronreid.gallery import Gallery
 from kronreid.models.inference import Embedder, Matcher
 from kronreid.models.loading import load
@@ -24,7 +24,7 @@ def exported(home: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path
     """HOReID, from its unfolded form."""
     file = tmp_path_factory.mktemp("exported") / "horeid.onnx"
     tool = load(home / "horeid", device="cpu", folded=False)
-    return file, export_onnx(tool, file)
+    return file, export(tool, file)
 
 
 @pytest.fixture
@@ -106,12 +106,12 @@ def test_it_wants_no_sidecar(file: Path) -> None:
 
 
 def test_it_is_not_exported_again(file: Path) -> None:
-    with pytest.raises(InputError, match="already an ONNX file"):
-        export_onnx(load(file), file.with_name("again.onnx"))
+    with pytest.raises(InputError, match="is an exported file already"):
+        export(load(file), file.with_name("again.onnx"))
 
 
 def test_a_matcher_becomes_two_files(matcher: Matcher, paths: list[Path], tmp_path: Path) -> None:
-    report = export_onnx(matcher, tmp_path / "kpm.onnx")
+    report = export(matcher, tmp_path / "kpm.onnx")
     assert report.files == (tmp_path / "kpm.onnx", tmp_path / "kpm.scorer.onnx")
     assert sorted(tmp_path.iterdir()) == sorted(report.files)
     assert report.difference < 1e-3
@@ -141,9 +141,11 @@ def test_a_matcher_becomes_two_files(matcher: Matcher, paths: list[Path], tmp_pa
 def test_wrong_numbers_are_not_written(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "pooled.onnx"
     file.write_text("as it was")
-    monkeypatch.setattr(exporting, "compare", lambda *_: (float("nan"), 1.0))
-    with pytest.raises(InputError, match=r"pooled.onnx: was not written: .* differ from the model's by"):
-        export_onnx(load(home / "pooled", device="cpu"), file)
+    monkeypatch.setattr(formats, "compare", lambda *_: Comparison(32, float("nan"), 1.0, 1.0))
+    with pytest.raises(
+        InputError, match=r"pooled.onnx: was not written: its outputs differ from the model's by"
+    ):
+        export(load(home / "pooled", device="cpu"), file)
     assert file.read_text() == "as it was"
     assert list(tmp_path.iterdir()) == [file]
 
@@ -152,8 +154,8 @@ def test_agreement() -> None:
     scores = np.array([[9, 3, 2, 1], [1, 9, 2, 3], [1, 2, 9, 3], [3, 2, 1, 9]], float)
     swapped = scores.copy()
     swapped[0, 1:3] = 2, 3
-    assert exporting._agreement(scores, scores) == 1
-    assert exporting._agreement(scores, swapped) == pytest.approx(1 - 2 / 12)
+    assert agreement_of(scores, scores) == 1
+    assert agreement_of(scores, swapped) == pytest.approx(1 - 2 / 12)
 
 
 def test_command(

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from kronreid.data.transforms import InputOptions
 from kronreid.errors import InputError
-from kronreid.export import export_onnx
+from kronreid.export import export
 from kronreid.models.backbone import Backbone, BackboneOptions
 from kronreid.models.folding import fold
 from kronreid.models.loading import load, wrap
@@ -116,7 +116,7 @@ def test_a_network_of_one_size_is_saved_and_loaded_at_its_size(tmp_path: Path) -
 
 def test_export(tmp_path: Path) -> None:
     model = made("pooled", "test_vit", arguments={"depth": 3}).eval()
-    report = export_onnx(wrap(model, InputOptions(*SIZE)), tmp_path / "model.onnx")
+    report = export(wrap(model, InputOptions(*SIZE)), tmp_path / "model.onnx")
     assert report.agreement == 1
 
 

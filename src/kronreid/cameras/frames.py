@@ -32,6 +32,7 @@ class Source(Protocol):
             there was no time, and counts them.
         length: Number of frames; None if it is unknown.
         dropped: Frames that were dropped so far.
+        damaged: Frames that could not be decoded and were skipped so far.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Source(Protocol):
     live: bool
     length: int | None
     dropped: int
+    damaged: int
 
     def frames(self, start: float | None = None) -> Iterator[Frame]:
         """The frames in order, with times that never decrease.

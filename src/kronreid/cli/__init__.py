@@ -29,6 +29,7 @@ from kronreid.cli import (
     search,
     serve,
     summary,
+    track,
     train,
 )
 from kronreid.errors import InputError
@@ -45,6 +46,7 @@ COMMANDS = (
     evaluate,
     calibrate,
     index,
+    track,
     search,
     gallery,
     match,

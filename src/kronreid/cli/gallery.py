@@ -132,11 +132,11 @@ def _state(options: argparse.Namespace) -> Path:
 def _verify(gallery: "Gallery", options: argparse.Namespace) -> None:
     report = gallery.verify(own=[_state(options) / "added"])
     say(f"{report.checked} checked: {'all intact' if report.intact else 'NOT intact'}")
-    for reason in ("missing", "changed", "elsewhere", "strays", "bad_vectors", "twice"):
+    for reason in ("missing", "changed", "elsewhere", "strays", "bad_vectors", "twice", "incomplete"):
         for what in getattr(report, reason):
             say(f"  {reason.replace('_', ' ')}: {what}")
     if not report.intact:
-        damaged = report.unreadable + len(report.bad_vectors) + len(report.twice)
+        damaged = report.unreadable + sum(map(len, (report.bad_vectors, report.twice, report.incomplete)))
         raise InputError(
             gallery.uri,
             f"{damaged} entries are damaged; give them up with kronreid gallery repair, and index them again",

@@ -65,7 +65,7 @@ def _split_or_all(text: str) -> int | str:
     return text if text == "all" else int(text)
 
 
-def add_set(parser: argparse.ArgumentParser, text: str) -> None:
+def add_set(parser: argparse._ActionsContainer, text: str) -> None:
     """Add the option ``--set key=value ...``, which may be repeated; `text` is its help."""
     parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="key=value", help=text)
 

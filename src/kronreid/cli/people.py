@@ -10,7 +10,8 @@ from kronreid.text import say
 
 if TYPE_CHECKING:
     from kronreid.gallery import Gallery
-    from kronreid.gallery.people import GroupReport, People, Person
+    from kronreid.gallery.grouping import GroupReport
+    from kronreid.gallery.people import People, Person
 
 ACTIONS = ("group", "people", "merge", "split", "name", "undo")
 #: The words that actions take.

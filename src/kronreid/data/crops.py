@@ -75,7 +75,10 @@ def find_sources(sources: Iterable[Path]) -> list[Path]:
         elif source.suffix.lower() in LIST_SUFFIXES and source.is_file():
             found.append(source)
         else:
-            raise InputError(source, f"no such file, or not one of {', '.join(LIST_SUFFIXES)}")
+            raise InputError(
+                source,
+                f"no such file, or not one of {', '.join(LIST_SUFFIXES)}; a video or stream needs --detector",
+            )
     once: dict[Path, Path] = {}
     for path in found:
         once.setdefault(path.parent.resolve() / path.name, path)

@@ -1,11 +1,12 @@
-"""Parsing the names of pictures: which person a picture shows, and which camera took it.
+"""Parsing the names of pictures and videos: which person a picture shows, which camera took it, and when.
 
 Only this module parses names; docs/datasets.md has the same table. The first entry of `GRAMMAR` that matches
-a whole name is used.
+a whole name is used. Times stand in the names of videos and frames, see `time_in`.
 """
 
 import re
 from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 #: A number in a name. It has at most 18 digits, to fit into 64 bits.
@@ -73,6 +74,17 @@ DIVISIONS = frozenset(
         *("mask_train_v2", "mask_test_v2", "images_labeled", "images_detected"),
     }
 )
+
+#: A date and a time of day: 2026-03-01_12-30-00, 20260301T123000.250Z, PXL_20260301_123000250.
+_TIME = re.compile(
+    r"(?<![0-9])(?P<date>(?P<year>(?:19|20)[0-9]{2})(?P<dash>[-_.]?)(?P<month>[0-9]{2})(?P=dash)(?P<day>[0-9]{2}))"
+    r"[T _.-]{0,3}(?P<hour>[0-9]{2})(?P<colon>[-_.:h]?)(?P<minute>[0-9]{2})"
+    r"(?:(?:(?P=colon)|[-_.:m])(?P<second>[0-9]{2})(?:[.,]?(?P<fraction>[0-9]{3}(?:[0-9]{3})?))?)?"
+    r"(?P<zone>Z|\+[0-9]{2}:?[0-9]{2}|-[0-9]{2}:[0-9]{2})?(?![0-9])",
+    re.ASCII,
+)
+#: Seconds or milliseconds since 1970, from 2001 to 2033.
+_SINCE_1970 = re.compile(r"(?<![0-9])(1[0-9]{9})(?:\.?([0-9]{3}))?(?![0-9])", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -177,3 +189,37 @@ def describe(path: Path, root: Path | None = None) -> Said:
     if person is not None and said.camera is None and not is_number(person):
         return Said()
     return said
+
+
+def time_in(name: str) -> tuple[float, str] | None:
+    """The time in the name of a video, a frame or a folder.
+
+    The time is a date with a time of day (``door_2026-03-01_12-30-00.mp4``, ``20260301T123000Z.jpg``) or the
+    seconds or milliseconds since 1970 (``1772368200123.jpg``). It is UTC unless the name has a time zone.
+
+    Returns:
+        The seconds since 1970, and the name without the time. None if the name has no time.
+    """
+    for match in _TIME.finditer(name):
+        numbers = {key: int(match[key] or 0) for key in ("year", "month", "day", "hour", "minute", "second")}
+        try:
+            taken = datetime(**numbers, tzinfo=timezone(_offset(match["zone"])))
+        except ValueError:  # there is no such day, hour or zone
+            continue
+        return taken.timestamp() + float(f"0.{match['fraction'] or 0}"), _without(name, match)
+    for match in _SINCE_1970.finditer(name):
+        return int(match[1]) + int(match[2] or 0) / 1000, _without(name, match)
+    return None
+
+
+def _offset(zone: str | None) -> timedelta:
+    """A time zone like ``+02:00`` as its distance from UTC."""
+    if zone is None or zone == "Z":
+        return timedelta(0)
+    digits = zone[1:].replace(":", "")
+    offset = timedelta(hours=int(digits[:2]), minutes=int(digits[2:]))
+    return -offset if zone[0] == "-" else offset
+
+
+def _without(name: str, match: re.Match[str]) -> str:
+    return name[: match.start()] + name[match.end() :]

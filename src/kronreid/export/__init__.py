@@ -1,5 +1,6 @@
-"""Export of models to ONNX files that take uint8 pictures and contain their own description."""
+"""Export of models to other runtimes: files that take uint8 pictures and contain their own description."""
 
-from kronreid.export.onnx import ExportReport, export_onnx
+from kronreid.export.comparing import ExportReport
+from kronreid.export.formats import FORMATS, export
 
-__all__ = ["ExportReport", "export_onnx"]
+__all__ = ["FORMATS", "ExportReport", "export"]

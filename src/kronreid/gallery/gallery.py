@@ -357,7 +357,8 @@ class Gallery:
         return upkeep.counts(self._store, by, selection or EVERYTHING)
 
     def delete(self, selection: Selection, purge: bool = True) -> int:
-        """Remove the pictures that meet the selection from the gallery. Their files stay.
+        """Remove the pictures that meet the selection from the gallery. Their files stay, except the crops of
+        tracklets, which are the gallery's own.
 
         Nothing of them remains in the gallery's folder: the parts of it that held them are written anew,
         which takes seconds for some 100,000 pictures. A server removes the bytes in its own time. A tracklet
@@ -376,7 +377,7 @@ class Gallery:
         return self._deleted(selection, purge)
 
     def expire(self, keep: str | float, selection: Selection | None = None, purge: bool = True) -> int:
-        """Remove the pictures that were taken longer ago than `keep`. Their files stay; see `delete`.
+        """Remove the pictures that were taken longer ago than `keep`; see `delete`.
 
         A picture without a time never expires.
 
@@ -432,17 +433,24 @@ class Gallery:
 
         Args:
             files: Read the files as well; without, only what the gallery itself stores is checked.
-            own: Folders in which every file must belong to an entry, like the server's added pictures.
+            own: Folders in which every file must belong to an entry, like the server's added pictures. Those
+                with the crops of tracklets are known.
         """
-        return upkeep.verify(self._store, self.sources, self.dimension, files, own)
+        with closing(Tracklets(**self.place)) as tracklets:
+            return upkeep.verify(self._store, tracklets, self.sources, self.dimension, files, own)
 
     def repair(self) -> int:
         """Give up what of a damaged gallery cannot be read, and keep the rest.
 
         Returns:
-            How many entries were given up. Adding the same pictures again brings them back.
+            How many entries were given up. Adding the same pictures again brings them back. Tracklets keep
+            the pictures that are left, and go with the last one.
         """
-        return upkeep.repair(self._store, self.dimension)
+        with closing(Tracklets(**self.place)) as tracklets:
+            given_up = upkeep.repair(self._store, tracklets, self.dimension)
+            missing = upkeep.missing_pictures(self._store, tracklets)
+        leave_out(self, missing)
+        return given_up
 
     def _embedder(self) -> "Embeds":
         if self.embedder is None:

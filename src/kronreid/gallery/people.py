@@ -15,20 +15,18 @@ import numpy as np
 
 from kronreid.data.values import LONGEST_NAME
 from kronreid.errors import InputError
-from kronreid.gallery.clusters import Presence, cluster
+from kronreid.gallery.clusters import Presence
+from kronreid.gallery.crops import remove_crop
 from kronreid.gallery.filters import Selection, must_be_unicode
+from kronreid.gallery.grouping import Grouped, GroupReport, limit_of
 from kronreid.gallery.journal import Change, Grouping, History, Join, Journal
 from kronreid.gallery.tracklets import Tracklet, Tracklets
 from kronreid.gallery.travel import read_travel
 
 if TYPE_CHECKING:
     from kronreid.gallery.gallery import Gallery
-    from kronreid.models.calibration import Calibration, SimilarityLimit
+    from kronreid.models.calibration import Calibration
 
-#: The share of tracklets that may meet a stranger above the limit, where the model has a calibration.
-RATE = 1e-2
-#: The limit where the model has none: a guess, which is right for few models.
-UNCALIBRATED = 0.7
 #: Tracklets that are looked at together before their pictures are deleted.
 _AT_ONCE = 1_000
 
@@ -73,29 +71,6 @@ class Person:
         return max(tracklet.end for tracklet in self.tracklets)
 
 
-@dataclass(frozen=True)
-class GroupReport:
-    """What `group` did.
-
-    Attributes:
-        tracklets: How many tracklets the gallery has.
-        grouped: How many of them had no person before.
-        new_people: How many people are new.
-        people: How many people there are now.
-        refused: How many joins were similar enough and could not be by their times.
-        limit: The mean similarity that tracklets of one person needed.
-        strangers: Cameras of the travel times that no tracklet is from.
-    """
-
-    tracklets: int
-    grouped: int
-    new_people: int
-    people: int
-    refused: int
-    limit: "SimilarityLimit"
-    strangers: tuple[str, ...] = ()
-
-
 def group(
     gallery: "Gallery | str",
     *,
@@ -111,8 +86,8 @@ def group(
     Args:
         gallery: A gallery, or its address.
         min_similarity: The mean cosine that tracklets of one person need. ``auto`` takes the threshold of
-            the embedder's calibration at which one tracklet in a hundred meets a stranger (`RATE`), or
-            `UNCALIBRATED` where the gallery has no embedder or the embedder has no calibration.
+            the embedder's calibration at which one tracklet in a hundred meets a stranger (see
+            `kronreid.gallery.grouping`), or 0.7 if the gallery has no embedder with a calibration.
         travel: A file with the least seconds between cameras; see `read_travel`.
         automatic: This is a part of a longer run, such as tracking. `People.undo` passes it over.
 
@@ -216,19 +191,20 @@ class People:
         """See `kronreid.gallery.people.group`."""
         self.forget()
         seen = self._all_or_new(self.now())
-        limit = limit_of(min_similarity, calibration, max(1, len(seen)))
+        count = self.tracklets.count()
+        limit = limit_of(min_similarity, calibration, max(1, count))
         presence = Presence(
             [tracklet.camera or tracklet.source for tracklet in seen],
             np.array([tracklet.start for tracklet in seen], np.float64),
             np.array([tracklet.end for tracklet in seen], np.float64),
             travel,
         )
-        work = _Grouped(seen, presence, limit.similarity, automatic)
+        work = Grouped(seen, presence, limit.similarity, automatic)
         work.prepare(self.journal.read())
         history = self.journal.change(work.change)
         cameras = {tracklet.camera for tracklet in self.tracklets.all(vectors=False)} if travel else set()
         return GroupReport(
-            tracklets=self.tracklets.count(),
+            tracklets=count,
             grouped=len(work.moves),
             new_people=len(set(work.moves.values()) - work.before),
             people=len(set(history.at().person_of.values())),
@@ -364,7 +340,9 @@ class People:
 def leave_out(gallery: "Gallery", tracks: Mapping[str, Any]) -> None:
     """Get a gallery's tracklets ready for some of its pictures to be deleted.
 
-    Tracklets that have no other picture are deleted, also from the journal of people.
+    Tracklets that have no other picture are deleted, also from the journal of people. The pictures' files are
+    removed first: they are the gallery's own. If this is interrupted, deleting the same pictures again
+    finishes it.
 
     Args:
         gallery: The gallery.
@@ -376,7 +354,11 @@ def leave_out(gallery: "Gallery", tracks: Mapping[str, Any]) -> None:
     with closing(Tracklets(**gallery.place)) as tracklets:
         for start in range(0, len(named), _AT_ONCE):
             found = list(tracklets.all(Selection(id=named[start : start + _AT_ONCE])))
-            others = sorted({id for tracklet in found for id in tracklet.pictures} - tracks.keys())
+            pictures = {id: tracklet.id for tracklet in found for id in tracklet.pictures}
+            if own := sorted(pictures.keys() & tracks.keys()):
+                for entry in gallery.entries(Selection(id=own)):
+                    remove_crop(entry.path, pictures[entry.id])
+            others = sorted(pictures.keys() - tracks.keys())
             paths: dict[str, Path] = {}
             if others:
                 paths = {entry.id: entry.path for entry in gallery.entries(Selection(id=others))}
@@ -403,106 +385,6 @@ def journal_file(gallery: "Gallery") -> Path | None:
 def _address(gallery: "Gallery") -> str:
     """The address of a gallery whose journal lies elsewhere."""
     return gallery.uri if "://" in gallery.uri else ""
-
-
-def limit_of(
-    wanted: float | Literal["auto"], calibration: "Calibration | None", tracklets: int
-) -> "SimilarityLimit":
-    """The mean similarity that tracklets of one person need; see `group`.
-
-    Where a calibration is too small for so many tracklets, it is the highest threshold that it has.
-
-    Raises:
-        InputError: `wanted` is no similarity.
-    """
-    from kronreid.models.calibration import HIGHEST_RATE, SimilarityLimit, similarity_limit
-
-    if wanted != "auto":
-        return similarity_limit(wanted, calibration, tracklets)
-    if calibration is None or calibration.similarity is None:
-        return SimilarityLimit(UNCALIBRATED, None)
-    rate = max(RATE, calibration.rarest(tracklets))
-    if rate > HIGHEST_RATE:
-        strangers = calibration.similarity.strangers
-        return SimilarityLimit(strangers[min(1, len(strangers) - 1)], None)
-    return SimilarityLimit(calibration.threshold(rate, tracklets), rate)
-
-
-class _Grouped:
-    """A grouping at work. It is prepared before it is this process's turn to write the journal.
-
-    Args:
-        seen: All tracklets, in the order of their times.
-        presence: Where and when they were.
-        limit: The least mean similarity.
-        automatic: See `group`.
-
-    Attributes:
-        moves: The people that new tracklets belong to now.
-        joins: Why.
-        before: The people that were there before.
-        refused: See `Clusters.refused`.
-    """
-
-    def __init__(self, seen: Sequence[Tracklet], presence: Presence, limit: float, automatic: bool) -> None:
-        self.seen, self.presence, self.limit, self.automatic = seen, presence, limit, automatic
-        self.vectors = np.stack([one.vector for one in seen]) if seen else np.empty((0, 1), np.float32)
-        self.moves: dict[str, int] = {}
-        self.joins: dict[str, Join] = {}
-        self.before: set[int] = set()
-        self.refused = 0
-        self._of = -1
-
-    def prepare(self, history: History) -> None:
-        """Find out who belongs to whom, unless that is known for this state of the journal."""
-        if history.next_change == self._of:
-            return
-        now = history.at()
-        ids = [tracklet.id for tracklet in self.seen]
-        people = np.array([now.person_of.get(id, 0) for id in ids], np.int64)
-        found = cluster(self.vectors, self.presence, people, self.limit)
-        self.before, self.refused, self._of = set(now.person_of.values()), found.refused, history.next_change
-        self.moves.clear()
-        self.joins.clear()
-        next_person = now.next_person
-        for root in dict.fromkeys(found.label.tolist()):  # in the order of their first tracklets
-            members = np.flatnonzero(found.label == root)
-            new = members[people[members] == 0]
-            person = int(people[members].max())
-            if not person:
-                person, next_person = next_person, next_person + 1
-            self.moves |= {ids[one]: person for one in new.tolist()}
-            self.joins |= self._joins(ids, members, new)
-
-    def _joins(self, ids: list[str], members: np.ndarray, new: np.ndarray) -> dict[str, Join]:
-        """Why new tracklets belong to a person."""
-        if not len(new):
-            return {}
-        old = np.setdiff1d(members, new)
-        first = members[:1] if not len(old) else old[:0]
-        cosines = self.vectors[new] @ self.vectors[members].T
-        own = new[:, None] == members[None]
-        average = np.where(own, 0, cosines).sum(axis=1) / max(1, len(members) - 1)
-        # A tracklet that was there before tells more than one that has come with this one.
-        allowed = np.isin(members, old)[None] if len(old) else ~own
-        best = np.where(allowed, cosines, -np.inf).argmax(axis=1)
-        found: dict[str, Join] = {}
-        for row, one in enumerate(new.tolist()):
-            if one in first:
-                found[ids[one]] = Join()
-                continue
-            similarity = round(float(cosines[row, best[row]]), 4)
-            found[ids[one]] = Join(ids[members[best[row]]], similarity, round(float(average[row]), 4))
-        return found
-
-    def change(self, history: History) -> Change | None:
-        """The change of the journal; None if there is nothing to change."""
-        self.prepare(history)
-        if not self.moves:
-            return None
-        moves: dict[str, int | None] = dict(self.moves)
-        limit = round(self.limit, 4)
-        return history.change("group", moves=moves, joins=self.joins, limit=limit, automatic=self.automatic)
 
 
 def _person(number: int, tracklets: Iterable[Tracklet], now: Grouping) -> Person:

@@ -122,6 +122,10 @@ class Tracklets:
         """See `Store.purge`."""
         return not self._store.exists or self._store.purge()
 
+    def unreadable(self, give_up: bool = False) -> int:
+        """See `Store.unreadable`."""
+        return self._store.unreadable(give_up) if self._store.exists else 0
+
     def all(self, selection: Selection = EVERYTHING, vectors: bool = True) -> Iterator[Tracklet]:
         """The tracklets that meet a selection; its times are those at which tracklets start.
 

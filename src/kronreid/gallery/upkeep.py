@@ -14,12 +14,13 @@ from tqdm import tqdm
 
 from kronreid.data.plain import read_plain
 from kronreid.errors import InputError
+from kronreid.gallery.crops import crops_folder, files_of
 from kronreid.gallery.entries import FIELDS, UNKNOWN_TIME, Entry, checked, format_box, known, known_label
 from kronreid.gallery.filters import Scalar, Selection, Taken, format_time
 from kronreid.gallery.indexing import identified
 from kronreid.gallery.sources import Sources
 from kronreid.gallery.store import Store
-from kronreid.gallery.tracklets import TRACK
+from kronreid.gallery.tracklets import TRACK, Tracklets
 from kronreid.text import CsvWriter
 
 _WITH_VECTOR = [*FIELDS, "vector"]
@@ -27,7 +28,7 @@ _WITH_VECTOR = [*FIELDS, "vector"]
 _COUNTED = {"camera": "camera", "identity": "identity", "source": "source", "hour": "time", "day": "time"}
 _KEEP = re.compile(r"(?P<number>\d+(\.\d+)?)\s*(?P<unit>[smhdw]?)")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
-#: Rows that `update` writes at a time.
+#: Rows that are written or asked for at a time.
 _BATCH = 1000
 
 
@@ -44,6 +45,7 @@ class VerifyReport:
         changed: Files whose content is not what was added.
         elsewhere: Files outside the folders that the gallery was filled from; they are not opened.
         strays: Files of folders of the gallery's own that belong to no entry.
+        incomplete: Identifiers of tracklets of which a picture is not in the gallery.
     """
 
     checked: int = 0
@@ -54,11 +56,12 @@ class VerifyReport:
     changed: list[Path] = field(default_factory=list)
     elsewhere: list[Path] = field(default_factory=list)
     strays: list[Path] = field(default_factory=list)
+    incomplete: list[str] = field(default_factory=list)
 
     @property
     def intact(self) -> bool:
         """Whether everything that the gallery itself stores is whole, whatever has happened to the files."""
-        return not (self.bad_vectors or self.unreadable or self.twice)
+        return not (self.bad_vectors or self.unreadable or self.twice or self.incomplete)
 
 
 def counts(store: Store, by: Sequence[str], selection: Selection) -> dict[tuple[Any, ...], int]:
@@ -165,14 +168,22 @@ def export(entries: Iterable[Entry], path: str | PathLike[str]) -> int:
 
 
 def verify(
-    store: Store, sources: Sources, dimension: int, files: bool, own: Sequence[Path] = ()
+    store: Store,
+    tracklets: Tracklets,
+    sources: Sources,
+    dimension: int,
+    files: bool,
+    own: Sequence[Path] = (),
 ) -> VerifyReport:
     """See `Gallery.verify`."""
-    report = VerifyReport(unreadable=store.unreadable())
+    unreadable = store.unreadable()
+    report = VerifyReport(unreadable=unreadable + tracklets.unreadable())
     if report.unreadable:  # reading on would fail; `repair` comes first
-        report.checked = store.count() - report.unreadable
+        report.checked = store.count() - unreadable
         return report
-    strays = {path for folder in own if folder.is_dir() for path in folder.absolute().iterdir()}
+    crops = {tracklet.path.parent for tracklet in tracklets.all(vectors=False)}
+    default = crops_folder(store.uri)
+    strays = {path for folder in {*own, *crops, *([default] if default else [])} for path in files_of(folder)}
     before = ""
     rows = store.rows(_WITH_VECTOR)
     for row in tqdm(rows, total=store.count(), unit=" pictures", desc="verifying", disable=None):
@@ -197,6 +208,7 @@ def verify(
         if identified([entry], content)[0].id != entry.id:
             report.changed.append(entry.path)
     report.strays = sorted(strays)
+    report.incomplete = sorted(set(missing_pictures(store, tracklets).values()))
     return report
 
 
@@ -205,9 +217,20 @@ def _is_whole(vector: np.ndarray, dimension: int) -> bool:
     return vector.shape == (dimension,) and bool(np.allclose(np.linalg.norm(vector), 1, atol=1e-3))
 
 
-def repair(store: Store, dimension: int) -> int:
-    """See `Gallery.repair`."""
-    lost = store.unreadable(give_up=True)
+def missing_pictures(store: Store, tracklets: Tracklets) -> dict[str, str]:
+    """The pictures of tracklets that are not in the gallery, each with its tracklet."""
+    needed = {id: tracklet.id for tracklet in tracklets.all(vectors=False) for id in tracklet.pictures}
+    store.catch_up()
+    ids = sorted(needed)
+    for start in range(0, len(ids), _BATCH):
+        for id in store.existing(ids[start : start + _BATCH]):
+            del needed[id]
+    return needed
+
+
+def repair(store: Store, tracklets: Tracklets, dimension: int) -> int:
+    """See `Gallery.repair`; tracklets may miss pictures afterwards."""
+    lost = store.unreadable(give_up=True) + tracklets.unreadable(give_up=True)
     bad = [row["id"] for row in store.rows(["id", "vector"]) if not _is_whole(row["vector"], dimension)]
     if bad:
         store.delete(bad)

@@ -17,7 +17,7 @@ from kronreid.models.places import PLACES, load_places, places_fingerprint
 from kronreid.models.storage import load_folder
 
 #: All files of a model on the hub.
-FILES = [CONFIG, WEIGHTS, PLACES, CALIBRATION, CARD]
+FILES = (CONFIG, WEIGHTS, PLACES, CALIBRATION, CARD)
 
 
 def is_hub_id(path: str) -> bool:

@@ -20,10 +20,16 @@ from kronreid.data.transforms import InputOptions, normalise, resize, to_tensor
 from kronreid.errors import InputError
 from kronreid.models.calibration import Calibration, probability
 from kronreid.models.embedding import Embedding
+from kronreid.models.fusing import can_fuse, fuse
+from kronreid.models.onnx_probe import probe_pictures
 from kronreid.models.pairs import EncodedMaps, PairModel
 from kronreid.models.place_matcher import PairExplanation, PlaceMatcher
 from kronreid.models.places import Described, PlaceMatching
 from kronreid.models.reid import ReID
+
+#: On a CPU a pass has about this many pixels: larger maps leave the cache, and the system has to clear the
+#: memory that they take.
+_PIXELS = 16 * 192 * 96
 
 
 @dataclass
@@ -92,11 +98,36 @@ class _Network:
         self.fingerprint = fingerprint
         self.dimension = int(cast(int, model.dimension))
         self.autocast = False
+        self.fast = False
         self.calibration: Calibration | None = None
+        self._fused: nn.Module | None = None
 
     @property
     def device(self) -> torch.device:
         return next(self.model.parameters()).device
+
+    @property
+    def per_pass(self) -> int | None:
+        """The most pictures of a pass that is fast; None without a limit."""
+        return max(1, _PIXELS // (self.height * self.width)) if self.device.type == "cpu" else None
+
+    def network(self) -> Any:
+        """What computes: `model`, or its fast form on a CPU (`kronreid.models.fusing`) if `fast` is set."""
+        if not self.fast or self.autocast or not can_fuse(self.model):
+            return self.model
+        if self._fused is None:
+            pictures = probe_pictures(self.height, self.width).repeat(self.per_pass or 1, 1, 1, 1)
+            batch = self.batch(list(pictures[: self.per_pass]))
+            self._fused = fuse(self.model, lambda model: self._passed(model, batch))
+        return self._fused
+
+    def vectors(self, model: nn.Module, batch: Tensor) -> Tensor:
+        """The vectors (N, dimension) that `model` or its fast form gives for a normalised batch."""
+        raise NotImplementedError
+
+    def _passed(self, model: nn.Module, batch: Tensor) -> Tensor:
+        """The vectors, from a pass through all of a model."""
+        return self.vectors(model, batch)
 
     def pixels(self, image: ImageLike) -> Tensor:
         """One picture at the network's input size, uint8 (3, H, W).
@@ -120,6 +151,7 @@ class _Network:
         """Normalised batches on the model's device. The next one is decoded while this one is computed."""
         if batch_size < 1:
             raise InputError("batch_size", f"{batch_size}; give at least 1 picture per pass")
+        batch_size = min(batch_size, self.per_pass or batch_size)
         starts = range(0, len(images), batch_size)
         with ThreadPoolExecutor(max_workers=2) as pool:
 
@@ -146,7 +178,7 @@ class _Network:
 
         Args:
             images: Paths, PIL images or uint8 arrays (H, W, 3) in RGB; one or several.
-            batch_size: Pictures per pass.
+            batch_size: The most pictures per pass. On a CPU, smaller passes are used where they are faster.
             progress: Show a progress bar.
 
         Returns:
@@ -168,9 +200,11 @@ class _Network:
             done += len(batch)
         return vectors
 
+    @torch.no_grad()
     def descriptors(self, batch: Tensor) -> Tensor:
         """Pass a normalised batch (N, 3, H, W) through the network; returns L2-normalised (N, dimension)."""
-        raise NotImplementedError
+        with self._precision():
+            return self.vectors(self.network(), batch)
 
     def _precision(self):
         return torch.autocast(self.device.type, torch.bfloat16) if self.autocast else nullcontext()
@@ -188,6 +222,7 @@ class Embedder(_Network):
         autocast: Compute in bfloat16, which is faster but changes the cosines: in the third digit for a
             robust network, in the second for a MobileNet. The change is twice as large in the folded form
             as with ``load(..., folded=False)``.
+        fast: Compute with the fast form of the network on a CPU, which gives the same vectors.
         calibration: The meaning of its scores, as `kronreid calibrate` measured it; None without one.
     """
 
@@ -203,10 +238,8 @@ class Embedder(_Network):
     def places(self, places: PlaceMatching | None) -> None:
         self._places, self.calibration = places, None
 
-    @torch.no_grad()
-    def descriptors(self, batch: Tensor) -> Tensor:
-        with self._precision():
-            return F.normalize(self.model(batch).descriptor.float())
+    def vectors(self, model: nn.Module, batch: Tensor) -> Tensor:
+        return F.normalize(model(batch).descriptor.float())
 
     @torch.no_grad()
     def embeddings(
@@ -215,7 +248,7 @@ class Embedder(_Network):
         """What the network makes of pictures, batch by batch; descriptors are L2-normalised float32."""
         for batch in self._batches(as_list(images), batch_size, progress):
             with self._precision():
-                embedding = self.model(batch)
+                embedding = self.network()(batch)
             yield replace(embedding, descriptor=F.normalize(embedding.descriptor.float()))
 
     @torch.no_grad()
@@ -305,6 +338,7 @@ class Matcher(_Network):
         height: Input height in pixels.
         width: Input width in pixels.
         autocast: Compute the network in bfloat16.
+        fast: Compute with the fast form of the network on a CPU, which gives the same outputs.
         matching: Precision of the matching and of the maps that `encode` keeps, torch.float32 or
             torch.bfloat16. bfloat16 halves the memory and speeds up the inner products several times; the
             ranking hardly changes (docs/performance.md). Maps of different precisions cannot be compared.
@@ -340,14 +374,15 @@ class Matcher(_Network):
         parts = []
         for batch in self._batches(images, batch_size, progress):
             with self._precision():
-                pictures = self.model.encode(batch)
+                pictures = self.network().encode(batch)
             parts.append(self.model.way.prepare(pictures, self.matching))
         return EncodedMaps.cat(parts)
 
-    @torch.no_grad()
-    def descriptors(self, batch: Tensor) -> Tensor:
-        with self._precision():
-            return self.model.vectors(batch)
+    def vectors(self, model: nn.Module, batch: Tensor) -> Tensor:
+        return cast(PairModel, model).vectors(batch)
+
+    def _passed(self, model: nn.Module, batch: Tensor) -> Tensor:
+        return cast(PairModel, model).encode(batch).pooled
 
     def logits(self, query: EncodedMaps, candidates: EncodedMaps) -> Tensor:
         """Logits (Q, G) float32 of every query with every candidate. The candidate is warped onto the query.

@@ -154,9 +154,13 @@ class OnnxNetwork(nn.Module):
 
 
 class OnnxEmbedder(Embedder):
-    """An `Embedder` whose network is an ONNX graph. onnxruntime manages the GPU, so `device` is the CPU."""
+    """An `Embedder` whose network is a graph in onnxruntime, or in another runtime with the same interface.
+
+    The runtime manages the GPU, so `device` is the CPU.
+    """
 
     model: OnnxNetwork
+    per_pass = None
 
     @property
     def device(self) -> torch.device:
@@ -230,6 +234,24 @@ def load_onnx(path: Path, options: OnnxOptions | None = None, device: str | None
     embedder = OnnxEmbedder(network, input_options, fingerprint)
     embedder.path = path.resolve()
     embedder.places = places
+    return embedder
+
+
+def own_embedder(session: Any, card: dict[str, str], path: Path) -> OnnxEmbedder:
+    """The embedder in an export of kronreid for another runtime than onnxruntime.
+
+    Args:
+        session: The graph, with `onnxruntime.InferenceSession`'s methods ``get_inputs`` and ``run``.
+        card: The file's metadata.
+        path: The file.
+    """
+    places = read_places_card(card, path)
+    maps = dict(zip(places.options.levels, places_outputs(places))) if places is not None else {}
+    behaviour = Behaviour(card["output"], int(card["dimension"]), alone=False)
+    network = OnnxNetwork(path, session, None, behaviour, False, maps)
+    size = InputOptions(int(card["height"]), int(card["width"]))
+    embedder = OnnxEmbedder(network, size, card["fingerprint"])
+    embedder.path, embedder.places = path.resolve(), places
     return embedder
 
 

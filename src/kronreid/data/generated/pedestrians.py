@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 from tqdm import tqdm
 
+from kronreid.data.generated.exposure import expose, noise
 from kronreid.data.generated.figure import draw_person
 from kronreid.data.generated.person import Person, make_person
 from kronreid.data.generated.scenery import Camera, make_camera, occlude, panorama
@@ -26,7 +27,6 @@ from kronreid.errors import InputError
 log = logging.getLogger(__name__)
 
 _OVERSAMPLING = 2
-_NOISE = np.random.RandomState(7).standard_normal((512, 512)).astype(np.float32)
 _STRANGER = 1_000_003  # identity seeds of passers-by and distractors start here
 
 
@@ -162,31 +162,9 @@ def _expose(canvas: Image.Image, view: Camera, rng: Random, height: int, width: 
     image = canvas.resize(small, Image.Resampling.BOX)
     if small != (width, height):
         image = image.resize((width, height), Image.Resampling.BICUBIC)
-    # One matrix mixes each colour with its grey (saturation) and applies gain and black level.
     light = rng.uniform(0.87, 1.15)
-    keep, grey = view.saturation, 1.0 - view.saturation
-    matrix: list[float] = []
-    for channel, gain in enumerate(view.gain):
-        gain *= light * rng.uniform(0.97, 1.03)
-        row = [grey * share * gain for share in (0.299, 0.587, 0.114)]
-        row[channel] += keep * gain
-        matrix += [*row, view.lift]
-    image = image.convert("RGB", matrix=tuple(matrix)).point(_tone(view.gamma))
-    top, left = rng.randrange(512), rng.randrange(512)
-    return _add_noise(image, view.noise, top, left)
-
-
-def _tone(gamma: float) -> list[int]:
-    curve = [round(255 * (i / 255) ** gamma) for i in range(256)]
-    return curve * 3
-
-
-def _add_noise(image: Image.Image, sigma: float, top: int, left: int) -> Image.Image:
-    pixels = np.asarray(image, dtype=np.float32)
-    rows = np.arange(top, top + image.height) % 512
-    columns = np.arange(left, left + image.width) % 512
-    noise = _NOISE[rows[:, None], columns]
-    pixels = pixels + sigma * noise[:, :, None]
+    image = expose(image, view, [light * rng.uniform(0.97, 1.03) for _ in view.gain])
+    pixels = np.asarray(image, dtype=np.float32) + view.noise * noise(rng, width, height)
     return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
 
 

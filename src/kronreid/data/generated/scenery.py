@@ -83,17 +83,25 @@ def _vivid(rng: Random) -> Colour:
 def panorama(camera: int, seed: int) -> Image.Image:
     """The place that a camera looks at: RGB, six times as wide as high; pictures show parts of it."""
     rng = Random(f"{seed}/place/{camera}")
-    width, height = _SCENE
-    horizon = int(height * rng.uniform(0.25, 0.5))
-    image = Image.new("RGB", _SCENE, _tint(rng, 110, 180))
+    return draw_place(rng, _SCENE, int(_SCENE[1] * rng.uniform(0.25, 0.5)))
+
+
+def draw_place(rng: Random, size: tuple[int, int], horizon: int) -> Image.Image:
+    """Draw a place without people.
+
+    Args:
+        rng: random numbers of the place.
+        size: width and height, pixels.
+        horizon: row in which the ground meets the walls.
+    """
+    width, height = size
+    image = Image.new("RGB", size, _tint(rng, 110, 180))
     draw = ImageDraw.Draw(image, "RGBA")
     _draw_backdrop(draw, rng, width, horizon)
     _draw_ground(draw, rng, width, height, horizon)
-    for _ in range(rng.randint(14, 22)):
+    for _ in range(rng.randint(14, 22) * width // _SCENE[0]):
         x = rng.uniform(-40, width)
-        draw_thing = rng.choice(
-            (_draw_bicycle, _draw_bicycle, _draw_planter, _draw_car, _draw_post, _draw_sign)
-        )
+        draw_thing = rng.choice(THINGS)
         draw_thing(draw, rng, x, horizon + rng.uniform(0.0, 0.5) * (height - horizon), rng.uniform(0.6, 1.1))
     return image.filter(ImageFilter.GaussianBlur(1.4))
 
@@ -210,6 +218,10 @@ def _draw_sign(draw: ImageDraw.ImageDraw, rng: Random, x: float, y: float, size:
     wide, high = 46 * size, 62 * size
     draw.line((x + wide / 2, y, x + wide / 2, y - 2 * high), fill=(90, 90, 92), width=4)
     draw.rectangle((x, y - 2 * high, x + wide, y - high), fill=_vivid(rng), outline=(230, 230, 228), width=3)
+
+
+#: What stands in a street. Each is drawn by its pencil, random numbers, left edge, ground row and size.
+THINGS = (_draw_bicycle, _draw_bicycle, _draw_planter, _draw_car, _draw_post, _draw_sign)
 
 
 def occlude(draw: ImageDraw.ImageDraw, rng: Random, width: int, height: int) -> None:

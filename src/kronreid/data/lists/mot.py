@@ -48,8 +48,8 @@ LARGEST_NUMBER = 2**53
 
 
 @dataclass(frozen=True)
-class _Line:
-    """A valid line.
+class MotBox:
+    """A valid line of a MOT file.
 
     Attributes:
         number: Number of the line, from 1.
@@ -94,7 +94,7 @@ def read_mot(path: Path, categories: Sequence[str] = ()) -> Iterator[Record]:
     Raises:
         InputError: There are no frames, or it is unclear which classes are people.
     """
-    lines, skipped = _read(path)
+    lines, skipped = read_boxes(path)
     yield from skipped
     if not lines:
         return
@@ -109,9 +109,15 @@ def read_mot(path: Path, categories: Sequence[str] = ()) -> Iterator[Record]:
             yield Skipped(f"line {line.number}", str(error))
 
 
-def _read(path: Path) -> tuple[list[_Line], list[Skipped]]:
-    """The valid lines and the skipped ones. Blank lines and comments belong to neither."""
-    lines: list[_Line] = []
+def read_boxes(path: Path) -> tuple[list[MotBox], list[Skipped]]:
+    """The valid lines of a MOT file and the skipped ones, without looking for pictures or classes.
+
+    Blank lines and comments belong to neither.
+
+    Raises:
+        InputError: The file cannot be read.
+    """
+    lines: list[MotBox] = []
     skipped: list[Skipped] = []
     for number, text in enumerate(read_lines(path), start=1):
         if not text.strip() or text.lstrip().startswith("#"):
@@ -123,7 +129,7 @@ def _read(path: Path) -> tuple[list[_Line], list[Skipped]]:
     return lines, skipped
 
 
-def _must_count_as_gt(path: Path, lines: Sequence[_Line]) -> None:
+def _must_count_as_gt(path: Path, lines: Sequence[MotBox]) -> None:
     """Check that a part of ``gt.txt`` (``gt_val_half.txt``) does not renumber its frames.
 
     A part that does has no pictures of its own.
@@ -135,14 +141,14 @@ def _must_count_as_gt(path: Path, lines: Sequence[_Line]) -> None:
     if path.name == whole.name or not path.stem.startswith("gt") or not whole.is_file():
         return
     frames = defaultdict(set)
-    for line in _read(whole)[0]:
+    for line in read_boxes(whole)[0]:
         frames[line.track, line.box].add(line.frame)
     there = [line.frame in frames[line.track, line.box] for line in lines if (line.track, line.box) in frames]
     if 2 * sum(there) < len(there):
         raise InputError(path, f"numbers its frames differently from {whole.name} beside it; use that one")
 
 
-def _line(number: int, text: str) -> _Line:
+def _line(number: int, text: str) -> MotBox:
     separators = [sign for sign in ",;" if sign in text]
     parts = [part.strip() for part in text.split(separators[0])] if separators else text.split()
     while parts and not parts[-1]:
@@ -156,7 +162,7 @@ def _line(number: int, text: str) -> _Line:
         raise InputError(shown(text), "must be frame,track,left,top,width,height,flag,…") from None
     if not math.isfinite(flag):
         raise InputError(f"flag {parts[6]}", "must be a finite number")
-    return _Line(number, frame, track, box_of(left - 1, top - 1, width, height), flag, tuple(rest))
+    return MotBox(number, frame, track, box_of(left - 1, top - 1, width, height), flag, tuple(rest))
 
 
 def _whole(text: str) -> int:
@@ -167,7 +173,7 @@ def _whole(text: str) -> int:
     return int(value)
 
 
-def _row(line: _Line, frames: "_Frames", visibility: float | None) -> Row:
+def _row(line: MotBox, frames: "_Frames", visibility: float | None) -> Row:
     sequence = frames.sequence
     attributes: dict[str, Any] = {"frame": line.frame}
     identity = None
@@ -192,7 +198,7 @@ class _Classes:
     MOT sets flag 1 only for pedestrians. If a requested class has no flag 1, its flags are therefore ignored.
     """
 
-    def __init__(self, path: Path, lines: Sequence[_Line], categories: Sequence[str]) -> None:
+    def __init__(self, path: Path, lines: Sequence[MotBox], categories: Sequence[str]) -> None:
         self.wanted: set[int] | None = None
         self.names: dict[int, str] = {}
         self.unflagged: set[int] = set()
@@ -217,7 +223,7 @@ class _Classes:
         if categories:
             self.unflagged = kinds.keys() - {line.kind for line in lines if line.flag != 0}
 
-    def left_out(self, line: _Line, truth: bool) -> LeftOut | None:
+    def left_out(self, line: MotBox, truth: bool) -> LeftOut | None:
         """The reason for leaving a line out, or None.
 
         Raises:
@@ -233,7 +239,7 @@ class _Classes:
         counts = not truth or line.flag != 0 or line.kind in self.unflagged
         return None if counts else LeftOut("with flag 0")
 
-    def visibility(self, line: _Line, truth: bool) -> float | None:
+    def visibility(self, line: MotBox, truth: bool) -> float | None:
         """The visible share of the person, 0 to 1, if the file states it."""
         return line.visibility if truth and self.wanted is not None else None
 
@@ -253,7 +259,7 @@ def _must_be_mots(path: Path, kinds: Counter[int]) -> None:
         )
 
 
-def _has_classes(lines: Sequence[_Line]) -> bool:
+def _has_classes(lines: Sequence[MotBox]) -> bool:
     """Whether column 8 is a class and column 9 a visibility in most lines.
 
     MOT15 and detections have ten columns, with −1 or a position in the world in columns 8 to 10. Such a
@@ -280,11 +286,11 @@ class _Frames:
 
     def __init__(self, path: Path, frames: set[int]) -> None:
         self.sequence, self.folder, suffix = _sequence(path)
-        pictures = _pictures(self.folder)
+        pictures = frames_in(self.folder)
         preferred = [file for file in pictures if file.suffix.lower() == suffix]
         self.pictures: dict[int, list[Path]] = {}
         self.shift, best = 0, (0, 0)
-        for numbered in _numberings(preferred or pictures):
+        for numbered in numberings(preferred or pictures):
             shift = _shift(frames, set(numbered))
             found = (len(numbered), sum(frame + shift in numbered for frame in frames))
             if found > best:
@@ -315,18 +321,29 @@ def _sequence(path: Path) -> tuple[Path, Path, str]:
     """A sequence's folder, the folder of its frames, and their suffix from ``seqinfo.ini``."""
     path = path.absolute()
     for sequence in (path.parent.parent, path.parent):
-        info = sequence / "seqinfo.ini"
-        settings: dict[str, str] = {}
-        for line in read_lines(info) if info.is_file() else ():
-            key, _, value = line.partition("=")
-            settings[key.strip().lower()] = value.strip()
+        settings = read_seqinfo(sequence)
         for name in (settings.get("imdir") or FRAMES, FRAMES):
             if is_folder(sequence / name):
                 return sequence, sequence / name, "." + settings.get("imext", "").lower().lstrip(".")
     raise InputError(path, f"its sequence has no folder {FRAMES} with the frames beside gt or det")
 
 
-def _pictures(folder: Path) -> list[Path]:
+def read_seqinfo(sequence: Path) -> dict[str, str]:
+    """The settings in a sequence's ``seqinfo.ini``, by their names in lower case; empty without the file."""
+    info = sequence / "seqinfo.ini"
+    settings: dict[str, str] = {}
+    for line in read_lines(info) if info.is_file() else ():
+        key, _, value = line.partition("=")
+        settings[key.strip().lower()] = value.strip()
+    return settings
+
+
+def frames_in(folder: Path) -> list[Path]:
+    """The pictures in a folder, sorted by name, without hidden files and folders below.
+
+    Raises:
+        InputError: The folder cannot be read.
+    """
     try:
         return sorted(
             file
@@ -337,7 +354,7 @@ def _pictures(folder: Path) -> list[Path]:
         raise InputError(folder, f"cannot be read ({error.strerror or error})") from None
 
 
-def _numberings(pictures: Sequence[Path]) -> Iterator[dict[int, list[Path]]]:
+def numberings(pictures: Sequence[Path]) -> Iterator[dict[int, list[Path]]]:
     """Pictures by the last number in their names, by the last but one, and so on."""
     found = {file: [int(digits) for digits in re.findall(r"[0-9]+", file.stem)] for file in pictures}
     for place in range(1, max(map(len, found.values()), default=0) + 1):
