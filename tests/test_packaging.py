@@ -51,6 +51,8 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "kronreid.explain.pages.search": ("figures", "gallery"),
     "kronreid.serve": ("figures", "gallery", "serve"),
     "kronreid.serve.client": (),
+    "kronreid.serve.connection": (),
+    "kronreid.serve.people_schemas": (),
     "kronreid.serve.files": (),
     "kronreid.serve.marks": (),
     "kronreid.serve.schemas": (),

@@ -15,11 +15,12 @@ from PIL import Image
 import kronreid
 from kronreid.errors import InputError
 from kronreid.serve import schemas
-from kronreid.serve.client import Client, multipart
+from kronreid.serve.client import Client
+from kronreid.serve.connection import multipart
 from kronreid.serve.forms import parse_form
 from kronreid.serve.server import listen, make_server
 
-from .conftest import TOKEN, Home, Server, noise, serve
+from .conftest import TOKEN, Home, Server, add_tracklets, noise, serve
 
 ID, OTHER = "0" * 64, "1" * 64
 PICTURE = noise()
@@ -63,7 +64,7 @@ CALLS: dict[str, Callable[[Client], object]] = {
     ),
     "GET /api/people/{number}": lambda client: client.person(7),
     "POST /api/people/merge": lambda client: client.merge(1, [2, 3]),
-    "POST /api/people/split": lambda client: client.split(["a1"], to=3),
+    "POST /api/people/split": lambda client: client.split(["a0"], to=2),
     "POST /api/people/undo": lambda client: client.undo(4),
     "POST /api/people/{number}/name": lambda client: client.name(7, "Ada"),
 }
@@ -117,6 +118,7 @@ def test_no_route_is_missing_and_no_parameter_unknown(server: Server) -> None:
 def address(home: Home, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server on the loopback interface, which any request needs the token for."""
     server = serve(home, tmp_path_factory.mktemp("asked"), allow_add=True, guarded=True, port=0)
+    add_tracklets(server)
     with closing(listen(server.settings)) as listener:
         running = make_server(server.application)
         thread = threading.Thread(target=running.run, kwargs={"sockets": [listener]})
@@ -160,7 +162,24 @@ def test_everything_works_with_a_running_server(address: str, home: Home) -> Non
     assert client.browse(camera="9").total == 1
     assert client.marks() == []
     client.logout(everywhere=True)
-    assert client.info().gallery.count == 13
+
+
+def test_people_are_listed_and_corrected(address: str) -> None:
+    client = Client(address, TOKEN)
+    first, second = client.people(order="number").people
+    assert (first.number, second.number) == (1, 2)
+    assert client.name(1, "Ada").person == 1
+    assert client.person(1).name == "Ada"
+    client.merge(1, [2])
+    assert client.people().total == 1
+    assert client.undo().words
+    tracks = client.person(1).tracks
+    new = client.split([tracks[-1].id]).person
+    assert new not in (None, 1, 2)
+    assert client.people().total == 3
+    assert client.split([tracks[-1].id], to=1).person == 1
+    with pytest.raises(InputError, match=r"there is no such person \(status 404\)"):
+        client.person(99)
 
 
 @pytest.mark.parametrize(

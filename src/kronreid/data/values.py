@@ -46,6 +46,9 @@ _LONGEST_DECIMAL = 400
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 60
 
+#: The most characters of a person's name.
+LONGEST_NAME = 200
+
 
 def label(value: Any, name: str = "label") -> str | None:
     """A camera, an identity or a source as text: 7, 7.0, Decimal("7") and "7.0" all become "7".

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from kronreid.data.values import LONGEST_NAME
 from kronreid.errors import InputError
 from kronreid.gallery.clusters import Presence
 from kronreid.gallery.crops import remove_crop
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 
 #: Tracklets that are looked at together before their pictures are deleted.
 _AT_ONCE = 1_000
-#: The most characters of a person's name.
-LONGEST_NAME = 200
 
 
 class NoSuch(InputError):

@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from kronreid.data.values import LONGEST_NAME
 from kronreid.serve.schemas import Id, PersonTag, Text
 
 Number = Annotated[int, Field(ge=1, le=2**53, description="A person's number")]
@@ -20,8 +21,6 @@ TrackId = Annotated[str, Field(pattern="^[0-9a-f]{1,64}$", description="A trackl
 
 #: The most times of a person in a list, people of one page, and tracklets or people of one change.
 MOST_SPANS, PAGE, MOST_MOVED = 500, 200, 500
-#: The most characters of a name, as `kronreid.gallery.people` has it, which needs an extra.
-LONGEST_NAME = 200
 
 
 class Span(BaseModel):
