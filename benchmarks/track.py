@@ -50,13 +50,16 @@ KNOWN = "known"
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = make_parser(__doc__)
-    add_embedder(parser, last_stride=1, images=0)
+    add_embedder(parser, last_stride=2, images=0)
     parser.add_argument("--model", help="a run; without one, the embedder has random weights")
     parser.add_argument("--detector", default=KNOWN, help=f"a detector, or {KNOWN} for the true boxes")
     parser.add_argument("--cameras", type=int, default=3)
     parser.add_argument("--people", type=int, default=12)
     parser.add_argument("--duration", type=float, default=40.0, help="seconds of each street")
     parser.add_argument("--seeds", type=int, nargs="+", default=[11, 12, 13])
+    parser.add_argument(
+        "--world", type=int, default=1, help="seed of the cameras' light and of the outfits (1: the demo's)"
+    )
     parser.add_argument("--hour", action="store_true", help="follow one camera for an hour instead")
     parser.add_argument("--kill", type=int, metavar="N", help="kill the command at N moments instead")
     options = parser.parse_args(arguments)
@@ -69,14 +72,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
             parser.error("--kill needs --model")
         figures |= killed(options)
     else:
-        embedder = make_embedder(options)[0] if options.model is None else load(options.model)
+        embedder = untrained(options) if options.model is None else load(options.model)
         assert isinstance(embedder, Embedder)
         figures |= an_hour(embedder, options) if options.hour else streets(embedder, options)
     report(figures, options.json)
 
 
+def untrained(options: argparse.Namespace) -> Embedder:
+    """An embedder with random weights. A gallery accepts only embedders with a fingerprint."""
+    embedder, _ = make_embedder(options)
+    embedder.fingerprint = "random weights"
+    return embedder
+
+
 def street(options: argparse.Namespace, seed: int) -> Street:
-    return Street(options.cameras, options.people, options.duration, seed)
+    return Street(options.cameras, options.people, options.duration, seed, options.world)
 
 
 # ── streets ─────────────────────────────────────────────────────────────────────────────────────────
@@ -146,11 +156,10 @@ class Metered(StreetSource):
     def __init__(self, street: Street, number: int) -> None:
         super().__init__(street, number)
         self.resident: list[float] = []
-        self.drawing = 0.0
 
     def frames(self, start: float | None = None) -> Iterator[Frame]:
         """See `Source`."""
-        self.resident, every = [], max(1, self.length // 100)
+        self.resident, every = [], max(1, self._street.length // 100)
         for frame in super().frames(start):
             if frame.number % every == 0:
                 self.resident.append(status_kb("VmRSS") / 1024)
@@ -161,7 +170,7 @@ def an_hour(embedder: Embedder, options: argparse.Namespace) -> dict[str, float]
     """The memory over an hour of one camera, which is drawn while it is followed."""
     if options.detector == KNOWN:
         options.detector = "motion"
-    source = Metered(Street(1, options.people, HOUR, options.seeds[0]), 1)
+    source = Metered(Street(1, options.people, HOUR, options.seeds[0], options.world), 1)
     with tempfile.TemporaryDirectory() as folder, Gallery(Path(folder) / "people", embedder) as gallery:
         followed = follow(
             gallery, [(source, named(options.detector))], Options(Path(folder) / "crops", progress=True)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from kronreid import demo
+from kronreid.data.generated.streets import Street
 from kronreid.errors import InputError
 
 
@@ -30,6 +31,8 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(demo.DATA, "distractors", 8)
     monkeypatch.setitem(demo.DATA, "junk", 4)
     monkeypatch.setattr(demo, "FOUND", 9)
+    small = Street(cameras=2, people=4, seconds=10.0, seed=3, rate=5, width=320, height=180)
+    monkeypatch.setattr(demo.street, "STREET", small)
 
 
 def test_it_leaves_a_report_metrics_models_and_a_gallery(
@@ -49,6 +52,11 @@ def test_it_leaves_a_report_metrics_models_and_a_gallery(
         metrics["reranked"],
     ):
         assert evaluation_keys <= set(figures)
+    street = metrics["street"]
+    assert {"idf1", "cross_camera_f1", "id_switches", "frames_per_second"} <= street.keys()
+    assert street["tracklets"] >= street["people"] >= 1
+    assert f"turned the videos into {street['tracklets']} tracklets" in text
+    assert text.count('alt="a frame of camera-') == 2
     shown = capsys.readouterr().out
     assert "HOReID untrained" in shown
     assert "KPM trained" in shown
@@ -56,6 +64,8 @@ def test_it_leaves_a_report_metrics_models_and_a_gallery(
         "runs/horeid/model.safetensors",
         "runs/kpm/model.safetensors",
         "people.gallery",
+        "street.gallery",
+        "street/camera-2.mp4",
         "query.jpg",
         "data/query",
     ):

@@ -50,7 +50,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "kronreid.explain": ("figures",),
     "kronreid.explain.pages.search": ("figures", "gallery"),
     "kronreid.serve": ("figures", "gallery", "serve"),
-    "kronreid.demo": ("figures", "gallery", "train"),
+    "kronreid.demo": ("figures", "gallery", "train", "video"),
 }
 
 
@@ -318,7 +318,7 @@ json.dump(answers, sys.stdout)
 #: What each needs that the base has not.
 MISSING = {
     "kronreid train": ("train", "lightning"),
-    "kronreid demo": ("train,gallery,figures", "lightning"),
+    "kronreid demo": ("train,gallery,figures,video", "lightning"),
     "kronreid serve": ("serve,gallery,figures", "fastapi"),
     "kronreid index": ("gallery", "cachetools"),
     "kronreid search": ("gallery", "cachetools"),

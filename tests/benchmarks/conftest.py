@@ -22,6 +22,7 @@ try:
         "places",
         "siege",
         "table2",
+        "track",
     ):
         importlib.import_module(name)
 finally:

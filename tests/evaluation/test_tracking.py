@@ -172,11 +172,12 @@ def test_each_frame_has_as_many_matches_as_possible(truth: Tracks, found: Tracks
 def test_videos_side_by_side() -> None:
     """Each camera tracks perfectly; one person has different numbers in the two cameras."""
     truths = [tracks(*line(1, "AAAA"), *line(2, "BBBB")), tracks(*line(1, "CCCC"))]
-    found = [tracks(*line(4, "AAAA"), *line(5, "BBBB")), tracks(*line(5, "CCCC"))]
+    # The first frame is missed in the first video, and the last one in the second.
+    found = [tracks(*line(4, ".AAA"), *line(5, ".BBB")), tracks(*line(5, "CCC."))]
     within = identity_metrics(side_by_side(truths, shared=False), side_by_side(found, shared=False))
-    assert (within.right, within.idf1) == (12, 1.0)
+    assert (within.right, within.idp, within.idr) == (9, 1.0, 9 / 12)
     across = identity_metrics(side_by_side(truths, shared=True), side_by_side(found, shared=True))
-    assert (across.right, across.idf1) == (8, 2 / 3)
+    assert (across.right, across.idp, across.idr) == (6, 6 / 9, 6 / 12)
 
 
 def test_b_cubed_by_hand() -> None:

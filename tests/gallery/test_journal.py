@@ -2,6 +2,7 @@
 
 import copy
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -191,6 +192,25 @@ def test_a_journal_of_another_gallery_is_refused(tmp_path: Path) -> None:
     file.write_text("no journal\n")
     with pytest.raises(InputError, match="is not a journal of people"):
         Journal(file).read()
+
+
+def test_changes_of_several_threads_are_all_there(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "people.groups.jsonl")
+
+    def add(number: int) -> None:
+        mine = Journal(journal.file)
+        mine.change(lambda history: history.change("group", moves={f"{number}": history.at().next_person}))
+        if number % 5 == 0:
+            mine.forget({f"{number}"}.intersection)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(add, range(20)))
+    history = journal.read()
+    assert set(history.at().person_of) == {f"{number}" for number in range(20) if number % 5}
+    assert len(set(history.at().person_of.values())) == 16, "no number is given twice"
+    numbers = [change.number for change in history.changes]
+    assert numbers == sorted(set(numbers))
+    assert history.next_change == 21
 
 
 def test_only_its_owner_may_read_it(tmp_path: Path) -> None:

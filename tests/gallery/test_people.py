@@ -1,5 +1,6 @@
 """The people of a gallery: grouped from tracklets, corrected by hand, and forgotten."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -353,7 +354,15 @@ def test_people_are_grouped_and_corrected_on_the_command_line(street, tmp_path, 
         id = people.one(1).tracklets[1].id
     assert "1 tracklets of person 1 now belong to person 4" in run("split", id)
     assert "put here by hand" in run("people", 4)
-    assert "3 people" not in run("people", "--json", tmp_path / "people.json")
+    assert "4 people in" in run("people", "--json", tmp_path / "people.json")
+    written = json.loads((tmp_path / "people.json").read_text())
+    assert [(one["number"], one["name"], len(one["tracklets"])) for one in written] == [
+        (1, "the courier", 1),
+        (2, None, 2),
+        (3, None, 1),
+        (4, None, 1),
+    ]
+    assert written[0]["first"] == "1970-01-01T00:00:00+00:00"
     assert "person 1 has no name" in run("name", 1)
 
 

@@ -39,7 +39,7 @@ class StreetSource:
         self._street, self._number, self._closed = street, number, False
         self.camera = f"camera-{number}"
         self.name = f"street {street.seed}, {self.camera}"
-        self.length = street.length
+        self.length: int | None = street.length
 
     def frames(self, start: float | None = None) -> Iterator[Frame]:
         """See `Source`."""
@@ -58,30 +58,20 @@ class Known:
     """A source and a detector for it that finds the people whose boxes are known.
 
     Args:
-        source: The source. Each frame must be detected before the next one is taken.
+        source: The source, which is not live. Each frame must be detected before the next one is taken.
         truth: The boxes by frame, from 0: (N, 4) left, top, width and height.
     """
 
-    live = False
+    live, dropped, damaged = False, 0, 0
 
     def __init__(self, source: Source, truth: Mapping[int, np.ndarray]) -> None:
         self._source, self._truth, self._now = source, truth, 0
         self.name, self.camera, self.length = source.name, source.camera, source.length
 
-    @property
-    def dropped(self) -> int:
-        """See `Source`."""
-        return self._source.dropped
-
-    @property
-    def damaged(self) -> int:
-        """See `Source`."""
-        return self._source.damaged
-
     def frames(self, start: float | None = None) -> Iterator[Frame]:
         """See `Source`."""
         for frame in self._source.frames(start):
-            self._now = frame.number
+            self._now, self.damaged = frame.number, self._source.damaged
             yield frame
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""``kronreid demo``: train, evaluate, search and explain on generated pedestrians."""
+"""``kronreid demo``: train, evaluate, search, explain and follow people on generated pedestrians."""
 
 import argparse
 from pathlib import Path
@@ -18,7 +18,7 @@ def add(commands: "Commands") -> None:
         commands,
         "demo",
         run,
-        "Train, evaluate, search and explain on generated pedestrians, and write a report.",
+        "Train, evaluate, search, explain and follow people on generated pictures and videos, with a report.",
     )
     sub.add_argument(
         "--out", type=Path, default=Path("demo"), metavar="DIR", help="folder of the report (demo)"
@@ -27,7 +27,7 @@ def add(commands: "Commands") -> None:
 
 def run(options: argparse.Namespace) -> None:
     """See `kronreid.demo`."""
-    require(options.prog, "train", "gallery", "figures")
+    require(options.prog, "train", "gallery", "figures", "video")
     from kronreid.demo import run as demo
 
     say(f"report: {demo(options.out)}")

@@ -76,25 +76,22 @@ def read_truth(path: Path, least_visible: float = 0.0) -> Tracks:
 
 
 def side_by_side(videos: Sequence[Tracks], shared: bool) -> Tracks:
-    """The tracks of several videos as those of one that shows them one after the other.
+    """The tracks of several videos as those of one.
+
+    Frames of different videos get different numbers, which depend only on the video's place in the list and
+    the frame's own number. So what was found fits the truth.
 
     Args:
         videos: The tracks of each.
         shared: Whether the same number means the same person in all videos. Otherwise each video's tracks
             get numbers of their own.
     """
-    frames, tracks = 0, 0
-    parts: list[tuple[np.ndarray, np.ndarray]] = []
-    for video in videos:
-        first_frame, first_track = (values.min(initial=0) for values in (video.frames, video.tracks))
-        parts.append(
-            (video.frames - first_frame + frames, video.tracks + (0 if shared else tracks - first_track))
-        )
-        frames += int(video.frames.max(initial=0) - first_frame) + 1
-        tracks += int(video.tracks.max(initial=0) - first_track) + 1
+    count = len(videos)
     return Tracks(
-        np.concatenate([part[0] for part in parts]),
-        np.concatenate([part[1] for part in parts]),
+        np.concatenate([video.frames * count + place for place, video in enumerate(videos)]),
+        np.concatenate(
+            [video.tracks if shared else video.tracks * count + place for place, video in enumerate(videos)]
+        ),
         np.concatenate([video.boxes for video in videos]),
     )
 

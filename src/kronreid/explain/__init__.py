@@ -4,7 +4,14 @@ from kronreid.explain.charts import Chart
 from kronreid.explain.figures import attention_figure, part_figure
 from kronreid.explain.matches import correspondence_figure, match_figure
 from kronreid.explain.pages import RankedPictures
-from kronreid.explain.pages.demo import Command, DemoReport, Plate, write_demo_report
+from kronreid.explain.pages.demo import (
+    Command,
+    DemoReport,
+    Member,
+    Plate,
+    StreetReport,
+    write_demo_report,
+)
 from kronreid.explain.pages.evaluation import write_report
 from kronreid.explain.places import places_figure
 from kronreid.explain.style import save_png
@@ -13,8 +20,10 @@ __all__ = [
     "Chart",
     "Command",
     "DemoReport",
+    "Member",
     "Plate",
     "RankedPictures",
+    "StreetReport",
     "attention_figure",
     "correspondence_figure",
     "match_figure",

@@ -156,18 +156,20 @@ class _Work:
         self.version = np.zeros(len(vectors), np.int64)  # how often a root was joined; −1 if it is no root
         self.refused = 0
         self.looks: dict[int, list[int]] = {}  # the roots of each person
-        for number in np.unique(people[people > 0]).tolist():
-            self._begin(number, np.flatnonzero(people == number))
         first, second, cosines = pairs_above(vectors, np.flatnonzero(people == 0), limit - _ROUNDING)
+        near = set(people[second].tolist())
+        for number in np.unique(people[people > 0]).tolist():
+            self._begin(number, np.flatnonzero(people == number), number in near)
         self._link(first, second)
         self._rank(first, second, cosines)
         self.later: list[tuple[float, int, int, int, int]] = []
 
-    def _begin(self, person: int, tracklets: np.ndarray) -> None:
-        """Make a group of each look of a person."""
-        count = len(tracklets)
-        anywhere = Presence([""] * count, np.zeros(count), np.zeros(count))
-        looks = cluster(self.sums[tracklets], anywhere, np.zeros(count, np.int64), self.limit).label
+    def _begin(self, person: int, tracklets: np.ndarray, near: bool) -> None:
+        """Make a group of each look of a person, or one of a person whom nothing new is `near`."""
+        looks = np.zeros(len(tracklets), np.int64)
+        if near:
+            anywhere = Presence([""] * len(looks), looks, looks)
+            looks = cluster(self.sums[tracklets], anywhere, looks, self.limit).label
         self.looks[person] = []
         for look in np.unique(looks):
             members = tracklets[looks == look]

@@ -1,6 +1,7 @@
 """The people of the served gallery, as the web interface shows and corrects them."""
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,6 +23,8 @@ from kronreid.serve.schemas import PersonTag
 
 #: Pictures of a person in a list, people who look alike, and tracklets that are compared to find these.
 _SHOWN, _ALIKE, _NEAREST = 4, 6, 100
+#: How long the list of people is kept in memory while nothing is decided about them.
+_FRESH_SECONDS = 10.0
 
 
 class ServedPeople:
@@ -34,6 +37,7 @@ class ServedPeople:
     def __init__(self, gallery: OpenGallery) -> None:
         self.gallery = gallery
         self._read: tuple[Any, Grouping] = (None, Grouping())
+        self._known: tuple[Any, float, list[Person]] = (None, 0.0, [])
         self._lock = threading.Lock()
 
     @contextmanager
@@ -59,8 +63,8 @@ class ServedPeople:
         since, until = read_moment(query.since or None), read_moment(query.until or None, end_of_day=True)
         with self._open() as people:
             history = people.journal.read()
-            everybody = people.all()
             tracklets = people.tracklets.count()
+            everybody = self._everybody(people, tracklets)
         wanted = [
             person
             for person in everybody
@@ -130,18 +134,34 @@ class ServedPeople:
 
     def _now(self) -> Grouping:
         """The people as the journal has them; it is read again after every change."""
-        file = journal_file(self.gallery.current)
-        try:
-            assert file is not None
-            status = file.stat()
-        except OSError:
+        stamp = self._stamp()
+        if stamp is None:
             return Grouping()
-        stamp = (status.st_mtime_ns, status.st_size, status.st_ino)
         with self._lock:
             if self._read[0] != stamp:
                 with self._open() as people:
                     self._read = (stamp, people.now())
             return self._read[1]
+
+    def _everybody(self, people: People, tracklets: int) -> list[Person]:
+        """All people; they are read again after every change, and after a while, since tracklets grow."""
+        stamp = (self._stamp(), tracklets)
+        with self._lock:
+            known, read_at, everybody = self._known
+            if known != stamp or time.monotonic() - read_at > _FRESH_SECONDS:
+                everybody = people.all()
+                self._known = (stamp, time.monotonic(), everybody)
+            return everybody
+
+    def _stamp(self) -> Any:
+        """What changes with the journal; None without one."""
+        file = journal_file(self.gallery.current)
+        try:
+            assert file is not None
+            status = file.stat()
+        except OSError:
+            return None
+        return status.st_mtime_ns, status.st_size, status.st_ino
 
     # ── correcting ──────────────────────────────────────────────────────────────────────────────────
 

@@ -10,7 +10,16 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from kronreid.explain import Chart, Command, DemoReport, Plate, RankedPictures, write_demo_report
+from kronreid.explain import (
+    Chart,
+    Command,
+    DemoReport,
+    Member,
+    Plate,
+    RankedPictures,
+    StreetReport,
+    write_demo_report,
+)
 from kronreid.explain.pages.demo import headline
 
 Read = Callable[[str], Any]
@@ -37,6 +46,12 @@ def ranked(title: str) -> RankedPictures:
     return RankedPictures(people[4], people[:4], [True, False, None, False], labels, title)
 
 
+def street(text: str) -> StreetReport:
+    frame, person = Image.new("RGB", (640, 360)), Image.new("RGB", (40, 90))
+    cameras = [("camera-1", [person, person]), (text, [person])]
+    return StreetReport(text, [("camera-1", frame), (text, frame)], [Member(text, cameras)])
+
+
 @pytest.fixture
 def report() -> DemoReport:
     return DemoReport(
@@ -55,6 +70,7 @@ def report() -> DemoReport:
             Command("Search with your own picture", "kronreid search who.jpg --gallery people.gallery")
         ],
         timings={"Training HOReID": 92.0, "Searching": 0.31},
+        street=street("The second camera of five."),
     )
 
 
@@ -69,11 +85,13 @@ def test_the_page_is_whole(tmp_path: Path, report: DemoReport, read: Read) -> No
         "protocol market1501", report.data, "mAP on unseen people", "HOReID alone", "Re-ranked by KPM",
         "A picture that is not in the gallery", "Bright places weigh more.", "kronreid search who.jpg",
         "1 min 32 s", "The generated people", "none of them exists", "never proof",
+        "The second camera of five.",
     )  # fmt: skip
     for text in expected:
         assert text.lower() in words.lower(), text
     images = [attributes["src"] or "" for tag, attributes in reader.tags if tag == "img"]
-    assert len(images) == 3 * 5 + 1 + 1  # three lists of a query and four hits, the sheet, the plate
+    # three lists of a query and four hits, the sheet, the plate, two frames and three pictures of a person
+    assert len(images) == 3 * 5 + 1 + 1 + 2 + 3
     sizes = [Image.open(io.BytesIO(b64decode(source.split(",")[1]))).size for source in images]
     assert (2000, 250) in sizes  # the sheet, made smaller
     assert (280, 140) in sizes  # an inch, sharp on fine screens
@@ -116,6 +134,7 @@ def test_every_text_is_escaped(tmp_path: Path, report: DemoReport, read: Read) -
         plates=[Plate(Figure((1, 1)), bad, bad)],
         commands=[Command(bad, bad)],
         timings={bad: 1.0},
+        street=street(bad),
     )
     page = write_demo_report(tmp_path, report).read_text(encoding="utf-8")
     assert "<script" not in page

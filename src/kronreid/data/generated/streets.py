@@ -114,7 +114,7 @@ class _Stage:
     def __init__(self, street: Street, camera: int) -> None:
         self.street, self.number = street, camera
         self.view: View = street.view(camera)
-        self.camera: Camera = make_camera(camera, street.seed)
+        self.camera: Camera = make_camera(camera, street.world)
         self.rng = Random(f"{street.seed}/street/{camera}")
         self.place = self._place()
         self.things = self._things()

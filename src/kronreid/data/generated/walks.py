@@ -114,7 +114,9 @@ class Street:
         cameras: number of cameras. They follow each other along the street.
         people: number of people. They walk up and down the street as long as the video lasts.
         seconds: length of each camera's video.
-        seed: seed of the whole world: its people, places, cameras and ways.
+        seed: seed of its people, places, views and ways.
+        world: seed of the cameras' light and of the outfits, of which the people's clothes are variations.
+            With the seed of a generated data set, the street has its first cameras, and other people.
         rate: frames per second.
         width, height: of the pictures, pixels.
     """
@@ -123,6 +125,7 @@ class Street:
     people: int = 12
     seconds: float = 40.0
     seed: int = 0
+    world: int = 0
     rate: int = 10
     width: int = 640
     height: int = 360
@@ -134,7 +137,7 @@ class Street:
 
     def person(self, identity: int) -> Person:
         """Who walks there."""
-        return make_person(_WALKERS + identity, self.seed)
+        return make_person(_WALKERS + 1000 * self.seed + identity, self.world)
 
     def view(self, camera: int) -> View:
         """How a camera sees the street."""

@@ -38,6 +38,34 @@ class Command:
 
 
 @dataclass(frozen=True)
+class Member:
+    """A person that was found in front of the cameras.
+
+    Attributes:
+        name: What the person is called.
+        cameras: For each camera that saw the person, its name and pictures.
+    """
+
+    name: str
+    cameras: Sequence[tuple[str, Sequence[Picture]]]
+
+
+@dataclass(frozen=True)
+class StreetReport:
+    """What was found in the videos of a street.
+
+    Attributes:
+        summary: One or two sentences: the videos, what was found and how well.
+        frames: For each camera, its name and a frame with boxes.
+        people: Some of the people.
+    """
+
+    summary: str
+    frames: Sequence[tuple[str, Picture]]
+    people: Sequence[Member]
+
+
+@dataclass(frozen=True)
 class DemoReport:
     """The content of the report.
 
@@ -52,6 +80,7 @@ class DemoReport:
         plates: Correspondences, attention and part maps.
         commands: Commands to try next.
         timings: Duration of each step in seconds, in order.
+        street: What was found in the videos of a street; None without videos.
     """
 
     metrics: Mapping[str, Mapping[str, object]]
@@ -63,6 +92,7 @@ class DemoReport:
     plates: Sequence[Plate]
     commands: Sequence[Command]
     timings: Mapping[str, float] = field(default_factory=dict)
+    street: StreetReport | None = None
 
 
 def write_demo_report(folder: Path, report: DemoReport) -> Path:

@@ -98,7 +98,7 @@ export class PersonPane {
       h("ol.tracks", { "aria-label": "Tracklets, in the order of their times" }, ...this.tracks.values()),
       person.tracks.length > 1 ? onNew : "",
       this.selectionBar,
-      ...(person.alike.length ? [h("h3", {}, "May be the same person"), this.alike()] : []),
+      ...(person.alike.length ? [h("h3", {}, "Most alike among the others"), this.alike()] : []),
     );
     this.drawSelection();
   }

@@ -1,7 +1,8 @@
 """`kronreid demo`: the complete workflow on generated pedestrians, in a few minutes on two CPU cores.
 
 It writes a data set, trains a small HOReID and a small KPM, evaluates both alone and together, builds a
-gallery, searches it with a new picture, and writes a report.
+gallery, searches it with a new picture, follows people through the videos of several cameras, and writes a
+report.
 """
 
 import json
@@ -20,6 +21,7 @@ from kronreid.data.generated import contact_sheet, draw, write_market1501
 from kronreid.data.images import open_rgb
 from kronreid.data.readers import read
 from kronreid.data.records import ReIDDataset
+from kronreid.demo.street import SEED, follow_people, record
 from kronreid.errors import InputError
 from kronreid.evaluation import RankedList, evaluate_dataset
 from kronreid.explain import (
@@ -87,7 +89,6 @@ DATA: dict[str, Any] = {
     "cameras": 6,
     "pictures_per_camera": 2,
 }
-SEED = 1
 #: The person to find in the gallery, and the number of a shot that is in no data set.
 FOUND = DATA["train_identities"] + 3
 NEW_SHOT = 10_000
@@ -131,9 +132,14 @@ def run(out: Path) -> Path:
         metrics["horeid"]["trained"] = metrics["places"]["first_stage"]  # the vectors alone
         metrics["kpm"]["trained"] = measure(matcher, dataset)
         metrics["reranked"] = measure(embedder, dataset, matcher)
-    (out / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
     with timed("build a gallery and search it", seconds):
         found = search_gallery(out, dataset, embedder, matcher)
+    with timed("record the cameras of a street", seconds):
+        recordings = record(out)
+    with timed("follow its people and join them across cameras", seconds):
+        street, followed = follow_people(out, recordings, embedder)
+    everything = {**metrics, "street": followed}
+    (out / "metrics.json").write_text(json.dumps(everything, indent=2) + "\n")
     with timed("draw the figures", seconds):
         lists, plates = figures(dataset, embedder, matcher)
         people = range(DATA["train_identities"] + 1, DATA["train_identities"] + 7)
@@ -150,6 +156,7 @@ def run(out: Path) -> Path:
             plates=plates,
             commands=commands(out),
             timings=seconds,
+            street=street,
         )
     page = write_demo_report(out, report)
     print_table(metrics)
