@@ -218,7 +218,7 @@ class Tracker:
             strand = self._strands.get(number)
             if strand is None or (strand.track is None and strand.recent is None):
                 strand = self._begin(number, time, boxes[row])
-            elif time - strand.last > GAP_SECONDS:
+            elif time - strand.last > GAP_SECONDS or (strand.rivals and not strand.recent):  # was swallowed
                 self._doubt(strand, time, boxes[row], clear=True)
             strands[row] = strand
         return strands
@@ -249,14 +249,13 @@ class Tracker:
             shares = areas_shared(lost, boxes) / np.maximum(lost[:, 2] * lost[:, 3], 1e-9)[:, None]
             for other, row in zip(*np.nonzero(shares > SWALLOWED)):
                 confused.setdefault(int(row), set()).update(missing[other].tracks)
+                missing[other].rivals |= strands[row].tracks
         for row, strand in enumerate(strands):
             if row in confused:
                 self._doubt(strand, time, boxes[row], clear=False)
                 strand.rivals |= confused[row]
             elif strand.clear is None:
                 strand.clear = strand.looked = time
-                if strand.recent:  # what was looked at meanwhile may have been somebody else
-                    strand.recent.forget()
 
     # ── looks ───────────────────────────────────────────────────────────────────────────────────────
 
@@ -364,9 +363,8 @@ class Tracker:
         scores = np.full((len(strands), len(tracks) + len(strands)), _NEVER)
         for row, strand in enumerate(strands):
             scores[row, : len(tracks)] = [self._score(strand, track) for track in tracks]
-            scores[row, len(tracks) + row] = self._cosines.limit - (
-                self._cosines.margin if strand.track else 0
-            )
+            new = self._cosines.limit - (self._cosines.margin if strand.track else 0.0)
+            scores[row, len(tracks) + row] = new
         _, columns = linear_sum_assignment(scores, maximize=True)
         given = [tracks[column] if column < len(tracks) else None for column in columns]
         for strand in others:

@@ -74,10 +74,6 @@ class Track:
             self._learn(later._sum, later.learned)
         self._keep(later.looks)
 
-    def forget(self) -> None:
-        """Drop all looks."""
-        self.looks, self.learned, self._sum = [], 0, None
-
     def _thin(self) -> None:
         while len(self._times) > _MOST_BOXES:
             self._times, self._boxes = self._times[::2], self._boxes[::2]

@@ -148,7 +148,7 @@ def _check(options: argparse.Namespace) -> None:
 def _for_each(values: Sequence[str] | None, sources: Sequence[str], option: str) -> list[Any]:
     """One value for each source, of one for all or one for each."""
     if values is None or len(values) == 1:
-        return list(values or [None]) * len(sources)
+        return [values[0] if values else None] * len(sources)
     if len(values) != len(sources):
         raise InputError(
             option, f"{len(values)} values for {len(sources)} sources; give one, or one for each"
