@@ -46,6 +46,6 @@ def test_fastestdet_finds_people_of_80_pixels_in_tiles(shared: Path) -> None:
     weights, data = shared / "weights" / "fastestdet.onnx", shared / "data" / "mot17_mini" / "train"
     if not weights.is_file() or not data.is_dir():
         pytest.skip(f"{weights} or {data} is missing")
-    figures = measure(named(str(weights)), data, every=3).figures()
+    figures = measure(named(str(weights)), data, every=6).figures()
     assert figures["recall"] >= 0.75
     assert figures["precision"] >= 0.55

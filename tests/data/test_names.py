@@ -4,7 +4,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kronreid.data.names import CAMERA, DIVISIONS, GRAMMAR, PERSON, Said, describe, label, parse, time_in
@@ -221,6 +221,7 @@ def test_names_without_times(name: str) -> None:
     assert time_in(name) is None
 
 
+@settings(max_examples=40)
 @given(
     moment=st.datetimes(datetime(1990, 1, 1), datetime(2090, 1, 1)),
     before=st.sampled_from(["", "cam1_", "a b "]),

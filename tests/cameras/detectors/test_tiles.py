@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kronreid.cameras.detectors import named
@@ -52,6 +52,7 @@ def test_frames_about_as_large_as_the_input_are_read_whole() -> None:
     assert network.calls == 1
 
 
+@settings(max_examples=60)
 @given(length=st.integers(1, 5000), tile=st.integers(1, 2000))
 def test_tiles_cover_a_side_and_overlap(length: int, tile: int) -> None:
     starts = _starts(length, tile)
@@ -63,6 +64,7 @@ def test_tiles_cover_a_side_and_overlap(length: int, tile: int) -> None:
         assert all(end - following >= 0.2 * tile for end, following in zip(ends, starts[1:]))
 
 
+@settings(max_examples=40)
 @given(
     height=st.integers(50, 3000),
     width=st.integers(50, 3000),
@@ -102,6 +104,7 @@ BOXES = st.lists(
 )
 
 
+@settings(max_examples=40)
 @given(BOXES)
 def test_suppression_against_loops(rows: list[tuple[int, ...]]) -> None:
     values = np.array(rows, float).reshape(-1, 5)

@@ -1,7 +1,7 @@
 """Addresses: passwords never leave them."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kronreid.cameras.sources.addresses import camera_of, is_address, shown
@@ -29,6 +29,7 @@ def test_names(address: str, name: str, camera: str) -> None:
 PASSWORD = st.text(st.characters(codec="ascii", exclude_categories=["Cc"]), min_size=1, max_size=12)
 
 
+@settings(max_examples=60)
 @given(password=PASSWORD, path=st.sampled_from(["", "/live", "/a/b?c=d", "?x=1#y"]))
 def test_no_part_of_a_password_is_shown(password: str, path: str) -> None:
     marked = f"Qz7{password}Zq7"

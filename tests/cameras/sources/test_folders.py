@@ -106,8 +106,9 @@ def test_closing_ends_the_frames(tmp_path: Path) -> None:
 
 def test_folders_without_frames(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match=r"empty: has no pictures; name a folder of frames"):
+    with pytest.raises(InputError, match=r"empty: has no pictures; name a folder of frames") as error:
         open_source(str(tmp_path / "empty"))
+    assert str(error.value).startswith(f"{tmp_path}/empty: has no pictures")
     sequence(tmp_path / "train" / "A")
     with pytest.raises(InputError, match=r"train: holds several sequences; name one of them"):
         open_source(str(tmp_path / "train"))

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -216,6 +216,7 @@ def test_bugs_of_the_thread_are_raised(monkeypatch: pytest.MonkeyPatch) -> None:
         next(source.frames())
 
 
+@settings(max_examples=50)
 @given(
     steps=st.lists(
         st.tuples(

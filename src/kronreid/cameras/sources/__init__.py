@@ -45,11 +45,9 @@ def open_source(
         return LiveSource(text, camera, rate)
     path = Path(text)
     try:
-        if path.is_dir():
-            return FrameFolder(path, camera, begin, rate)
-        exists = path.exists()
+        is_folder, exists = path.is_dir(), path.exists()
     except (OSError, ValueError) as error:  # no permission, or a name that no file can have
         raise InputError(text, f"cannot be opened ({getattr(error, 'strerror', None) or error})") from None
     if not exists:
         raise InputError(text, f"no such file or folder (a stream begins with {kinds()})")
-    return VideoFile(path, camera, begin, rate)
+    return (FrameFolder if is_folder else VideoFile)(path, camera, begin, rate)
