@@ -63,6 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--hour", action="store_true", help="follow one camera for an hour instead")
     parser.add_argument("--kill", type=int, metavar="N", help="kill the command at N moments instead")
     options = parser.parse_args(arguments)
+    if options.detector == KNOWN and (options.hour or options.kill):  # these have no boxes that are known
+        options.detector = "motion"
     figures: dict[str, float | str | None] = {
         "detector": options.detector,
         "model": options.model or options.backbone,
@@ -168,8 +170,6 @@ class Metered(StreetSource):
 
 def an_hour(embedder: Embedder, options: argparse.Namespace) -> dict[str, float]:
     """The memory over an hour of one camera, which is drawn while it is followed."""
-    if options.detector == KNOWN:
-        options.detector = "motion"
     source = Metered(Street(1, options.people, HOUR, options.seeds[0], options.world), 1)
     with tempfile.TemporaryDirectory() as folder, Gallery(Path(folder) / "people", embedder) as gallery:
         followed = follow(
@@ -192,7 +192,6 @@ def an_hour(embedder: Embedder, options: argparse.Namespace) -> dict[str, float]
 
 def killed(options: argparse.Namespace) -> dict[str, float]:
     """Kill the command at many moments and let it go on, and compare with a run that nobody killed."""
-    detector = "motion" if options.detector == KNOWN else options.detector
     rng = random.Random(options.seeds[0])
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -201,7 +200,7 @@ def killed(options: argparse.Namespace) -> dict[str, float]:
         def command(gallery: str) -> list[str]:
             return [
                 sys.executable, "-m", "kronreid", "track", *videos, "--model", options.model,
-                "--gallery", str(folder / gallery), "--detector", detector,
+                "--gallery", str(folder / gallery), "--detector", options.detector,
             ]  # fmt: skip
 
         started = time.perf_counter()

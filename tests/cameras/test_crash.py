@@ -82,7 +82,7 @@ def test_killed_at_any_moment_it_leaves_whole_tracklets_and_ends_as_if_it_had_no
     assert len(tracklets) == 4
     rng = np.random.default_rng(0)
     before: list[Tracklet] = []
-    kills = 6
+    kills = 4
     for _ in range(kills):
         status, _ = start(tmp_path, int(rng.integers(1, 2 * steps // kills)), rng.uniform(0, 0.02))
         if status == 0:
