@@ -20,7 +20,7 @@ def measured(file: Path, *arguments: str) -> dict[str, float]:
 
 
 def test_known_boxes(tmp_path: Path) -> None:
-    figures = measured(tmp_path / "track.json", "--duration=9", "--seeds", "3")
+    figures = measured(tmp_path / "track.json", "--duration=7", "--seeds", "3")
     assert figures["idf1"] > 0.8
     assert 0 < figures["cross_camera_f1"] <= 1
     assert figures["id_switches"] <= 2
