@@ -58,6 +58,7 @@ def quantise(graph: Path, file: Path, pictures: Sequence[Image.Image]) -> None:
             activation_type=quantization.QuantType.QUInt8,
             weight_type=quantization.QuantType.QInt8,
             nodes_to_quantize=names,
+            extra_options={"CalibMovingAverage": True},  # a single odd picture does not widen the ranges
         )
     finally:
         logging.disable(before)
@@ -67,13 +68,18 @@ def quantise(graph: Path, file: Path, pictures: Sequence[Image.Image]) -> None:
 
 
 def backbone_nodes(graph: Any) -> list[str]:
-    """The names of the backbone's layers with weights, and of the additions between them."""
+    """The names of the backbone's layers with weights, and of the additions between them.
+
+    Depthwise convolutions stay in float32: their few weights for each channel round badly.
+    """
     makers = {output: node for node in graph.node for output in node.output}
     constants = {tensor.name for tensor in graph.initializer}
     found = [
         node
         for node in graph.node
-        if node.op_type in _WEIGHTED and any(name.startswith(_BACKBONE) for name in node.input)
+        if node.op_type in _WEIGHTED
+        and any(name.startswith(_BACKBONE) for name in node.input)
+        and not any(one.name == "group" and one.i > 1 for one in node.attribute)
     ]
     names, waiting = {node.name for node in found}, list(found)
     seen = set(names)
