@@ -5,9 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from kronreid.gallery import people as gallery_people
 from kronreid.gallery.people import journal_file
-from kronreid.serve import people_schemas
 
 from .conftest import Home, Server, Start, add_tracklets, track, upload
 
@@ -182,7 +180,3 @@ def test_a_damaged_journal_is_out_of_order(crowd: Server) -> None:
     answer = crowd.client.get("/api/people")
     assert answer.status_code == 503
     assert "the people cannot be read or written: is not a journal" in answer.json()["message"]
-
-
-def test_both_rooms_have_one_limit_of_names() -> None:
-    assert people_schemas.LONGEST_NAME == gallery_people.LONGEST_NAME
