@@ -254,7 +254,8 @@ def test_a_collision_is_tried_again_and_then_told(store, monkeypatch):
 #: Runs in a process of its own, which imports nothing of the tests.
 ALONE = """
 import os, sys
-import lancedb  # before the rights to read it are given up
+import lancedb
+import kronreid.gallery.lance  # before the rights to read modules are given up
 import numpy as np
 from PIL import Image
 from kronreid.errors import InputError

@@ -259,7 +259,10 @@ def test_no_text_ends_its_own_literal(text):
 
 @given(
     st.dictionaries(
-        st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), min_size=1).filter(str.strip),
+        # A name that ends in a sign such as < compares.
+        st.text(
+            st.characters(codec="utf-8", exclude_categories=["Cc"], exclude_characters="<>=!"), min_size=1
+        ).filter(str.strip),
         st.text(st.characters(codec="utf-8")) | st.integers() | st.floats(allow_infinity=False) | st.none(),
         max_size=3,
     ),

@@ -9,7 +9,7 @@ from torch import nn
 
 from kronreid.data.transforms import InputOptions
 from kronreid.errors import InputError
-from kronreid.export import export_onnx
+from kronreid.export import export
 from kronreid.models.backbone import Backbone, BackboneOptions
 from kronreid.models.folding import fold
 from kronreid.models.loading import load, wrap
@@ -102,5 +102,5 @@ def test_models_are_saved_folded_and_exported(tmp_path: Path) -> None:
         torch.testing.assert_close(fold(model)(IMAGES).descriptor, expected, atol=1e-5, rtol=1e-4)
         nn.init.zeros_(model.backbone.cameras.embedding)
         assert not torch.allclose(model(IMAGES).descriptor, expected)
-    export_onnx(wrap(loaded, InputOptions(*SIZE)), tmp_path / "model.onnx")  # which is checked against it
+    export(wrap(loaded, InputOptions(*SIZE)), tmp_path / "model.onnx")  # which is checked against it
     assert (tmp_path / "model.onnx").is_file()

@@ -9,14 +9,14 @@ from ..conftest import Home
 from .conftest import Site, Visit, Visits
 
 
-def shows(page: Any, number: int, where: str = ".total") -> None:
+def shows(page: Any, number: int, where: str = "#view-gallery .total") -> None:
     """Waits until that many pictures are said to be there."""
     page.locator(where, has_text=re.compile(f"(^| ){number} pictures$")).wait_for()
 
 
 def test_browse_by_camera_and_by_hour(visit: Visit, home: Home) -> None:
     page = visit.open("gallery")
-    total = page.locator(".total")
+    total = page.locator("#view-gallery .total")
     page.wait_for_selector(".gallery-grid .hit")
     everything = len(home.pictures)
     assert total.inner_text() == f"{everything} pictures"
