@@ -25,11 +25,12 @@ from tqdm import tqdm
 
 from common import BATCH, make_parser, report, seconds
 from kronreid.losses.triplet import triplet_loss
+from kronreid.memory import keep_memory
 from kronreid.models.backbone import BackboneOptions
 from kronreid.models.baselines import Pooled
 from kronreid.models.horeid import HOReID
 from kronreid.ops.sketch import CountSketch, high_order_pooling, high_order_product
-from kronreid.training.cpu import keep_memory, strided_depthwise_in_full_precision
+from kronreid.training.cpu import strided_depthwise_in_full_precision
 
 MODELS = ("pooled", "horeid")
 DIMENSIONS = (512, 2048)

@@ -9,7 +9,6 @@ from torch import nn
 from kronreid.models.backbone import Backbone, BackboneOptions
 from kronreid.training.cpu import (
     InFullPrecision,
-    keep_memory,
     precision_here,
     strided_depthwise_in_full_precision,
 )
@@ -66,11 +65,6 @@ def test_a_copy_computes_with_its_own_weights() -> None:
     x = torch.randn(1, 4, 7, 7)
     assert not twin(x).any()
     assert conv(x).any()
-
-
-def test_keeping_memory_harms_nothing() -> None:
-    keep_memory()
-    assert torch.ones(1 << 20).sum() == 1 << 20
 
 
 @pytest.mark.parametrize("fast", [True, False])

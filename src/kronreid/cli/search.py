@@ -82,6 +82,9 @@ def add(commands: "Commands") -> None:
 def run(options: argparse.Namespace) -> None:
     """See `kronreid.gallery.Gallery.search`."""
     from kronreid.gallery import Gallery, MapCache
+    from kronreid.memory import keep_memory
+
+    keep_memory()
     from kronreid.models.calibration import similarity_limit
 
     for path, option in ((options.json, "--json"), (options.html, "--html")):

@@ -6,6 +6,7 @@ may collide, and then write again.
 """
 
 import logging
+import os
 import random
 import time
 import warnings
@@ -44,6 +45,10 @@ _TURN_SECONDS = 600.0
 #: In files of format 2.1 and later, vectors take two to three times as long to read as in those of 2.0.
 _CREATED = {"new_table_enable_v2_manifest_paths": "true", "new_table_data_storage_version": "2.0"}
 
+#: How a folder is read, unless the environment says otherwise. LanceDB would read ahead with 8 threads and up
+#: to 2 GB, which is no faster and keeps twice the memory.
+_READING = {"LANCE_IO_THREADS": "2", "LANCE_DEFAULT_IO_BUFFER_SIZE": "67108864"}
+
 _FULL = ("no space left", "storagefull", "disk quota", "os error 28", "os error 122")
 _FORBIDDEN = ("permission denied", "read-only file system", "os error 13", "os error 30")
 _COLLISIONS = ("commit conflict", "concurrent", "retryable", "too many concurrent writers")
@@ -72,10 +77,13 @@ class SharedTable:
     """
 
     def __init__(self, uri: str, name: str) -> None:
-        with explained(uri):
-            import lancedb
         self.uri, self.name = uri, name
         self.folder = None if "://" in uri else Path(uri)
+        if self.folder is not None:
+            for setting, value in _READING.items():
+                os.environ.setdefault(setting, value)
+        with explained(uri):
+            import lancedb
         self._lock = Lock()
         self._probe: Any = None
         self._reader: Any = None

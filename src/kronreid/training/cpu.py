@@ -3,9 +3,7 @@
 The figures were measured on two cores, with MobileNetV2 at 192×96 in bf16 (`benchmarks/training.py`).
 """
 
-import ctypes
 import logging
-import platform
 from typing import Literal, TypeAlias
 
 import torch
@@ -14,22 +12,6 @@ from torch import Tensor, nn
 log = logging.getLogger(__name__)
 
 Precision: TypeAlias = Literal["32-true", "bf16-mixed", "16-mixed"]
-
-# Parameters of mallopt, from glibc's malloc.h.
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
-LARGEST = 2**31 - 1  # mallopt takes an int
-
-
-def keep_memory() -> None:
-    """Tell glibc to reuse the memory of freed tensors instead of giving it back to the system.
-
-    Every step frees its feature maps. By default glibc unmaps large ones at once, and the next step faults in
-    every page again, which takes a sixth of the step's time. With another C library nothing happens.
-    """
-    if platform.libc_ver()[0] == "glibc":
-        libc = ctypes.CDLL(None)
-        libc.mallopt(M_MMAP_MAX, 0)  # large tensors get no mappings of their own,
-        libc.mallopt(M_TRIM_THRESHOLD, LARGEST)  # and the end of the heap is not given back
 
 
 class InFullPrecision:

@@ -27,6 +27,7 @@ from kronreid.data.samplers import (
 from kronreid.data.transforms import TrainTransform
 from kronreid.errors import InputError, one_line
 from kronreid.extras import require
+from kronreid.memory import keep_memory
 from kronreid.models.card import write_card
 from kronreid.models.folders import OPTIONS, RECORD
 from kronreid.models.inference import Embedder
@@ -35,7 +36,7 @@ from kronreid.models.pairs import PairModel
 from kronreid.models.places import PlaceMatching, save_places
 from kronreid.training.callbacks import CHECKPOINT, RunFolder, mean_of_weights
 from kronreid.training.config import Config, build_model, to_yaml
-from kronreid.training.cpu import keep_memory, precision_here, strided_depthwise_in_full_precision
+from kronreid.training.cpu import precision_here, strided_depthwise_in_full_precision
 from kronreid.training.data import check_evaluation, read_dataset
 from kronreid.training.hard import HardIdentitySearch
 from kronreid.training.modules import EmbeddingTraining, PairTraining, ReIDTraining

@@ -1,0 +1,22 @@
+"""Memory that a process keeps instead of giving it back to the system."""
+
+import ctypes
+import platform
+
+# Parameters of mallopt, from glibc's malloc.h.
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
+LARGEST = 2**31 - 1  # mallopt takes an int
+
+
+def keep_memory() -> None:
+    """Tell glibc to reuse freed memory instead of giving it back to the system.
+
+    By default glibc unmaps large arrays at once, and whatever takes memory next faults in every page again.
+    Each step of a training frees its feature maps, and a search that reads a gallery frees every piece of it:
+    the faults take a sixth of the step's time, and a third of the search's. With another C library nothing
+    happens.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        libc = ctypes.CDLL(None)
+        libc.mallopt(M_MMAP_MAX, 0)  # large arrays get no mappings of their own,
+        libc.mallopt(M_TRIM_THRESHOLD, LARGEST)  # and the end of the heap is not given back
