@@ -45,6 +45,8 @@ _LOOK_SECONDS = 1.0
 #: The most worker processes: one more than processors, so that a picture that takes long delays others less.
 WORKERS = max(3, min(8, (os.cpu_count() or 1) + 1))
 
+#: Workers make way for the process that asks: its networks must not wait for a picture that takes long.
+NICE = 10
 _LENGTHS = struct.Struct("<QQ")
 _TOO_MUCH = "takes more memory or time to decode than a picture of its size may; save it again"
 
@@ -253,6 +255,8 @@ if hasattr(os, "register_at_fork"):
 
 def work() -> None:
     """Answer jobs until the other process is gone."""
+    if hasattr(os, "nice"):
+        os.nice(NICE)
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # nothing that a library prints can pass for an answer
     asked = os.fdopen(os.dup(0), "rb")
