@@ -1,6 +1,7 @@
 """The folders that a gallery's pictures lie in."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -98,6 +99,10 @@ def test_a_row_that_leads_elsewhere_is_not_opened(uri: Path, crops: Path, tmp_pa
     with Gallery(uri, ColourEmbedder(), sources=[outside.parent]) as gallery:
         assert gallery.sources.allow(outside)
         assert not gallery.sources.allow(crops / "x.png")
+        gallery.add(paint(tmp_path / "later" / "y.png", 50), progress=False)
+        assert not gallery.sources.allow(tmp_path / "later" / "y.png")
+    with Gallery(uri) as gallery:  # what was added meanwhile is noted for those who name no folders
+        assert gallery.sources.allow(tmp_path / "later" / "y.png")
 
 
 def test_a_gallery_without_the_file_opens_everything_until_pictures_are_added(
@@ -118,3 +123,12 @@ def test_a_damaged_file_opens_nothing(tmp_path: Path, text: str) -> None:
     file.write_text(text)
     with pytest.raises(InputError, match="cannot be read"):
         Sources(file).allow(Path("/x.jpg"))
+
+
+def test_without_a_file_the_pictures_are_not_even_read() -> None:
+    def read() -> Iterator[Path]:
+        raise AssertionError
+        yield
+
+    Sources().add(read())
+    assert not Sources().unnoted

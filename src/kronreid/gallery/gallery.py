@@ -218,7 +218,7 @@ class Gallery:
 
     def _remember(self, entries: Sequence[Entry], given: Sequence[str | PathLike[str] | Entry]) -> None:
         """Note the folders of pictures that are added."""
-        if not self.sources.known and entries and self.count:
+        if self.sources.unnoted and entries and self.count:
             self.sources.add(self._paths())  # of a gallery that was made before they were noted
         folders = [one for one in given if isinstance(one, str | PathLike)]
         self.sources.add((entry.path for entry in entries), folders)

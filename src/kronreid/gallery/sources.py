@@ -25,12 +25,13 @@ class Sources:
 
     Args:
         file: The file that names them; None if there is none.
-        folders: These folders, whatever the file says. With neither, every picture may be opened.
+        folders: Allow these folders, whatever the file says. With neither, every picture may be opened.
     """
 
     def __init__(self, file: Path | None = None, folders: Sequence[Path] = ()) -> None:
-        self._file = None if folders else file
-        self._folders = frozenset(map(_plain, folders)) if folders else None
+        self._file = file
+        self._only = frozenset(map(_plain, folders))
+        self._folders: frozenset[Path] | None = None
         self._read_at: tuple[int, int] | None = None
 
     @classmethod
@@ -39,18 +40,17 @@ class Sources:
         return cls(None if "://" in uri else Path(uri).absolute() / SOURCES, folders)
 
     @property
-    def known(self) -> bool:
-        """Whether there is any limit."""
+    def unnoted(self) -> bool:
+        """Whether the folders could be noted and have not been yet."""
         self._refresh()
-        return self._folders is not None
+        return self._file is not None and self._folders is None
 
     def allow(self, path: Path) -> bool:
         """Whether this picture may be opened."""
-        if not self.known:
-            return True
-        assert self._folders is not None
-        plain = _plain(path)
-        return any(folder in self._folders for folder in plain.parents)
+        if not self._only:
+            self._refresh()
+        allowed = self._only or self._folders
+        return allowed is None or not allowed.isdisjoint(_plain(path).parents)
 
     def add(self, pictures: Iterable[Path], given: Iterable[str | PathLike[str]] = ()) -> None:
         """Remember the folders of pictures that are about to be stored.
@@ -62,8 +62,10 @@ class Sources:
         Raises:
             InputError: The file cannot be written.
         """
+        if self._file is None:
+            return
         folders = {_plain(folder) for folder in {picture.parent for picture in pictures}}
-        if self._file is None or not folders:
+        if not folders:
             return
         wide = {_plain(Path(one)) for one in given if Path(one).is_dir()}
         with self._turn():
@@ -123,10 +125,6 @@ class Sources:
         self._folders, self._read_at = folders, None
 
 
-#: No limit.
-EVERYWHERE = Sources()
-
-
 def _plain(path: Path) -> Path:
     """An absolute path without ``..``. Links stay: a folder of links is as good as any."""
     return Path(os.path.normpath(path.absolute()))
@@ -139,3 +137,7 @@ def _any_below(folder: Path, folders: Iterable[Path]) -> bool:
 def _outermost(folders: frozenset[Path]) -> frozenset[Path]:
     """The folders that lie in no other one."""
     return frozenset(folder for folder in folders if folders.isdisjoint(folder.parents))
+
+
+#: No limit.
+EVERYWHERE = Sources()

@@ -129,7 +129,7 @@ def update(store: Store, sources: Sources, selection: Selection, changes: Mappin
     """See `Gallery.update`."""
     changes = known(**changes)
     entries = [_changed(Entry.from_row(row), changes) for row in store.rows(FIELDS, _some(selection))]
-    if "path" in changes and sources.known:
+    if "path" in changes and not sources.unnoted:
         sources.add(entry.path for entry in entries)
     for start in tqdm(range(0, len(entries), _BATCH), desc="updating", disable=None):
         store.update(entries[start : start + _BATCH])
