@@ -109,14 +109,14 @@ class Scored:
             first = self.described[torch.full((len(second),), int(query))]
             cosines = (first.vectors * second.vectors).sum(1)
             x, y = ([level.unit() for level in side.levels] for side in (first, second))
-            logits[number, row >= 0] = self.head(cosines, x, y).numpy()
+            logits[number, row >= 0] = self.head(cosines, x, y).cpu().numpy()
         return logits
 
 
 def as_places(described: Described) -> Described:
     """Each picture's vector as its only place."""
     numbers = described.vectors[:, None].contiguous()
-    return Described(described.vectors, [Places(numbers, torch.empty(len(described), 0))])
+    return Described(described.vectors, [Places(numbers, numbers.new_empty(len(described), 0))])
 
 
 def unchanged(described: Described) -> Described:
@@ -151,7 +151,7 @@ def measure(
     }
     for head, seen_by, _ in heads.values():
         if not isinstance(head, Untrained):
-            fit_head(head, seen_by(learnt), lists, options, True)
+            fit_head(head.to(embedder.device), seen_by(learnt), lists, options, True)
 
     task, images = dataset_task(dataset, protocol)
     changed = wrapped(embedder, dataset.query, seed)

@@ -30,6 +30,7 @@ from kronreid.models.loading import load, wrap
 from kronreid.training.callbacks import CHECKPOINT, mean_of_weights
 from kronreid.training.config import Config, make_config
 from kronreid.training.hard import HardIdentitySearch
+from kronreid.training.modules import ReIDTraining
 from kronreid.training.train import TrainingData, lightning_module, train
 
 Running: TypeAlias = Callable[..., AbstractContextManager[subprocess.Popen]]
@@ -133,6 +134,25 @@ def test_a_resumed_run_has_the_losses_of_an_uninterrupted_one(
     one, other = (kronreid.load(tmp_path / run) for run in ("whole", "cut"))
     for name, tensor in one.model.state_dict().items():
         assert torch.equal(tensor, other.model.state_dict()[name]), name
+
+
+@pytest.mark.parametrize("model", ["horeid", "kpm"])
+def test_the_first_iterations_see_smaller_pictures(
+    tmp_path: Path, root: Path, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = small(root, model, iterations=4, evaluate_every=0, early_iterations=3, early_scale=0.625)
+    seen: list[tuple[int, ...]] = []
+    losses_of = ReIDTraining.sized
+
+    def watched(module: ReIDTraining, pictures: torch.Tensor) -> torch.Tensor:
+        result = losses_of(module, pictures)
+        seen.append(tuple(result.shape[2:]))
+        return result
+
+    monkeypatch.setattr(ReIDTraining, "sized", watched)
+    train(config, tmp_path / "whole")
+    assert seen == [(40, 20)] * 3 + [(64, 32)]
+    assert load(tmp_path / "whole").input.height == 64
 
 
 def test_hard_identities_are_searched_with_the_weights_as_they_are(tmp_path: Path, root: Path) -> None:

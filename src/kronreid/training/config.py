@@ -128,6 +128,8 @@ class TrainingOptions:
         precision: ``32-true``, ``bf16-mixed`` or ``16-mixed``.
         average_weights: Decay of a running mean of the weights. The mean is evaluated and saved. 0 turns it
             off.
+        early_iterations: The first iterations, which see smaller pictures (progressive resizing).
+        early_scale: Height and width of those smaller pictures, as a share of the input's.
         seed: Seed of initial weights, batches and random changes.
         devices: Processes on this machine.
         accelerator: ``auto``, ``cpu`` or ``gpu``.
@@ -138,6 +140,8 @@ class TrainingOptions:
     evaluate_every: NotNegative = 10
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     average_weights: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    early_iterations: NotNegative = 0
+    early_scale: Annotated[float, Field(gt=0, le=1)] = 1.0
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     devices: Positive = 1
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"

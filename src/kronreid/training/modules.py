@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import lightning
 import torch
 from torch import Tensor, nn
 
-from kronreid.data.transforms import normalise
+from kronreid.data.transforms import InputOptions, normalise, resize
 from kronreid.errors import InputError
 from kronreid.losses import LOSSES, Loss, PairLoss, PartLoss, VectorLoss
 from kronreid.losses.verification import in_batch_pairs
@@ -102,6 +103,13 @@ class ReIDTraining(lightning.LightningModule):
         """A seed for what this process draws in this step. A resumed run has the same."""
         return hash((self.config.training.seed, self.trainer.global_step, self.global_rank)) % 2**63
 
+    def sized(self, pictures: Tensor) -> Tensor:
+        """The pictures (B, 3, H, W), uint8, smaller in the first iterations if the options say so."""
+        options = self.config.training
+        if self.global_step >= options.early_iterations or options.early_scale == 1:
+            return pictures
+        return resize(pictures, early_size(self.config))
+
     def training_step(self, batch: tuple[Tensor, ...], batch_idx: int) -> Tensor:
         """The loss of uint8 pictures (B, 3, H, W), labels (B,), and with camera embeddings cameras (B,).
 
@@ -112,7 +120,8 @@ class ReIDTraining(lightning.LightningModule):
         torch.manual_seed(self.step_seed)
         if cameras:
             self.model.backbone.cameras.tell(cameras[0])
-        images = normalise(pictures, self.config.input).contiguous(memory_format=torch.channels_last)
+        images = normalise(self.sized(pictures), self.config.input)
+        images = images.contiguous(memory_format=torch.channels_last)
         losses = self.losses(images, labels)
         total = torch.stack(list(losses.values())).sum()
         for name, value in losses.items():
@@ -188,6 +197,16 @@ class PairTraining(ReIDTraining):
             for name, value in self.vector_losses({"pooled": pictures.pooled}, labels).items():
                 losses[name] = options.pooled * value
         return losses
+
+
+def early_size(config: Config) -> InputOptions:
+    """The input options with the size of the first iterations' pictures.
+
+    Raises:
+        InputError: It is too small.
+    """
+    size, scale = config.input, config.training.early_scale
+    return replace(size, height=round(size.height * scale), width=round(size.width * scale))
 
 
 def decayed_groups(backbone: Backbone, lr: float, decay: float) -> list[dict[str, Any]]:
