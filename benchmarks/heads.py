@@ -57,6 +57,7 @@ from robustness import (
 )
 
 BATCH = 64
+QUERIES = 16  # whose lists are scored at a time
 
 
 class Verification(nn.Module):
@@ -76,18 +77,19 @@ class Verification(nn.Module):
         nn.init.constant_(self.linear.weight, -1 / dimension)
         nn.init.zeros_(self.linear.bias)
 
-    def forward(self, cosines: Tensor, x: Sequence[Tensor], y: Sequence[Tensor]) -> Tensor:
+    def forward(self, cosines: Tensor, x: Sequence[Places], y: Sequence[Places]) -> Tensor:
         """Logits (P,) of P pairs: their cosines (P,), and each side's vector as one place, (P, 1, D)."""
-        squares = (x[0] - y[0]).squeeze(1).square()
+        squares = (x[0].unit() - y[0].unit()).squeeze(1).square()
         return self.cosine * cosines + self.linear(self.norm(squares)).squeeze(1)
 
 
 class Untrained(nn.Module):
     """The mean of all best matches."""
 
-    def forward(self, cosines: Tensor, x: Sequence[Tensor], y: Sequence[Tensor]) -> Tensor:
-        """Means (P,) of the best matches of P pairs, from unit places (P, M, D) of each level."""
-        return torch.cat([both for pair in zip(x, y) for both in best_matches(*pair)], dim=1).mean(1)
+    def forward(self, cosines: Tensor, x: Sequence[Places], y: Sequence[Places]) -> Tensor:
+        """Means (P,) of the best matches of P pairs, from the places of each level."""
+        pairs = [best_matches(u.unit(), v.unit()) for u, v in zip(x, y)]
+        return torch.cat([both for pair in pairs for both in pair], dim=1).mean(1)
 
 
 class Scored:
@@ -104,19 +106,22 @@ class Scored:
     @torch.no_grad()
     def score_lists(self, queries: np.ndarray, lists: np.ndarray, bar: Any) -> np.ndarray:
         logits = np.full(lists.shape, -np.inf, np.float32)
-        for number, (query, row) in enumerate(zip(queries, lists)):
-            second = self.described[torch.from_numpy(row[row >= 0])]
-            first = self.described[torch.full((len(second),), int(query))]
+        for start in range(0, len(lists), QUERIES):
+            block = lists[start : start + QUERIES]
+            rows, columns = np.nonzero(block >= 0)
+            first = self.described[torch.from_numpy(queries[start + rows])]
+            second = self.described[torch.from_numpy(block[rows, columns])]
             cosines = (first.vectors * second.vectors).sum(1)
-            x, y = ([level.unit() for level in side.levels] for side in (first, second))
-            logits[number, row >= 0] = self.head(cosines, x, y).cpu().numpy()
+            found = self.head(cosines, first.levels, second.levels)
+            logits[start + rows, columns] = found.cpu().numpy()
         return logits
 
 
 def as_places(described: Described) -> Described:
     """Each picture's vector as its only place."""
     numbers = described.vectors[:, None].contiguous()
-    return Described(described.vectors, [Places(numbers, numbers.new_empty(len(described), 0))])
+    none = numbers.new_empty(len(described), 0)
+    return Described(described.vectors, [Places(numbers, none, none)])
 
 
 def unchanged(described: Described) -> Described:

@@ -57,7 +57,8 @@ def make_pictures(identities: np.ndarray, seed: int, device: str) -> Described:
             if identity > 0:
                 row += torch.randn(size, generator=centres.manual_seed(identity))
         unit = F.normalize(rows[:, VECTOR:].reshape(len(part), -1, NUMBERS), dim=2)
-        parts.append(Described(F.normalize(rows[:, :VECTOR]), [keep(unit)]))
+        common = torch.rand(len(part), HEIGHT * WIDTH, generator=generator)
+        parts.append(Described(F.normalize(rows[:, :VECTOR]), [keep(unit, common)]))
     whole = Described.cat(parts)
     return Described(whole.vectors.to(device), [level.to(device) for level in whole.levels])
 
@@ -65,9 +66,9 @@ def make_pictures(identities: np.ndarray, seed: int, device: str) -> Described:
 def reference_scores(queries: Places, candidates: Places, weight_x: Tensor, weight_y: Tensor) -> Tensor:
     """Scores by the plain form, pair by pair: one query with all candidates at a time."""
     rows = []
-    for x in queries.unit():
+    for x, of_x in zip(queries.unit(), weight_x):
         m, n = best_matches(x.expand(len(candidates), -1, -1), candidates.unit())
-        rows.append(m @ weight_x + n @ weight_y)
+        rows.append(m @ of_x + (n * weight_y).sum(1))
     return torch.stack(rows)
 
 
@@ -95,8 +96,9 @@ def measure_blocks(matching: PlaceMatching, device: str, budget: float) -> dict[
         for seed, count in ((1, QUERIES[device]), (2, CANDIDATES[device]))
     )
     head = matching.head()
-    weights = head.x[0], head.y[0]
+    weights = head.x[0].of(queries)[0], head.y[0].of(candidates)[0]
     few, some = queries[: REFERENCE[0]], candidates[: REFERENCE[1]]
+    fewer = weights[0][: REFERENCE[0]], weights[1][: REFERENCE[1]]
 
     def fast() -> Tensor:
         return score_block(queries, candidates, *weights)
@@ -104,7 +106,7 @@ def measure_blocks(matching: PlaceMatching, device: str, budget: float) -> dict[
     best = take_turns(
         {
             "fast": fast,
-            "reference": lambda: reference_scores(few, some, *weights),
+            "reference": lambda: reference_scores(few, some, *fewer),
             "gemm": bare_products(queries, candidates, device),
         },
         budget,
@@ -113,7 +115,7 @@ def measure_blocks(matching: PlaceMatching, device: str, budget: float) -> dict[
     )
     rate = len(queries) * len(candidates) / best["fast"]
     reference_rate = len(few) * len(some) / best["reference"]
-    difference = (score_block(few, some, *weights) - reference_scores(few, some, *weights)).abs().max()
+    difference = (score_block(few, some, *fewer) - reference_scores(few, some, *fewer)).abs().max()
     return {
         "pairs_per_second": rate,
         "reference_pairs_per_second": reference_rate,

@@ -145,6 +145,8 @@ def random_places() -> Callable[..., PlaceMatching]:
             matching = PlaceMatching(options, [(c, h, w) for c, h, w in sizes])
             for projection in matching.projections:
                 torch.nn.init.orthogonal_(projection)
+            for strangers in matching.strangers:
+                strangers.copy_(torch.nn.functional.normalize(torch.randn(strangers.shape), dim=1))
             torch.nn.init.normal_(matching.linear.weight, std=0.3)
             torch.nn.init.normal_(matching.linear.bias)
             for statistics in (matching.norm.running_mean, matching.norm.running_var):

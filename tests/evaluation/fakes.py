@@ -89,7 +89,8 @@ class FakePlaces(FakeEmbedder):
         self.encoded += len(images)
         rows = [np.random.default_rng([3, *str(name).encode()]).normal(size=(6, 8)) for name in images]
         unit = F.normalize(torch.tensor(np.array(rows), dtype=torch.float32), dim=2)
-        return Described(torch.from_numpy(signs(images, 16, 1) / 4), [keep(unit, places.options.precision)])
+        kept = keep(unit, torch.zeros(unit.shape[:2]), places.options.precision)
+        return Described(torch.from_numpy(signs(images, 16, 1) / 4), [kept])
 
 
 def fake_dataset(queries=23, gallery=90, people=9, cameras=3, seed=0, root="nowhere"):

@@ -87,9 +87,8 @@ def test_all_forms_of_the_logit_are_one(
     )
     first, second = x[q], y[g]
     cosines = (first.vectors * second.vectors).sum(1)
-    sides = [[places.unit() for places in side.levels] for side in (first, second)]
     with torch.no_grad():
-        logits = matching(cosines, *sides)
+        logits = matching(cosines, first.levels, second.levels)
 
     vectors, terms = matching.terms(first, second)
     total = vectors + sum(share.sum(1) for level in terms for share in level[:2])
@@ -97,11 +96,12 @@ def test_all_forms_of_the_logit_are_one(
 
     head = matching.head()
     folded = head.cosine * cosines + head.bias
-    for level, (u, v) in enumerate(zip(*sides)):
-        m, n = best_matches(u, v)
-        torch.testing.assert_close(terms[level][2], m)
-        torch.testing.assert_close(terms[level][3], n)
-        folded = folded + m @ head.x[level] + n @ head.y[level]
+    for level, (u, v) in enumerate(zip(first.levels, second.levels)):
+        matches = best_matches(u.unit(), v.unit())
+        for found, value, places, weights in zip(terms[level][2:], matches, (u, v), (head.x, head.y)):
+            torch.testing.assert_close(found, value)
+            weight, constant = weights[level].of(places)
+            folded = folded + (value * weight).sum(1) + constant
     torch.testing.assert_close(folded, logits, rtol=1e-4, atol=1e-4)
 
     block = matching.score(x, y)
@@ -111,15 +111,17 @@ def test_all_forms_of_the_logit_are_one(
 
 
 def test_the_logit_equals_its_formula(make_matching: Make) -> None:
-    """a · cos + Σ w BN(m) + Σ w' BN(n) + b, with numbers taken from the state dict."""
+    """a · cos + Σ w BN(m) + Σ w' BN(n) + the same of m' and n' + b, with numbers from the state dict."""
     matching = make_matching(("X_1", "below"), precision="fp32")
     x, y = describe(matching, 1, 3), describe(matching, 1, 4)
     state = {name: tensor.double() for name, tensor in matching.state_dict().items()}
-    values = []
+    values, common = [], []
     for side in ("m", "n"):
         for u, v in zip(x.levels, y.levels):
             s = u.unit()[0].double() @ v.unit()[0].double().t()
             values += (s.amax(1) if side == "m" else s.amax(0)).tolist()
+            common += (u if side == "m" else v).common[0].tolist()
+    values += [(value - c) / (1.1 - c) for value, c in zip(values, common)]
     logit = float(state["cosine"]) * float(x.vectors[0].double() @ y.vectors[0].double()) + float(
         state["linear.bias"]
     )
@@ -133,8 +135,8 @@ def test_the_logit_equals_its_formula(make_matching: Make) -> None:
 def test_a_logit_trains_the_head_and_not_the_projections(make_matching: Make) -> None:
     matching = make_matching(("X_1", "below")).train()
     side = describe(matching, 6)
-    units = [places.unit() for places in side.levels]
-    matching(torch.rand(6), units, [unit.flip(0) for unit in units]).square().sum().backward()
+    turned = [places[torch.arange(5, -1, -1)] for places in side.levels]
+    matching(torch.rand(6), side.levels, turned).square().sum().backward()
     trained = {name for name, one in matching.named_parameters() if one.grad is not None and one.grad.any()}
     assert trained == {"cosine", "linear.weight", "linear.bias"}
     assert all(not projection.requires_grad for projection in matching.projections)
@@ -164,7 +166,7 @@ def test_bytes_per_picture_are_those_of_the_places(make_matching: Make, precisio
     matching = make_matching(("X_1", "below"), precision=precision)
     levels = describe(matching, 3).levels
     assert matching.bytes_per_picture == sum(level.bytes_per_picture for level in levels)
-    tensors = [tensor for level in levels for tensor in (level.numbers, level.scales)]
+    tensors = [tensor for level in levels for tensor in level.tensors]
     assert 3 * matching.bytes_per_picture == sum(one.numel() * one.element_size() for one in tensors)
 
 
@@ -196,8 +198,7 @@ def test_described_pictures_index_and_join(make_matching: Make) -> None:
     assert len(parts) == 5
     assert torch.equal(parts.vectors, side.vectors[order])
     for new, old in zip(parts.levels, side.levels, strict=True):
-        assert torch.equal(new.numbers, old.numbers[order])
-        assert torch.equal(new.scales, old.scales[order])
+        assert all(torch.equal(one, other[order]) for one, other in zip(new.tensors, old.tensors))
 
 
 def test_pictures_of_another_model_are_not_scored(make_matching: Make) -> None:

@@ -17,14 +17,16 @@ TYPES = ["int8", "fp32", "fp16", *(["bf16"] if ON_GPU else [])]
 
 def make_places(seed: int, count: int, m: int, d: int, kind: str) -> Places:
     unit = F.normalize(torch.randn(count, m, d, generator=torch.Generator().manual_seed(seed)), dim=2)
-    kept = keep(unit, "fp32" if kind == "fp16" else kind)  # type: ignore[arg-type]
+    kept = keep(unit, torch.zeros(count, m), "fp32" if kind == "fp16" else kind)  # type: ignore[arg-type]
     if kind == "fp16":
-        kept = Places(kept.numbers.half(), kept.scales)
+        kept = Places(kept.numbers.half(), kept.scales, kept.common)
     return kept.to(DEVICE)
 
 
-def make_weight(seed: int, m: int) -> Tensor:
-    return torch.randn(m, generator=torch.Generator().manual_seed(seed)).to(DEVICE)
+def make_weight(seed: int, places: Places) -> Tensor:
+    """A weight for every place of every picture."""
+    shape = places.numbers.shape[:2]
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(DEVICE)
 
 
 @pytest.mark.parametrize(
@@ -40,7 +42,7 @@ def make_weight(seed: int, m: int) -> Tensor:
 def test_the_kernel_equals_the_reference(kind: str, m_x: int, m_y: int, d: int) -> None:
     """With every edge masked, with either side the one that is there as a whole, and by lists."""
     x, y = make_places(0, 2, m_x, d, kind), make_places(1, 2, m_y, d, kind)
-    weight_x, weight_y = make_weight(2, m_x), make_weight(3, m_y)
+    weight_x, weight_y = make_weight(2, x), make_weight(3, y)
     expected = score_reference(x, y, weight_x, weight_y)
     found = scores(x, y, weight_x, weight_y)
     assert found.dtype == torch.float32
@@ -61,7 +63,7 @@ def test_maps_larger_than_a_program_equal_the_reference(
     """As if a program could hold 16 places: in chunks where both maps have more."""
     monkeypatch.setattr(places_triton, "_WHOLE_LIMIT", 16)
     x, y = make_places(0, 1, m_x, 9, kind), make_places(1, 2, m_y, 9, kind)
-    weight_x, weight_y = make_weight(2, m_x), make_weight(3, m_y)
+    weight_x, weight_y = make_weight(2, x), make_weight(3, y)
     expected = score_reference(x, y, weight_x, weight_y)
     torch.testing.assert_close(scores(x, y, weight_x, weight_y), expected, rtol=1e-4, atol=1e-4)
     lists = torch.tensor([[1]], device=DEVICE)
@@ -72,7 +74,7 @@ def test_maps_larger_than_a_program_equal_the_reference(
 def test_many_pairs_are_several_launches(monkeypatch: pytest.MonkeyPatch) -> None:
     """A launch takes whole queries, at least one."""
     x, y = make_places(0, 5, 3, 4, "int8"), make_places(1, 2, 4, 4, "int8")
-    weight_x, weight_y = make_weight(2, 3), make_weight(3, 4)
+    weight_x, weight_y = make_weight(2, x), make_weight(3, y)
     expected = score_reference(x, y, weight_x, weight_y)
     lists = torch.tensor([[1], [0], [1], [0], [1]], device=DEVICE)
     for pairs in (1, 5):
@@ -84,9 +86,9 @@ def test_many_pairs_are_several_launches(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_matches_below_zero_are_no_edges() -> None:
     """Where all cosines are negative, the zeros beyond the edges do not win."""
-    x = keep(F.normalize(torch.rand(1, 5, 3) + 0.1, dim=2)).to(DEVICE)
-    y = Places(-x.numbers, x.scales)
-    weight = torch.ones(5, device=DEVICE)
+    x = keep(F.normalize(torch.rand(1, 5, 3) + 0.1, dim=2), torch.zeros(1, 5)).to(DEVICE)
+    y = Places(-x.numbers, x.scales, x.common)
+    weight = torch.ones(1, 5, device=DEVICE)
     expected = score_reference(x, y, weight, weight)
     assert float(expected) < 0
     torch.testing.assert_close(scores(x, y, weight, weight), expected, rtol=1e-4, atol=1e-4)
@@ -95,18 +97,20 @@ def test_matches_below_zero_are_no_edges() -> None:
 def test_views_are_scored_as_their_copies() -> None:
     """A slice of pictures, and weights that lie apart in memory."""
     x, y = make_places(0, 5, 7, 8, "int8"), make_places(1, 1, 7, 8, "int8")
-    weight = make_weight(2, 14)[::2]
-    expected = score_reference(x, y, weight, weight)[2:5]
-    torch.testing.assert_close(scores(x[2:5], y, weight, weight), expected, rtol=1e-4, atol=1e-4)
-    turned = Places(x.numbers.transpose(1, 2).contiguous().transpose(1, 2), x.scales)
-    torch.testing.assert_close(scores(turned[2:5], y, weight, weight), expected, rtol=1e-4, atol=1e-4)
+    weight_x, weight_y = make_weight(2, make_places(0, 5, 14, 1, "int8"))[:, ::2], make_weight(3, y)
+    expected = score_reference(x, y, weight_x, weight_y)[2:5]
+    found = scores(x[2:5], y, weight_x[2:5], weight_y)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    turned = Places(x.numbers.transpose(1, 2).contiguous().transpose(1, 2), x.scales, x.common)
+    found = scores(turned[2:5], y, weight_x[2:5], weight_y)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.skipif(not ON_GPU, reason="no CUDA GPU: scoring takes the kernel only there")
 @pytest.mark.parametrize("kind", ["int8", "bf16", "fp32"])
 def test_scores_on_the_gpu_equal_those_on_the_cpu(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     x, y = make_places(0, 5, 40, 30, kind), make_places(1, 70, 36, 30, kind)
-    weight_x, weight_y = make_weight(2, 40), make_weight(3, 36)
+    weight_x, weight_y = make_weight(2, x), make_weight(3, y)
     lists = torch.randint(70, (5, 9), device=DEVICE)
     cpu = score_block(x.to("cpu"), y.to("cpu"), weight_x, weight_y).to(DEVICE)
     for fused in (places._fused(), None):

@@ -42,13 +42,18 @@ def unit_places(seed: int, count: int, m: int, d: int) -> Tensor:
     return vectors
 
 
+def kept_places(seed: int, count: int, m: int, d: int, precision: Any = "int8") -> Places:
+    return keep(unit_places(seed, count, m, d), random(seed, count, m), precision)
+
+
 # --- what is kept ------------------------------------------------------------------------------------
 
 
 @given(st.integers(0, 5), st.integers(1, 9), st.integers(1, 70), precisions, seeds)
 def test_what_is_kept_is_near_what_was_given(count: int, m: int, d: int, precision: Any, seed: int) -> None:
-    vectors = unit_places(seed, count, m, d)
-    kept = keep(vectors, precision)
+    vectors, common = unit_places(seed, count, m, d), random(seed, count, m)
+    kept = keep(vectors, common, precision)
+    assert torch.equal(kept.common, common.half())
     assert kept.numbers.dtype == DTYPES[precision]
     assert kept.scales.dtype == torch.float16
     assert kept.scales.shape == (count, m if precision == "int8" else 0)
@@ -64,32 +69,33 @@ def test_what_is_kept_is_near_what_was_given(count: int, m: int, d: int, precisi
         step = vectors.abs().amax(2, keepdim=True) / 127 * (1 + 2**-10)
         assert (error <= 0.5 * step + 1e-7).all()
     assert (back[vectors.abs().sum(2) == 0] == 0).all(), "a place of zeros stays zero"
-    again = keep(back, precision)
+    again = keep(back, common, precision)
     torch.testing.assert_close(again.unit(), back, rtol=0, atol=2e-3 if precision == "int8" else 0)
     assert kept.bytes_per_picture == (
-        0 if not count else m * {"int8": d + 2, "bf16": 2 * d, "fp32": 4 * d}[precision]
+        0 if not count else m * (2 + {"int8": d + 2, "bf16": 2 * d, "fp32": 4 * d}[precision])
     )
 
 
 @given(st.integers(1, 64), seeds)
 def test_int8_uses_the_whole_range_without_leaving_it(d: int, seed: int) -> None:
     """The largest number of a place is one that int8 holds, whatever way its scale was rounded."""
-    kept = keep(unit_places(seed, 3, 2, d))
+    kept = kept_places(seed, 3, 2, d)
     largest = kept.numbers.abs().amax(2)
     assert ((largest == 127) | (largest == 126)).all()
     assert (kept.numbers != -128).all()
 
 
 def test_places_index_and_join() -> None:
-    kept = keep(unit_places(0, 6, 4, 5))
+    kept = kept_places(0, 6, 4, 5)
     parts = Places.cat([kept[:2], kept[torch.tensor([4, 2])]])
     order = [0, 1, 4, 2]
     assert len(parts) == 4
     assert torch.equal(parts.numbers, kept.numbers[order])
     assert torch.equal(parts.scales, kept.scales[order])
+    assert torch.equal(parts.common, kept.common[order])
     assert torch.equal(kept.to("cpu").unit(), kept.unit())
     assert kept[1:3].numbers.data_ptr() == kept.numbers[1:].data_ptr(), "a slice is a view"
-    assert parts.bytes_per_picture == kept.bytes_per_picture == 4 * (5 + 2)
+    assert parts.bytes_per_picture == kept.bytes_per_picture == 4 * (5 + 2 + 2)
     assert kept[:0].bytes_per_picture == 0
 
 
@@ -146,15 +152,15 @@ def test_best_matches_train() -> None:
 
 
 def test_the_reference_equals_loops() -> None:
-    x, y = keep(unit_places(0, 2, 4, 3), "fp32"), keep(unit_places(1, 3, 5, 3), "fp32")
-    weight_x, weight_y = random(2, 4), random(3, 5)
+    x, y = kept_places(0, 2, 4, 3, "fp32"), kept_places(1, 3, 5, 3, "fp32")
+    weight_x, weight_y = random(2, 2, 4), random(3, 3, 5)
     scores = score_reference(x, y, weight_x, weight_y)
     assert scores.shape == (2, 3)
     for q in range(2):
         for g in range(3):
             m, n, *_ = loops(x.numbers[q], y.numbers[g])
-            expected = math.fsum(w * v for w, v in zip(weight_x.tolist(), m))
-            expected += math.fsum(w * v for w, v in zip(weight_y.tolist(), n))
+            expected = math.fsum(w * v for w, v in zip(weight_x[q].tolist(), m))
+            expected += math.fsum(w * v for w, v in zip(weight_y[g].tolist(), n))
             assert float(scores[q, g]) == pytest.approx(expected, abs=1e-5)
 
 
@@ -181,9 +187,9 @@ def test_every_form_equals_the_reference(
     elements: int,
     seed: int,
 ) -> None:
-    x = keep(unit_places(seed, queries, m_x, d), precision)
-    y = keep(unit_places(seed + 1, candidates, m_y, d), precision)
-    weight_x, weight_y = random(seed, m_x), random(seed + 1, m_y)
+    x = kept_places(seed, queries, m_x, d, precision)
+    y = kept_places(seed + 1, candidates, m_y, d, precision)
+    weight_x, weight_y = random(seed, queries, m_x), random(seed + 1, candidates, m_y)
     expected = score_reference(x, y, weight_x, weight_y)
     lists = torch.randint(candidates, (queries, 5), generator=torch.Generator().manual_seed(seed))
     with pytest.MonkeyPatch.context() as patch:
@@ -203,8 +209,8 @@ def test_every_form_equals_the_reference(
 )
 def test_blocks_of_the_usual_size_equal_the_reference(queries: int, candidates: int) -> None:
     """Around the 32 pictures that lie side by side."""
-    x, y = keep(unit_places(0, queries, 11, 10)), keep(unit_places(1, candidates, 7, 10))
-    weight_x, weight_y = random(0, 11), random(1, 7)
+    x, y = kept_places(0, queries, 11, 10), kept_places(1, candidates, 7, 10)
+    weight_x, weight_y = random(0, queries, 11), random(1, candidates, 7)
     expected = score_reference(x, y, weight_x, weight_y)
     torch.testing.assert_close(score_block(x, y, weight_x, weight_y), expected, rtol=1e-5, atol=1e-5)
 
@@ -224,24 +230,24 @@ def test_memory_does_not_grow_with_the_sets(monkeypatch: pytest.MonkeyPatch) -> 
     largest = []
     for queries, candidates in ((100, 100), (1000, 100), (100, 1000), (1, 1000)):
         made.clear()
-        x, y = keep(unit_places(0, queries, 8, 6)), keep(unit_places(1, candidates, 8, 6))
-        score_block(x, y, torch.ones(8), torch.ones(8))
+        x, y = kept_places(0, queries, 8, 6), kept_places(1, candidates, 8, 6)
+        score_block(x, y, torch.ones(queries, 8), torch.ones(candidates, 8))
         largest.append(max(made))
     assert largest == [64 * 8 * 6] * 4
 
 
 def test_bad_input() -> None:
-    x, y = keep(unit_places(0, 2, 4, 3)), keep(unit_places(1, 3, 5, 3))
-    w, v = torch.ones(4), torch.ones(5)
+    x, y = kept_places(0, 2, 4, 3), kept_places(1, 3, 5, 3)
+    w, v = torch.ones(2, 4), torch.ones(3, 5)
     whole = torch.zeros(2, 1, dtype=torch.long)
     shapes: list[tuple[Callable[[], object], str]] = [
-        (lambda: score_block(x[:0], y, w, v), "empty"),
+        (lambda: score_block(x[:0], y, w[:0], v), "empty"),
         (lambda: score_block(x, y[:0], w, v), "empty"),
-        (lambda: score_block(x, keep(unit_places(1, 3, 5, 4)), w, v), "differ"),
-        (lambda: score_block(x, keep(unit_places(1, 3, 5, 3), "bf16"), w, v), "differ"),
+        (lambda: score_block(x, kept_places(1, 3, 5, 4), w, v), "differ"),
+        (lambda: score_block(x, kept_places(1, 3, 5, 3, "bf16"), w, v), "differ"),
         (lambda: score_block(x, y, v, v), "weight_x"),
         (lambda: score_block(x, y, w, w), "weight_y"),
-        (lambda: score_block(x, y, w[None], v), "weight_x"),
+        (lambda: score_block(x, y, w[0], v), "weight_x"),
         (lambda: score_lists(x[:0], y, whole[:0], w, v), "empty"),
         (lambda: score_lists(x, y, whole, w, w), "weight_y"),
     ]

@@ -172,7 +172,7 @@ def test_projections_are_the_principal_components_of_unit_places(
     embedder_with_places: Make, pedestrians: Path
 ) -> None:
     embedder, pictures = embedder_with_places(), read(pedestrians).train[:6]
-    options = PlacesOptions(("below", "X_1"), numbers=5)
+    options = FitOptions(("below", "X_1"), numbers=5)
     matching = principal_components(embedder, pictures, options, batch_size=4, progress=False)
     maps = [embedding.maps for embedding in embedder.embeddings([*pictures], 6)]
     assert matching.sizes == [tuple(maps[0][name].shape[1:]) for name in options.levels]
@@ -192,7 +192,7 @@ def test_components_keep_inner_products_better_than_chance(
     embedder_with_places: Make, pedestrians: Path
 ) -> None:
     embedder, pictures = embedder_with_places(), read(pedestrians).train[:6]
-    matching = principal_components(embedder, pictures, PlacesOptions(numbers=4), 64, False)
+    matching = principal_components(embedder, pictures, FitOptions(numbers=4), 64, False)
     maps = next(embedder.embeddings([*pictures])).maps["X_1"]
     rows = F.normalize(maps, dim=1).permute(0, 2, 3, 1).flatten(0, 2)
     chance = torch.linalg.qr(torch.randn(16, 4, generator=torch.Generator().manual_seed(0))).Q
@@ -216,7 +216,7 @@ def crowd(people: int, informative: bool, seed: int) -> tuple[list[Picture], Des
     vectors = F.normalize(torch.randn(len(owners), 5, generator=random))
     pictures = pictures_of([(int(owner) + 1, number % 4) for number, owner in enumerate(owners)])
     matching = PlaceMatching(PlacesOptions(numbers=8), [(8, 3, 2)])
-    return pictures, Described(vectors, [keep(unit)]), matching
+    return pictures, Described(vectors, [keep(unit, torch.zeros(unit.shape[:2]))]), matching
 
 
 def area(matching: PlaceMatching, pictures: list[Picture], described: Described) -> float:

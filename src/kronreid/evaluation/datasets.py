@@ -234,7 +234,7 @@ def _describe_shared(matcher: PlaceMatcher, images: list[Any], batch_size: int, 
         plain = tensor.view(torch.uint8) if tensor.dtype == torch.bfloat16 else tensor  # unknown to numpy
         return torch.from_numpy(gather_rows(plain.cpu().numpy())).view(tensor.dtype).to(device)
 
-    levels = [Places(gathered(level.numbers), gathered(level.scales)) for level in mine.levels]
+    levels = [Places(*map(gathered, level.tensors)) for level in mine.levels]
     return Described(gathered(mine.vectors), levels)
 
 

@@ -9,6 +9,16 @@ the place lies. With unit places u_i of X and v_j of Y,
     S_ij = <u_i, v_j>,    m_i = max_j S_ij,    n_j = max_i S_ij,
     logit = a · cos(x, y) + Σ_i w_i BN(m_i) + Σ_j w'_j BN(n_j) + b.
 
+A match says little where many strangers would match as well: asphalt, blue jeans, a white shirt. Each place
+therefore knows its commonness c_i, how well the nearest places of other people match it
+(`kronreid.ops.places.commonness`), and its match counts a second time by how far it goes beyond that,
+
+    m'_i = (m_i − c_i) / (1.1 − c_i),    and n'_j likewise, with weights of their own.
+
+Speaker verification normalises its scores by a cohort of strangers in the same spirit (Matějka et al. 2017).
+For one pair of pictures m'_i is linear in m_i, so the logit stays a weighted sum of the best matches, with
+weights that belong to each picture.
+
 The logit is a sum over places, so each place's term is its exact share of the verdict
 (`PlaceMatching.terms`). The nearest kin is QAConv (Liao & Shao, ECCV 2020): it takes the same maxima from a
 network that is trained for them, and has no cosine beside them.
@@ -38,6 +48,7 @@ from kronreid.ops.places import (
     Places,
     Precision,
     best_matches,
+    commonness,
     keep,
     project,
     score_block,
@@ -47,6 +58,10 @@ from kronreid.ops.places import (
 from kronreid.options import Positive, checked
 
 PLACES = "places.safetensors"
+#: Places of other people that a place is compared with to see how common it is.
+STRANGERS = 2000
+# Above every cosine, so that the place that everybody has divides by no zero.
+_EDGE = 1.1
 #: What is said of answers that are NaN or infinite.
 UNUSABLE = "its answer is not finite; its weights are unusable"
 
@@ -108,20 +123,38 @@ class Described:
 
 
 @dataclass(frozen=True)
+class Weights:
+    """What one side's places of one level weigh in a trained head, its normalisation folded in.
+
+    Attributes:
+        plain: (M,), of the best matches m_i.
+        beyond: (M,), of how far they go beyond strangers, m'_i.
+    """
+
+    plain: Tensor
+    beyond: Tensor
+
+    def of(self, places: Places) -> tuple[Tensor, Tensor]:
+        """For N pictures: weights (N, M) of the m_i, and constants (N,), that make the same sum."""
+        common = places.common.float()
+        factor = self.beyond / (_EDGE - common)
+        return self.plain + factor, -(factor * common).sum(1)
+
+
+@dataclass(frozen=True)
 class Head:
-    """A trained head with its normalisation folded in: logit = cosine · cos + Σ_i x_i m_i + Σ_j y_j n_j +
-    bias.
+    """A trained head with its normalisation folded in.
 
     Attributes:
         cosine: a.
-        x: Of each level (M,): the weights of the first picture's places.
-        y: Of each level (M,): the weights of the second picture's places.
+        x: Of each level: the weights of the first picture's places.
+        y: Of each level: the weights of the second picture's places.
         bias: b, together with the constants of the normalisation.
     """
 
     cosine: Tensor
-    x: list[Tensor]
-    y: list[Tensor]
+    x: list[Weights]
+    y: list[Weights]
     bias: Tensor
 
 
@@ -141,8 +174,13 @@ class PlaceMatching(nn.Module):
             nn.Parameter(torch.zeros(channels, min(options.numbers, channels)), requires_grad=False)
             for _, (channels, _, _) in zip(options.levels, sizes, strict=True)
         )
-        self.norm = nn.BatchNorm1d(2 * sum(self.places), affine=False)
-        self.linear = nn.Linear(2 * sum(self.places), 1)
+        # Places of other people; those of an untrained head are zero, and nothing is common.
+        self.strangers = nn.ParameterList(
+            nn.Parameter(torch.zeros(STRANGERS, projection.shape[1], dtype=torch.float16), requires_grad=False)
+            for projection in self.projections
+        )
+        self.norm = nn.BatchNorm1d(4 * sum(self.places), affine=False)
+        self.linear = nn.Linear(4 * sum(self.places), 1)
         self.cosine = nn.Parameter(torch.tensor(10.0))
         # Every place begins with the same small weight.
         nn.init.constant_(self.linear.weight, 1 / self.linear.in_features)
@@ -170,19 +208,38 @@ class PlaceMatching(nn.Module):
     @torch.no_grad()
     def encode(self, maps: dict[str, Tensor]) -> list[Places]:
         """The maps of N pictures to their places as they are kept, level by level; see `project`."""
-        return [keep(unit(level), self.options.precision) for level in self.project(maps)]
+        return [
+            keep(places, commonness(places, strangers.float()), self.options.precision)
+            for places, strangers in zip(map(unit, self.project(maps)), self.strangers)
+        ]
 
-    def forward(self, cosines: Tensor, x: Sequence[Tensor], y: Sequence[Tensor]) -> Tensor:
-        """Logits (P,) of P pairs, with gradients.
+    def _matches(self, x: Sequence[Places], y: Sequence[Places]) -> list[tuple[Tensor, Tensor]]:
+        """m (P, M) and n (P, M) of P pairs, level by level."""
+        return [best_matches(u.unit(), v.unit()) for u, v in zip(x, y)]
+
+    def _shares(
+        self, matches: list[tuple[Tensor, Tensor]], x: Sequence[Places], y: Sequence[Places]
+    ) -> list[tuple[Tensor, Tensor]]:
+        """What the places of both sides add to the logits of P pairs, (P, M) each, level by level."""
+        sides = [[m for m, _ in matches], [n for _, n in matches]]
+        plain = torch.cat([one for side in sides for one in side], dim=1)
+        common = torch.cat([level.common.float() for side in (x, y) for level in side], dim=1)
+        both = torch.cat([plain, (plain - common) / (_EDGE - common)], dim=1)
+        first, second = (self.linear.weight[0] * self.norm(both)).chunk(2, dim=1)
+        shares = (first + second).split(self.places * 2, dim=1)
+        return list(zip(shares[: len(matches)], shares[len(matches) :]))
+
+    def forward(self, cosines: Tensor, x: Sequence[Places], y: Sequence[Places]) -> Tensor:
+        """Logits (P,) of P pairs, with gradients for the head.
 
         Args:
             cosines: (P,) of the pairs' vectors.
-            x: Unit places of the first pictures, (P, M, D) of each level.
-            y: Unit places of the second.
+            x: The first pictures' places of each level.
+            y: The second pictures'.
         """
-        found = [best_matches(*pair) for pair in zip(x, y)]
-        matches = torch.cat([m for m, _ in found] + [n for _, n in found], dim=1)
-        return self.cosine * cosines + self.linear(self.norm(matches)).squeeze(1)
+        shares = self._shares(self._matches(x, y), x, y)
+        total = torch.stack([side.sum(1) for level in shares for side in level]).sum(0)
+        return self.cosine * cosines + total + self.linear.bias
 
     @torch.no_grad()
     def terms(
@@ -195,15 +252,13 @@ class PlaceMatching(nn.Module):
             second: P others.
 
         Returns:
-            a · cos + b (P,); and for each level the shares w_i BN(m_i) (P, M) of the first pictures' places,
-            those w'_j BN(n_j) of the second's, and the m_i and n_j themselves.
+            a · cos + b (P,); and for each level the shares (P, M) of the first pictures' places, those of
+            the second's, and the m_i and n_j themselves.
         """
         cosines = (first.vectors * second.vectors).sum(1)
-        pairs = [best_matches(x.unit(), y.unit()) for x, y in zip(first.levels, second.levels)]
-        matches = torch.cat([m for m, _ in pairs] + [n for _, n in pairs], dim=1)
-        shares = (self.linear.weight[0] * self.norm(matches)).split(self.places * 2, dim=1)
-        levels = len(pairs)
-        terms = [(shares[number], shares[levels + number], *pair) for number, pair in enumerate(pairs)]
+        matches = self._matches(first.levels, second.levels)
+        shares = self._shares(matches, first.levels, second.levels)
+        terms = [(*share, *pair) for share, pair in zip(shares, matches)]
         return self.cosine * cosines + self.linear.bias, terms
 
     def head(self) -> Head:
@@ -211,8 +266,9 @@ class PlaceMatching(nn.Module):
         mean, variance = cast(Tensor, self.norm.running_mean), cast(Tensor, self.norm.running_var)
         weight = self.linear.weight[0].detach() / torch.sqrt(variance + self.norm.eps)
         bias = self.linear.bias[0].detach() - weight @ mean
-        x, y = weight.chunk(2)
-        return Head(self.cosine.detach(), list(x.split(self.places)), list(y.split(self.places)), bias)
+        plain, beyond = (half.split(self.places * 2) for half in weight.chunk(2))
+        sides = [Weights(*pair) for pair in zip(plain, beyond)]
+        return Head(self.cosine.detach(), sides[: len(self.places)], sides[len(self.places) :], bias)
 
     @torch.no_grad()
     def score(self, queries: Described, candidates: Described, lists: Tensor | None = None) -> Tensor:
@@ -244,24 +300,27 @@ class PlaceMatching(nn.Module):
             lists = lists.to(candidates.vectors.device)
             cosines = torch.stack([candidates.vectors[row] @ x for x, row in zip(queries.vectors, lists)])
         logits = head.cosine * cosines + head.bias
-        for x, y, weight_x, weight_y in zip(queries.levels, candidates.levels, head.x, head.y):
+        for x, y, of_x, of_y in zip(queries.levels, candidates.levels, head.x, head.y):
+            (weight_x, bias_x), (weight_y, bias_y) = of_x.of(x), of_y.of(y)
             if lists is None:
-                logits += score_block(x, y, weight_x, weight_y)
+                logits += score_block(x, y, weight_x, weight_y) + bias_x[:, None] + bias_y
             else:
-                logits += score_lists(x, y, lists, weight_x, weight_y)
+                logits += score_lists(x, y, lists, weight_x, weight_y) + bias_x[:, None] + bias_y[lists]
         if not bool(logits.isfinite().all()):
             raise InputError("model", UNUSABLE)
         return logits
 
     def kind(self) -> bytes:
-        """Eight bytes that tell places of this projection from all others; the head does not change them."""
-        digest = hashlib.blake2b(repr((self.options, self.sizes)).encode(), digest_size=8)
-        for projection in self.projections:
-            digest.update(projection.detach().cpu().contiguous().view(torch.uint8).numpy().data)
+        """Eight bytes that tell these places from all others. The strangers are places of the same projection,
+        so they stand for it, also in an exported graph; the head does not change what is kept."""
+        digest = hashlib.blake2b(repr((self.options, self.places)).encode(), digest_size=8)
+        for strangers in self.strangers:
+            digest.update(strangers.detach().cpu().contiguous().view(torch.uint8).numpy().data)
         return digest.digest()
 
     def pack(self, described: Described) -> list[bytes]:
-        """The places of each picture as bytes, for a database: `kind`, then each level's numbers and scales.
+        """The places of each picture as bytes, for a database: `kind`, then each level's numbers, scales and
+        commonness.
 
         Returns:
             N texts of ``8 + bytes_per_picture`` bytes.
@@ -269,7 +328,7 @@ class PlaceMatching(nn.Module):
         columns = [
             tensor.cpu().contiguous().view(torch.uint8).flatten(1).numpy()
             for places in described.levels
-            for tensor in (places.numbers, places.scales)
+            for tensor in places.tensors
             if tensor.shape[1]
         ]
         kind = self.kind()
@@ -292,7 +351,9 @@ class PlaceMatching(nn.Module):
             length = 2 * count if dtype is torch.int8 else 0
             scales = content[:, start : start + length].contiguous().view(torch.float16)
             start += length
-            levels.append(Places(numbers.view(len(packed), count, -1), scales))
+            common = content[:, start : start + 2 * count].contiguous().view(torch.float16)
+            start += 2 * count
+            levels.append(Places(numbers.view(len(packed), count, -1), scales, common))
         return Described(vectors, levels)
 
     def is_ours(self, packed: bytes | None, kind: bytes) -> bool:
@@ -305,7 +366,7 @@ class PlaceMatching(nn.Module):
         width = DTYPES[self.options.precision].itemsize
         scale = 2 if self.options.precision == "int8" else 0
         return sum(
-            count * (projection.shape[1] * width + scale)
+            count * (projection.shape[1] * width + scale + 2)
             for count, projection in zip(self.places, self.projections)
         )
 

@@ -11,7 +11,7 @@ of X's places in Y and of Y's places in X, which say how *well* each place is fo
 
 `best_matches` is the plain form, which also trains. `score_block` and `score_lists` give weighted sums of the
 maxima for many pictures against many: one matrix product per tile, both maxima while it lies in the cache,
-and never an array of all pairs' S.
+and never an array of all pairs' S. Every place of every picture has a weight of its own.
 """
 
 from __future__ import annotations
@@ -46,16 +46,23 @@ class Places:
         numbers: (N, M, D) int8, bfloat16 or float32: what is left of each place's unit vector. An int8 place
             is its unit vector divided by its scale, rounded.
         scales: (N, M) float16, the factor of an int8 place; (N, 0) for the other types.
+        common: (N, M) float16, how well each place is matched by strangers (`commonness`).
     """
 
     numbers: Tensor
     scales: Tensor
+    common: Tensor
 
     def __len__(self) -> int:
         return len(self.numbers)
 
+    @property
+    def tensors(self) -> tuple[Tensor, Tensor, Tensor]:
+        """All that is kept of each picture."""
+        return self.numbers, self.scales, self.common
+
     def _map(self, change: Callable[[Tensor], Tensor]) -> Places:
-        return Places(change(self.numbers), change(self.scales))
+        return Places(*map(change, self.tensors))
 
     def __getitem__(self, index: slice | Tensor) -> Places:
         """The pictures of a slice (a view) or of an int64 tensor (a copy)."""
@@ -67,7 +74,7 @@ class Places:
     @classmethod
     def cat(cls, parts: Sequence[Places]) -> Places:
         """One after the other; all of one number of places, one length and one type."""
-        return cls(torch.cat([part.numbers for part in parts]), torch.cat([part.scales for part in parts]))
+        return cls(*map(torch.cat, zip(*(part.tensors for part in parts))))
 
     def unit(self) -> Tensor:
         """(N, M, D) float32: the places' vectors."""
@@ -79,21 +86,27 @@ class Places:
         """What one picture takes."""
         return sum(
             tensor[0].numel() * tensor.element_size() if len(tensor) else 0
-            for tensor in (self.numbers, self.scales)
+            for tensor in self.tensors
         )
 
 
-def keep(unit: Tensor, precision: Precision = "int8") -> Places:
-    """Unit vectors of places (N, M, D), floating, in the form in which they are kept."""
-    unit = unit.detach().float()
+def keep(unit: Tensor, common: Tensor, precision: Precision = "int8") -> Places:
+    """Places in the form in which they are kept.
+
+    Args:
+        unit: Their unit vectors (N, M, D), floating.
+        common: Their commonness (N, M), floating.
+        precision: How the vectors' numbers are kept.
+    """
+    unit, common = unit.detach().float(), common.detach().half()
     if precision != "int8":
         numbers = unit.to(DTYPES[precision])
-        return Places(numbers.contiguous(), unit.new_empty(len(unit), 0, dtype=torch.float16))
+        return Places(numbers.contiguous(), common[:, :0], common)
     # The rounded scale is what the numbers are divided by, so that it costs no accuracy. 2⁻¹⁴ is the smallest
     # normal half-precision number; a place of zeros stays zero.
     scales = (unit.abs().amax(2) / 127).clamp_min(2**-14).half()
     numbers = (unit / scales.float()[..., None]).round_().clamp_(-127, 127).to(torch.int8)
-    return Places(numbers.contiguous(), scales)
+    return Places(numbers.contiguous(), scales, common)
 
 
 def best_matches(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
@@ -108,6 +121,20 @@ def best_matches(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """
     products = torch.einsum("pid,pjd->pij", x, y)
     return products.amax(2), products.amax(1)
+
+
+def commonness(unit: Tensor, strangers: Tensor, nearest: int = 20) -> Tensor:
+    """How well strangers match each place: the mean cosine of its nearest places among those of other people.
+
+    Args:
+        unit: Unit places (N, M, D), floating.
+        strangers: Unit places (B, D) of many people.
+        nearest: How many of them count, at most B.
+
+    Returns:
+        (N, M), cosines.
+    """
+    return (unit @ strangers.t()).topk(nearest, dim=2, sorted=False).values.mean(2)
 
 
 def best_places(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
@@ -128,11 +155,12 @@ def score_reference(queries: Places, candidates: Places, weight_x: Tensor, weigh
     Args:
         queries: Q pictures, X.
         candidates: G pictures, Y.
-        weight_x: w (M_x,), of X's places.
-        weight_y: w' (M_y,), of Y's places.
+        weight_x: w (Q, M_x), of every query's places.
+        weight_y: w' (G, M_y), of every candidate's places.
     """
     products = torch.einsum("qid,gjd->qgij", queries.unit(), candidates.unit())
-    return products.amax(3) @ weight_x.float() + products.amax(2) @ weight_y.float()
+    of_x = torch.einsum("qgi,qi->qg", products.amax(3), weight_x.float())
+    return of_x + torch.einsum("qgj,gj->qg", products.amax(2), weight_y.float())
 
 
 @torch.no_grad()
@@ -167,7 +195,10 @@ def score_lists(
     lists = lists.to(candidates.numbers.device)
     if queries.numbers.is_cuda and (fused := _fused()) is not None:
         return fused(queries, candidates, weight_x, weight_y, lists)
-    rows = [_tiles(queries[q : q + 1], candidates[row], weight_x, weight_y) for q, row in enumerate(lists)]
+    rows = [
+        _tiles(queries[q : q + 1], candidates[row], weight_x[q : q + 1], weight_y[row])
+        for q, row in enumerate(lists)
+    ]
     return torch.cat(rows)
 
 
@@ -179,8 +210,8 @@ def _check(queries: Places, candidates: Places, weight_x: Tensor, weight_y: Tens
     if kinds[0] != kinds[1]:
         raise ValueError(f"places: queries (D, dtype) {kinds[0]} and candidates {kinds[1]} differ")
     for name, weight, places in (("weight_x", weight_x, queries), ("weight_y", weight_y, candidates)):
-        if weight.shape != places.numbers.shape[1:2]:
-            raise ValueError(f"{name}: {tuple(weight.shape)} is not ({places.numbers.shape[1]},)")
+        if weight.shape != places.numbers.shape[:2]:
+            raise ValueError(f"{name}: {tuple(weight.shape)} is not {tuple(places.numbers.shape[:2])}")
     device = queries.numbers.device
     return weight_x.to(device, torch.float32), weight_y.to(device, torch.float32)
 
@@ -201,20 +232,21 @@ def _tiles(queries: Places, candidates: Places, weight_x: Tensor, weight_y: Tens
     buffer = torch.empty(min(len(candidates) * row, max(elements, row)), device=device)
     result = torch.empty(count, len(candidates), device=device)
     for start in range(0, count, side):
-        x = queries[start : start + side].unit()
+        x, w = queries[start : start + side].unit(), weight_x[start : start + side]
         q = len(x)
         columns = (x.permute(2, 1, 0) if q == side else x.permute(2, 0, 1)).reshape(d, -1)
+        tile = max(1, elements // (q * m_x * m_y))
         shares = []
-        for y in _float_tiles(candidates, max(1, elements // (q * m_x * m_y))):
+        for y, v in zip(_float_tiles(candidates, tile), weight_y.split(tile)):
             products = torch.mm(y, columns, out=buffer[: len(y) * q * m_x].view(len(y), -1))
             m = products.view(-1, m_y, q * m_x).amax(1)
             if q == side:
                 n = products.view(-1, m_x, q).amax(1)
-                m = torch.matmul(weight_x, m.view(-1, m_x, q))
+                m = m.view(-1, m_x, q).mul_(w.t()).sum(1)
             else:
                 n = products.view(-1, q, m_x).amax(2)
-                m = torch.matmul(m.view(-1, q, m_x), weight_x)
-            shares.append(m + torch.matmul(weight_y, n.view(-1, m_y, q)))
+                m = m.view(-1, q, m_x).mul_(w).sum(2)
+            shares.append(m + torch.bmm(v[:, None], n.view(-1, m_y, q)).squeeze(1))
         result[start : start + q] = torch.cat(shares).t()
     return result
 

@@ -82,8 +82,8 @@ def _pair_shares(
         m = tl.maximum(m, tl.max(tl.where(j_inside[None, :], s, float("-inf")), axis=1))
         if BOTH:
             n = tl.max(tl.where(i_inside[:, None], s, float("-inf")), axis=0)
-            total += n * tl.load(weight_y + j, mask=j_inside, other=0)
-    share = tl.sum(m * tl.load(weight_x + i, mask=i_inside, other=0)) + tl.sum(total)
+            total += n * tl.load(weight_y + y_number * M_Y + j, mask=j_inside, other=0)
+    share = tl.sum(m * tl.load(weight_x + x_number * M_X + i, mask=i_inside, other=0)) + tl.sum(total)
     tl.store(out + pair * tl.num_programs(1) + tl.program_id(1), share)
 
 
@@ -95,8 +95,8 @@ def scores(
     Args:
         queries: Q pictures, X.
         candidates: G pictures, Y, of the same numbers and type.
-        weight_x: (M_x,) float32.
-        weight_y: (M_y,) float32.
+        weight_x: (Q, M_x) float32.
+        weight_y: (G, M_y) float32.
         lists: (Q, K) int64 candidates of each query; None for all of every query.
 
     Returns:
@@ -107,7 +107,7 @@ def scores(
     step = max(1, _PAIRS_PER_LAUNCH // count)
     for start in range(0, len(queries), step):
         part = slice(start, start + step)
-        sides = (queries[part], weight_x), (candidates, weight_y)
+        sides = (queries[part], weight_x[part]), (candidates, weight_y)
         exchanged = candidates.numbers.shape[1] < queries.numbers.shape[1]
         if exchanged:
             sides = sides[::-1]

@@ -9,6 +9,7 @@ person (binary cross-entropy). That takes seconds.
 
 import copy
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
@@ -25,7 +26,7 @@ from kronreid.data.transforms import InputOptions
 from kronreid.errors import InputError
 from kronreid.models.inference import Embedder
 from kronreid.models.pairs import PairModel
-from kronreid.models.places import Described, PlaceMatching, PlacesOptions, named_map
+from kronreid.models.places import STRANGERS, Described, PlaceMatching, PlacesOptions, named_map
 from kronreid.options import Positive, Weight
 
 log = logging.getLogger(__name__)
@@ -115,26 +116,33 @@ def prepare(
 
 @torch.no_grad()
 def principal_components(
-    embedder: Embedder, pictures: Sequence[Picture], options: PlacesOptions, batch_size: int, progress: bool
+    embedder: Embedder, pictures: Sequence[Picture], options: FitOptions, batch_size: int, progress: bool
 ) -> PlaceMatching:
     """A place matching that is not fitted yet, whose projections are the principal components of these
-    pictures.
+    pictures, and whose strangers are some of their places.
 
     The components are those of the second moments about zero of the places' unit vectors: of all projections
     to D numbers they change inner products least.
     """
     moments: list[Tensor] = []
     sizes: list[tuple[int, int, int]] = []
+    strangers: list[list[Tensor]] = [[] for _ in options.levels]
+    each = math.ceil(STRANGERS / len(pictures))  # places of one picture
+    random = torch.Generator().manual_seed(options.seed)
     for embedding in embedder.embeddings([*pictures], batch_size, progress):
         for number, name in enumerate(options.levels):
             maps = named_map(embedding.maps, name).float()
             if len(moments) == number:
                 sizes.append((maps.shape[1], maps.shape[2], maps.shape[3]))
                 moments.append(torch.zeros(maps.shape[1], maps.shape[1], dtype=torch.float64))
-            rows = F.normalize(maps, dim=1).permute(0, 2, 3, 1).reshape(-1, maps.shape[1])
+            places = F.normalize(maps, dim=1).flatten(2).transpose(1, 2)
+            rows = places.reshape(-1, maps.shape[1])
             moments[number] += (rows.t() @ rows).double().cpu()
+            chosen = torch.randint(places.shape[1], (len(places), each), generator=random)
+            strangers[number].append(places[torch.arange(len(places))[:, None], chosen].flatten(0, 1).cpu())
     matching = PlaceMatching(options, sizes)
-    for name, projection, moment in zip(options.levels, matching.projections, moments):
+    parts = zip(options.levels, matching.projections, matching.strangers, strangers, moments)
+    for name, projection, kept, found, moment in parts:
         if not bool(moment.isfinite().all()):
             raise InputError("model", f"its maps {name} are not finite; its weights are unusable")
         _, vectors = torch.linalg.eigh(moment)  # eigenvalues ascend
@@ -143,6 +151,7 @@ def principal_components(
         largest = components.abs().argmax(0)
         components = components * components[largest, torch.arange(components.shape[1])].sign()
         projection.copy_(components)
+        kept.copy_(F.normalize(torch.cat(found)[:STRANGERS] @ projection, dim=1))
     return matching.to(embedder.device)
 
 
@@ -277,8 +286,7 @@ def fit_head(
             second = torch.from_numpy(candidates.reshape(-1)).to(device)
             right = torch.from_numpy(same).to(device)
             cosines = (described.vectors[first] * described.vectors[second]).sum(1)
-            x = [places[first].unit() for places in described.levels]
-            y = [places[second].unit() for places in described.levels]
+            x, y = described[first].levels, described[second].levels
             logits = head(cosines, x, y).view(right.shape)
             loss = listwise_loss(logits, right) + F.binary_cross_entropy_with_logits(logits, right.float())
             optimiser.zero_grad()
