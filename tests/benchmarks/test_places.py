@@ -42,7 +42,7 @@ def test_the_figures_are_there(tiny: None, tmp_path: Path, capsys: pytest.Captur
     figures = measured(tmp_path / "places.json")
     assert figures.keys() >= FIGURES
     assert not any(name.startswith("market") for name in figures)
-    assert figures["bytes_per_picture"] == 72 * (64 + 2)
+    assert figures["bytes_per_picture"] == 72 * (64 + 2 + 2)
     assert figures["largest_difference"] < 1e-4
     assert all(figures[name] > 0 for name in FIGURES - {"extra_mb"})
     over = figures["pairs_per_second"] / figures["reference_pairs_per_second"]

@@ -18,6 +18,7 @@ from kronreid.ops.places import (
     Places,
     best_matches,
     best_places,
+    commonness,
     keep,
     project,
     score_block,
@@ -141,6 +142,19 @@ def test_best_matches_equal_loops(m_x: int, m_y: int, d: int) -> None:
         if d > 1:  # in one dimension matches tie
             assert i[pair].tolist() == expected[2]
             assert j[pair].tolist() == expected[3]
+
+
+def test_commonness_equals_loops() -> None:
+    """The mean of the largest cosines, whatever the order of the strangers."""
+    vectors, strangers = unit_places(0, 2, 4, 3), unit_places(1, 1, 9, 3)[0]
+    found = commonness(vectors, strangers, nearest=4)
+    assert found.shape == (2, 4)
+    for n in range(2):
+        for place in range(4):
+            cosines = sorted(float(vectors[n, place] @ stranger) for stranger in strangers)
+            assert float(found[n, place]) == pytest.approx(sum(cosines[-4:]) / 4, abs=1e-6)
+    torch.testing.assert_close(commonness(vectors, strangers.flip(0), nearest=4), found)
+    assert (commonness(vectors, torch.zeros(9, 3)) == 0).all(), "nothing is common without strangers"
 
 
 def test_best_matches_train() -> None:

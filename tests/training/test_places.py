@@ -20,8 +20,8 @@ from kronreid.data.readers import read
 from kronreid.data.records import DISTRACTOR, JUNK, NO_CAMERA, Picture
 from kronreid.errors import InputError
 from kronreid.models.inference import Embedder
-from kronreid.models.places import PLACES, Described, PlaceMatching, PlacesOptions
-from kronreid.ops.places import keep
+from kronreid.models.places import PLACES, STRANGERS, Described, PlaceMatching, PlacesOptions
+from kronreid.ops.places import keep, unit
 from kronreid.training import places as fitting
 from kronreid.training.config import make_config
 from kronreid.training.places import (
@@ -201,6 +201,21 @@ def test_components_keep_inner_products_better_than_chance(
         return float((rows @ rows.t() - rows @ projection @ (rows @ projection).t()).norm())
 
     assert error(matching.projections[0]) < 0.5 * error(chance)
+
+
+def test_strangers_are_places_of_the_pictures(embedder_with_places: Make, pedestrians: Path) -> None:
+    """Projected unit vectors of real places, of every picture; the same seed draws the same."""
+    embedder, pictures = embedder_with_places(), read(pedestrians).train[:6]
+    options = FitOptions(("below", "X_1"), numbers=5)
+    matching = principal_components(embedder, pictures, options, batch_size=4, progress=False)
+    maps = next(embedder.embeddings([*pictures], 6)).maps
+    for strangers, places in zip(matching.strangers, map(unit, matching.project(maps))):
+        assert strangers.shape == (STRANGERS, 5)
+        nearest = (strangers.float() @ places.flatten(0, 1).t()).max(1)
+        assert (nearest.values > 0.999).all()
+        assert len(set((nearest.indices // places.shape[1]).tolist())) == 6
+    again = principal_components(embedder, pictures, options, batch_size=4, progress=False)
+    assert all(torch.equal(*pair) for pair in zip(matching.strangers, again.strangers))
 
 
 # --- fitting -----------------------------------------------------------------------------------------

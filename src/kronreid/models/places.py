@@ -59,7 +59,7 @@ from kronreid.options import Positive, checked
 
 PLACES = "places.safetensors"
 #: Places of other people that a place is compared with to see how common it is.
-STRANGERS = 2000
+STRANGERS = 1000
 # Above every cosine, so that the place that everybody has divides by no zero.
 _EDGE = 1.1
 #: What is said of answers that are NaN or infinite.
@@ -176,7 +176,9 @@ class PlaceMatching(nn.Module):
         )
         # Places of other people; those of an untrained head are zero, and nothing is common.
         self.strangers = nn.ParameterList(
-            nn.Parameter(torch.zeros(STRANGERS, projection.shape[1], dtype=torch.float16), requires_grad=False)
+            nn.Parameter(
+                torch.zeros(STRANGERS, projection.shape[1], dtype=torch.float16), requires_grad=False
+            )
             for projection in self.projections
         )
         self.norm = nn.BatchNorm1d(4 * sum(self.places), affine=False)
@@ -311,8 +313,11 @@ class PlaceMatching(nn.Module):
         return logits
 
     def kind(self) -> bytes:
-        """Eight bytes that tell these places from all others. The strangers are places of the same projection,
-        so they stand for it, also in an exported graph; the head does not change what is kept."""
+        """Eight bytes that tell these places from all others.
+
+        The strangers are places of the same projection, so they stand for it, also in an exported graph. The
+        head does not change what is kept.
+        """
         digest = hashlib.blake2b(repr((self.options, self.places)).encode(), digest_size=8)
         for strangers in self.strangers:
             digest.update(strangers.detach().cpu().contiguous().view(torch.uint8).numpy().data)

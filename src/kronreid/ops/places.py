@@ -84,10 +84,7 @@ class Places:
     @property
     def bytes_per_picture(self) -> int:
         """What one picture takes."""
-        return sum(
-            tensor[0].numel() * tensor.element_size() if len(tensor) else 0
-            for tensor in self.tensors
-        )
+        return sum(tensor[0].numel() * tensor.element_size() if len(tensor) else 0 for tensor in self.tensors)
 
 
 def keep(unit: Tensor, common: Tensor, precision: Precision = "int8") -> Places:
@@ -123,7 +120,7 @@ def best_matches(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     return products.amax(2), products.amax(1)
 
 
-def commonness(unit: Tensor, strangers: Tensor, nearest: int = 20) -> Tensor:
+def commonness(unit: Tensor, strangers: Tensor, nearest: int = 5) -> Tensor:
     """How well strangers match each place: the mean cosine of its nearest places among those of other people.
 
     Args:
