@@ -80,7 +80,7 @@ def test_found_places_and_shares_equal_loops(matcher: PlaceMatcher, paths: list[
     described = matcher.encode([matcher.embedder.as_seen(path) for path in paths[:2]])
     state = {name: tensor.double() for name, tensor in matcher.places.state_dict().items()}
     deviations = (state["norm.running_var"] + matcher.places.norm.eps).sqrt()
-    begin = 0
+    begin, half = 0, len(deviations) // 2  # the matches themselves, then how far they go beyond strangers
     for side in ("a", "b"):
         for level, places, (_, height, width) in zip(why.levels, described.levels, matcher.places.sizes):
             first, second = places.unit().double().tolist()
@@ -95,13 +95,17 @@ def test_found_places_and_shares_equal_loops(matcher: PlaceMatcher, paths: list[
                 at = divmod(place, width)
                 assert cosines[found[at]] == pytest.approx(best, abs=1e-6)
                 assert similarity[at] == pytest.approx(best, abs=1e-5)
-                number = begin + place
-                normed = (best - float(state["norm.running_mean"][number])) / float(deviations[number])
-                assert shares[at] == pytest.approx(
-                    float(state["linear.weight"][0, number]) * normed, abs=1e-4
-                )
+                common = float(places.common["ab".index(side), place])
+                share = 0.0
+                for number, value in (
+                    (begin + place, best),
+                    (begin + place + half, (best - common) / (1.1 - common)),
+                ):
+                    normed = (value - float(state["norm.running_mean"][number])) / float(deviations[number])
+                    share += float(state["linear.weight"][0, number]) * normed
+                assert shares[at] == pytest.approx(share, abs=1e-4)
             begin += len(first)
-    assert begin == len(deviations)
+    assert begin == half
 
 
 def test_bad_input(
