@@ -183,8 +183,9 @@ class Server:
         self.process.terminate()
         self.process.wait(60)
 
-    def connection(self) -> http.client.HTTPConnection:
-        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
+    def connection(self, source: str = "127.0.0.1") -> http.client.HTTPConnection:
+        """A connection that comes from one of this machine's addresses, 127.0.0.1 and up."""
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=120, source_address=(source, 0))
 
     def get(self, path: str) -> bytes:
         status, body = ask(self.connection(), ("GET", path, b"", {}), self.headers)

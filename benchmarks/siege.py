@@ -1,5 +1,9 @@
 """Besiege ``kronreid serve``: hostile requests of every kind, mixed with honest traffic.
 
+Each kind of hostile request comes from an address of its own (127.0.0.3 and up), as if from as many
+machines. Honest searches come from 127.0.0.1, honest changes from 127.0.0.2. Clients, server and workers
+share the machine's processors.
+
 It measures honest searches first alone, then under attack, and then stops the server with SIGTERM. It fails
 if the 95th percentile of honest searches reaches three times its quiet value, the memory 1.5 times, if any
 answer is a failure of the server (5xx, except 503 with a reason), if a change is missing in the audit log, or
@@ -19,6 +23,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +37,8 @@ from serve import BACKBONE, Request, Server, ask, drawn, form, make_model, run_a
 
 #: How the values under attack may compare with those of before.
 SLOWER, LARGER, STOPPED_SECONDS = 3.0, 1.5, 15.0
+#: The addresses of honest changes, and of each kind of attack.
+CHANGES, HOSTILE = "127.0.0.2", [f"127.0.0.{number}" for number in range(3, 8)]
 
 
 def main() -> None:
@@ -93,6 +100,7 @@ def run(folder: Path, seconds: float, gallery: int) -> tuple[dict[str, float], l
         "siege_quiet_p95_ms": p95[0],
         "siege_p95_ms": p95[1],
         "siege_p95_ratio": p95[1] / p95[0],
+        "siege_client_late_p95_ms": 1000 * float(np.percentile(siege.late or [0.0], 95)),
         "siege_memory_mb": siege.largest / 1e6,
         "siege_memory_ratio": siege.largest / before,
         "siege_searches": len(besieged),
@@ -111,6 +119,8 @@ class Siege:
         statuses: How often each status was the answer to an attack; 0 for a dropped connection.
         changed: The identifiers of pictures that were added and deleted again.
         largest: The largest memory of the server's process, in bytes.
+        late: How many seconds too late a thread of this process woke up, many times: what the clients'
+            own lack of processors adds to the times that they measure.
     """
 
     def __init__(self, server: Server, queries: list[Path]) -> None:
@@ -119,6 +129,7 @@ class Siege:
         self.statuses: Counter[int] = Counter()
         self.changed: list[str] = []
         self.largest = 0
+        self.late: list[float] = []
         self._stop = threading.Event()
 
     def honest(self, seconds: float) -> list[float]:
@@ -147,8 +158,9 @@ class Siege:
                 self._stop.set()
 
         jobs: list[Callable[[], None]] = [search_and_stop, self._change, self._watch]
-        jobs += [lambda kind=kind: self._attack(kind) for kind in (_guess, _bomb, _odd, _forge)]  # type: ignore[misc]
-        jobs += [self._hold]
+        for make, source in zip((_guess, _bomb, _odd, _forge), HOSTILE):
+            jobs.append(partial(self._attack, make, source))
+        jobs.append(partial(self._hold, HOSTILE[-1]))
         run_all(jobs)
         return times
 
@@ -165,7 +177,7 @@ class Siege:
 
     def _change(self) -> None:
         """Add a picture and delete it again."""
-        connection = self.server.connection()
+        connection = self.server.connection(CHANGES)
         while not self._stop.is_set():
             content = self.queries[0].read_bytes() + random.randbytes(16)
             request: Request = ("POST", "/api/gallery", *form([("pictures", content)], {"camera": "9"}))
@@ -183,15 +195,19 @@ class Siege:
             self._stop.wait(0.3)
 
     def _watch(self) -> None:
-        while not self._stop.wait(0.2):
+        while True:
+            started = time.monotonic()
+            if self._stop.wait(0.2):
+                return
+            self.late.append(time.monotonic() - started - 0.2)
             self.largest = max(self.largest, memory(self.server.process.pid))
 
-    def _attack(self, make: Callable[[random.Random], tuple[Request, bool]]) -> None:
-        """Send requests of one kind, and count the answers."""
+    def _attack(self, make: Callable[[random.Random], tuple[Request, bool]], source: str) -> None:
+        """Send requests of one kind from one address, and count the answers."""
         chance = random.Random(0)
         while not self._stop.wait(0.1):
             request, signed_in = make(chance)
-            connection = self.server.connection()
+            connection = self.server.connection(source)
             status, body = 0, b""
             with contextlib.suppress(OSError):
                 status, body = ask(connection, request, self.server.headers if signed_in else {})
@@ -200,8 +216,8 @@ class Siege:
             if status >= 500 and not (status == 503 and b"message" in body):
                 self.failures.append(f"{request[:2]}: {status} {body[:200]!r}")
 
-    def _hold(self) -> None:
-        """Open connections and neither read nor write, or write a little."""
+    def _hold(self, source: str) -> None:
+        """Open connections from one address and neither read nor write, or write a little."""
         held: list[socket.socket] = []
         starts = [
             b"",
@@ -211,7 +227,8 @@ class Siege:
         ]
         while not self._stop.wait(0.05):
             with contextlib.suppress(OSError):
-                connection = socket.create_connection(("127.0.0.1", self.server.port), timeout=5)
+                place = ("127.0.0.1", self.server.port)
+                connection = socket.create_connection(place, timeout=5, source_address=(source, 0))
                 held.append(connection)
                 connection.sendall(starts[len(held) % len(starts)])
             self.statuses[0] += 1

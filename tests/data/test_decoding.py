@@ -6,6 +6,7 @@ import struct
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import numpy as np
 import pytest
@@ -22,9 +23,9 @@ from .odd import tiff
 @pytest.fixture(autouse=True)
 def fresh() -> Iterator[None]:
     """Workers of each test's own, none of which survives it."""
-    decoding._pool.close()
+    decoding.close()
     yield
-    decoding._pool.close()
+    decoding.close()
 
 
 def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
@@ -90,6 +91,20 @@ def test_threads_share_the_workers() -> None:
     assert len(workers()) <= decoding.WORKERS
 
 
+def test_large_pictures_do_not_hold_up_others() -> None:
+    """However many wait for the worker of large pictures, a small one is decoded at once."""
+    large = encoded(Image.new("L", (2001, 2000)))
+    decode(large, "a", [])
+    with ThreadPoolExecutor(2 * decoding.WORKERS) as pool, ExitStack() as work:
+        work.enter_context(decoding._large.worker())
+        waiting = [pool.submit(decode, large, "a") for _ in range(2 * decoding.WORKERS)]
+        assert decode(encoded(noise(9, 9)), "a").size == (9, 9)
+        assert decode(encoded(Image.new("L", (2001, 2000)), "JPEG"), "a", []).size == (2001, 2000)
+        assert not any(future.done() for future in waiting)
+        work.close()
+        assert {future.result().size for future in waiting} == {(2001, 2000)}
+
+
 def test_large_tiles_and_many_scans_are_refused_before_decoding() -> None:
     tiles = [(322, 4, 1, struct.pack("<L", 32768)), (323, 4, 1, struct.pack("<L", 32768))]
     for read in (decode, read_rgb):
@@ -122,7 +137,7 @@ def test_what_exceeds_a_limit_is_refused_and_the_next_is_decoded(
         patched.setattr(decoding.subprocess, "Popen", lowered)
         with pytest.raises(InputError, match=r"^who\.webp: "):
             decode(content, "who.webp")
-    decoding._pool.close()
+    decoding.close()
     assert decode(content, "who.webp").size == (1900, 1900)
 
 

@@ -1,27 +1,39 @@
-import subprocess
-import sys
-from contextlib import ExitStack
-from pathlib import Path
+import multiprocessing
 
 import numpy as np
 import pytest
+import torch.distributed as dist
 
 from kronreid.evaluation.processes import gather_rows, share, sum_over_processes, tile_edges
 
 from .fakes import results_of_every_kind
 
 
+def one_of_two(rank, place):
+    """What one of two processes finds, in a file."""
+    dist.init_process_group("gloo", init_method=f"file://{place / 'store'}", rank=rank, world_size=2)
+    rows = gather_rows(np.full((rank + 1, 2), rank))
+    total = sum_over_processes(np.arange(3) + rank)
+    np.savez(place / f"{rank}.npz", rows=rows, total=total, **results_of_every_kind())
+    dist.destroy_process_group()
+
+
 @pytest.fixture(scope="module")
-def together(tmp_path_factory, running):
-    """What each of two processes found."""
+def together(tmp_path_factory):
+    """What each of two processes found. They are forked, since importing everything would take longest."""
     place = tmp_path_factory.mktemp("processes")
-    script = Path(__file__).with_name("process.py")
-    commands = [[sys.executable, script, str(r), "2", place / "store", place / f"{r}.npz"] for r in range(2)]
-    with ExitStack() as stack:
-        started = [running(command, stderr=subprocess.PIPE, text=True) for command in commands]
-        for process in [stack.enter_context(one) for one in started]:
-            _, errors = process.communicate(timeout=280)
-            assert process.returncode == 0, errors
+    forked = multiprocessing.get_context("fork")
+    processes = [forked.Process(target=one_of_two, args=(rank, place), daemon=True) for rank in range(2)]
+    try:
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join(280)
+            assert process.exitcode == 0
+    finally:
+        for process in processes:
+            process.kill()
+            process.join()
     return [dict(np.load(place / f"{rank}.npz")) for rank in range(2)]
 
 

@@ -176,10 +176,10 @@ def test_wrong_credentials_are_named(server, crops, capsys, monkeypatch):
 def test_looking_after_a_gallery_does_not_import_torch(tmp_path, crops):
     with Gallery(tmp_path / "people.gallery", ColourEmbedder()) as gallery:
         gallery.add(crops, progress=False)
-    for action in ("info", "list", "verify"):
-        code = (
-            "import sys; from kronreid.cli import main\n"
-            f"main(['gallery', '{action}', '--gallery', {str(tmp_path / 'people.gallery')!r}])\n"
-            "assert 'torch' not in sys.modules"
-        )
-        subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    code = (
+        "import sys; from kronreid.cli import main\n"
+        "for action in ('info', 'list', 'verify'):\n"
+        f"    assert main(['gallery', action, '--gallery', {str(tmp_path / 'people.gallery')!r}]) == 0\n"
+        "    assert 'torch' not in sys.modules, action"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)

@@ -8,8 +8,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from kronreid.serve.batching import BATCH, ModelThread, SharedEmbedder, SharedMatcher, TooLate, deadline
+from kronreid.serve.batching import (
+    BATCH,
+    ModelThread,
+    SharedEmbedder,
+    SharedMatcher,
+    TooLate,
+    deadline,
+    leave_processors,
+)
+from kronreid.turns import whose
 
 from .conftest import Home
 
@@ -19,6 +29,8 @@ class Slow:
 
     dimension = 1
     fingerprint = "slow"
+
+    per_pass: int | None = None
 
     def __init__(self) -> None:
         self.may = threading.Event()
@@ -57,19 +69,46 @@ def test_waiting_pictures_share_a_pass_and_get_their_own_vectors() -> None:
     models.close()
 
 
-def test_a_pass_is_never_larger_than_a_batch_unless_one_job_is() -> None:
+@pytest.mark.parametrize("most", [None, 16])
+def test_a_pass_is_never_larger_than_a_batch_and_large_jobs_are_divided(most: int | None) -> None:
     slow, sizes = Slow(), []
+    slow.per_pass = most
     models = ModelThread(slow, sizes.append)
     with ThreadPoolExecutor(20) as pool:
         jobs = [pool.submit(models.embed, [0])]
         while not sizes:
             time.sleep(0.001)
-        jobs += [pool.submit(models.embed, [1] * size) for size in (BATCH + 5, 40, 40, 20)]
-        waiting(models, 4)
+        numbers = [list(range(size)) for size in (BATCH + 5, 40, 40, 20)]
+        jobs += [pool.submit(models.embed, some) for some in numbers]
+        waiting(models, sum(-(-len(some) // models.most) for some in numbers))
         slow.may.set()
-        assert sum(len(job.result()) for job in jobs) == sum(sizes) == 1 + BATCH + 5 + 100
-    assert BATCH + 5 in sizes
-    assert all(size <= BATCH for size in sizes if size != BATCH + 5)
+        assert [job.result().ravel().tolist() for job in jobs] == [[0], *numbers]
+    assert sum(sizes) == 1 + BATCH + 5 + 100
+    assert max(sizes) <= (most or BATCH)
+    models.close()
+
+
+def test_a_single_picture_does_not_wait_for_all_of_somebody_else() -> None:
+    slow, sizes = Slow(), []
+    slow.per_pass = 4
+    models = ModelThread(slow, sizes.append)
+
+    def ask(name: str, images: list[int]) -> np.ndarray:
+        whose.set(name)
+        return models.embed(images)
+
+    with ThreadPoolExecutor(20) as pool:
+        jobs = [pool.submit(ask, "much", [0])]
+        while not sizes:
+            time.sleep(0.001)
+        jobs += [pool.submit(ask, "much", [1] * 16) for _ in range(3)]
+        waiting(models, 12)
+        jobs.append(pool.submit(ask, "little", [9]))
+        waiting(models, 13)
+        slow.may.set()
+        for job in jobs:
+            job.result()
+    assert [9] in slow.batches[1:3]
     models.close()
 
 
@@ -160,3 +199,37 @@ def test_pictures_to_describe_share_a_pass_of_their_own(home: Home) -> None:
         assert embedded.result().shape == (1, home.placed.dimension)
     assert sorted(sizes) == [1, 4]
     models.close()
+
+
+def test_large_pictures_are_resized_on_the_thread_that_asks(home: Home, monkeypatch) -> None:
+    """The network's thread gets pictures of its own size, and the vectors are the same."""
+    large = Image.open(home.queries[0]).convert("RGB").resize((900, 1800))
+    models, sizes = ModelThread(home.placed), []
+    pixels = type(home.placed).pixels
+
+    def noted(self, image):
+        sizes.append((threading.current_thread() is threading.main_thread(), getattr(image, "size", None)))
+        return pixels(self, image)
+
+    expected = home.placed.embed([large])
+    monkeypatch.setattr(type(home.placed), "pixels", noted)
+    shared = SharedEmbedder(models)
+    np.testing.assert_array_equal(shared.embed([large]), expected)
+    assert len(shared.matcher.encode([large])) == 1
+    seen = (home.placed.width, home.placed.height)
+    assert {size for here, size in sizes if not here} == {seen}
+    assert {size for here, size in sizes if here} == {large.size}
+    models.close()
+
+
+def test_a_network_leaves_processors_to_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_to: list[int] = []
+    monkeypatch.setattr(torch, "set_num_threads", set_to.append)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    for own in (1, 2, 8):
+        monkeypatch.setattr(torch, "get_num_threads", lambda own=own: own)
+        leave_processors()
+    assert set_to == [1, 1, 4]
+    monkeypatch.setenv("OMP_NUM_THREADS", "8")
+    leave_processors()
+    assert len(set_to) == 3

@@ -8,6 +8,7 @@ import pytest
 
 from kronreid.serve.batching import TooLate, deadline
 from kronreid.serve.lanes import Busy, Lane
+from kronreid.turns import whose
 
 from .conftest import Home, Start, upload
 
@@ -57,6 +58,29 @@ def test_what_takes_too_long_is_given_up_but_keeps_its_place() -> None:
         await asyncio.sleep(0.05)
         assert lane.inside == 0
         assert begun == []
+        lane.close()
+
+    asyncio.run(go())
+
+
+def test_clients_take_turns() -> None:
+    async def go() -> None:
+        lane, gate, order = Lane("test", 1, 9, timeout=10), threading.Event(), []
+
+        def work(name: str) -> None:
+            gate.wait(5)
+            order.append(name)
+
+        async def ask(name: str) -> None:
+            whose.set(name)
+            await lane.run(work, name)
+
+        jobs = [asyncio.ensure_future(ask(name)) for name in ("much", *["much"] * 4, "little")]
+        while lane.inside < len(jobs):
+            await asyncio.sleep(0)
+        gate.set()
+        await asyncio.gather(*jobs)
+        assert order[:3].count("little") == 1
         lane.close()
 
     asyncio.run(go())

@@ -111,8 +111,10 @@ def add(commands: "Commands") -> None:
 def run(options: argparse.Namespace) -> None:
     """See `kronreid.serve`."""
     require(options.prog, "serve", "gallery", "figures")
+    from kronreid.data.decoding import warm
     from kronreid.gallery import Gallery
     from kronreid.serve.app import Application
+    from kronreid.serve.batching import leave_processors
     from kronreid.serve.metrics import Metrics
     from kronreid.serve.server import address_of, listen, make_server
     from kronreid.serve.service import Service
@@ -130,6 +132,8 @@ def run(options: argparse.Namespace) -> None:
                     "--model", f"{options.gallery} was made by a model that is not at {model!r}; name it"
                 )
         metrics = Metrics()
+        leave_processors()
+        warm()
         embedder = load_model(model, "--model")
         matcher = load_matcher(options.matcher) if options.matcher else None
         service = Service(options.gallery, embedder, matcher, settings, metrics.batch.observe)

@@ -3,12 +3,14 @@
 A picture file can ask for far more work than its size tells. Threads cannot be stopped, and they share the
 memory of everything else, so such files are decoded in processes of their own. One that exceeds a limit is
 killed, and the picture is refused.
+
+Large pictures are decoded by a process of their own, one at a time, so that the others are not held up.
+Clients take turns (`kronreid.turns`).
 """
 
 import atexit
 import contextlib
 import json
-import math
 import os
 import signal
 import struct
@@ -29,6 +31,7 @@ from PIL import Image
 from kronreid.data.images import FORMATS, MAX_PIXELS, crop, format_and_pixels, read_rgb, upright_size
 from kronreid.data.records import Box
 from kronreid.errors import InputError
+from kronreid.turns import Places
 
 #: Larger crops are halved until they have at most this many pixels, so that a batch of photographs fits in
 #: memory. That is still several times the input of any network here.
@@ -42,7 +45,8 @@ BASE_SECONDS, SECONDS_PER_MEGAPIXEL = 1.5, 0.2
 #: Seconds after which a decoding is given up, however little processor time it got.
 PATIENCE_SECONDS = 60.0
 _LOOK_SECONDS = 1.0
-#: The most worker processes: one more than processors, so that a picture that takes long delays others less.
+#: The most worker processes for pictures that are not large: one more than processors, so that a picture that
+#: takes long delays others less.
 WORKERS = max(3, min(8, (os.cpu_count() or 1) + 1))
 
 #: Workers make way for the process that asks: its networks must not wait for a picture that takes long.
@@ -91,8 +95,12 @@ def decode(
         "formats": list(formats),
         "most_pixels": most_pixels,
     }
-    with _pool.worker() as worker:
-        told, data = worker.ask(json.dumps(job).encode(), content, str(name))
+    told: dict[str, Any] = {}
+    for pool, most in ((_pool, LARGE), (_large, most_pixels)):
+        with pool.worker() as worker:
+            told, data = worker.ask(json.dumps(job | {"here": most}).encode(), content, str(name))
+        if "large" not in told:
+            break
     if "bug" in told:
         raise RuntimeError(told["bug"])
     if "error" in told:
@@ -152,14 +160,7 @@ class _Worker:
             self._to.write(_LENGTHS.pack(len(job), len(content)) + job)
             self._to.write(content)
             self._to.flush()
-            size = _exactly(self._from, 1)
-            self.until = math.inf  # other large pictures come first
-            with _large if size == b"L" else contextlib.nullcontext():
-                self.until = time.monotonic() + PATIENCE_SECONDS
-                if size == b"L":
-                    self._to.write(b"G")
-                    self._to.flush()
-                told, data = _received(self._from)
+            told, data = _received(self._from)
         except (EOFError, OSError):
             self.close()
             raise InputError(name, _TOO_MUCH) from None
@@ -184,10 +185,14 @@ class _Worker:
 
 
 class _Pool:
-    """Worker processes, started when they are needed."""
+    """Worker processes, started when they are needed.
 
-    def __init__(self) -> None:
-        self._free = threading.BoundedSemaphore(WORKERS)
+    Args:
+        workers: The most of them.
+    """
+
+    def __init__(self, workers: int) -> None:
+        self._free = Places(workers)
         self._idle: list[_Worker] = []
         self._busy: set[_Worker] = set()
         self._watch: threading.Thread | None = None
@@ -235,17 +240,29 @@ class _Pool:
                     worker.kill()
 
 
-_pool = _Pool()
-_large = threading.BoundedSemaphore(1)
+_pool, _large = _Pool(WORKERS), _Pool(1)
+
+
+def warm() -> None:
+    """Start a worker for small pictures and one for large ones, if there is none."""
+    for pool in (_pool, _large):
+        with pool.worker():
+            pass
+
+
+def close() -> None:
+    """End all workers that are idle."""
+    _pool.close()
+    _large.close()
 
 
 def _start_anew() -> None:
     """A forked process must not talk to its parent's workers."""
     global _pool, _large
-    _pool, _large = _Pool(), threading.BoundedSemaphore(1)
+    _pool, _large = _Pool(WORKERS), _Pool(1)
 
 
-atexit.register(lambda: _pool.close())
+atexit.register(close)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_start_anew)
 
@@ -266,7 +283,7 @@ def work() -> None:
     with contextlib.suppress(EOFError, BrokenPipeError):
         while True:
             job, content = _received(asked)
-            told, data = _answer(json.loads(job), content, asked, answers)
+            told, data = _answer(json.loads(job), content)
             text = json.dumps(told).encode()
             answers.write(_LENGTHS.pack(len(text), sum(map(len, data))) + text)
             answers.writelines(data)
@@ -274,31 +291,20 @@ def work() -> None:
             del content, data
 
 
-def _answer(
-    job: dict[str, Any], content: bytes, asked: IO[bytes], answers: IO[bytes]
-) -> tuple[dict[str, Any], list[bytes]]:
+def _answer(job: dict[str, Any], content: bytes) -> tuple[dict[str, Any], list[bytes]]:
     name, limits = job["name"], (job["formats"], job["most_pixels"])
-    told: dict[str, Any] = {}
-    said = False
-
-    def begin(pixels: int) -> None:
-        """Wait until a picture of this size may be decoded."""
-        nonlocal said
-        said = True
-        answers.write(b"L" if pixels > LARGE else b"S")
-        if pixels > LARGE:
-            answers.flush()
-            asked.read(1)
-        _limit(pixels, len(content))
-
     try:
         _limit(LARGE, len(content))
         kind, pixels = format_and_pixels(content, name, *limits)
-        begin(pixels)
+        decodes = bool(job["boxes"]) or kind == "PNG"  # whose metadata may follow the pixels
+        if decodes and pixels > job["here"]:
+            return {"large": pixels}, []
+        _limit(pixels, len(content))
         if not job["boxes"]:
             return {"kind": kind, "size": upright_size(content, name, *limits), "crops": []}, []
         frame = read_rgb(content, name, *limits)
-        told, data = {"kind": kind, "size": frame.size, "crops": []}, []
+        told: dict[str, Any] = {"kind": kind, "size": frame.size, "crops": []}
+        data = []
         for box in job["boxes"]:
             try:
                 part = reduced(frame if box is None else crop(frame, tuple(box), name))
@@ -309,14 +315,11 @@ def _answer(
             data.append(part.tobytes())
         return told, data
     except InputError as error:
-        told = {"error": [error.where, error.what]}
+        return {"error": [error.where, error.what]}, []
     except MemoryError:
-        told = {"error": [name, _TOO_MUCH]}
+        return {"error": [name, _TOO_MUCH]}, []
     except Exception:
-        told = {"bug": traceback.format_exc()}
-    if not said:
-        begin(0)
-    return told, []
+        return {"bug": traceback.format_exc()}, []
 
 
 def _limit(pixels: int, size: int) -> None:

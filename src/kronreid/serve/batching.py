@@ -1,18 +1,23 @@
 """One thread runs the networks, and embeds the pictures of several searches in one pass.
 
-Each search runs in a thread of its own; see `Lane`. `SharedEmbedder`, `SharedMatcher` and `SharedPlaces` look
-like an embedder, a matcher and an embedder's places to a gallery, and pass the work on to the thread.
+Clients are served in turn (`kronreid.turns`), a few pictures at a time, so that a single picture does not
+wait for all pictures of somebody else. Each search runs in a thread of its own; see `Lane`. That thread also
+brings pictures to the network's size, which takes longer than a pass if they are large. `SharedEmbedder`,
+`SharedMatcher` and `SharedPlaces` look like an embedder, a matcher and an embedder's places to a gallery, and
+pass the work on to the thread.
 """
 
+import os
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextvars import ContextVar
+from functools import partial
 from typing import Any, TypeVar, cast
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from kronreid.data.images import ImageLike, as_list
@@ -20,6 +25,7 @@ from kronreid.models.inference import Embedder, EncodedMaps, Matcher
 from kronreid.models.place_matcher import PlaceMatcher
 from kronreid.models.places import Described
 from kronreid.models.protocols import Embeds
+from kronreid.turns import FairQueue
 
 T = TypeVar("T")
 
@@ -47,18 +53,23 @@ class _Job:
 class ModelThread:
     """Runs an embedder and a matcher, one pass at a time.
 
-    Jobs run in the order of arrival. When the next job is to embed or to describe pictures, the pictures of
-    other waiting jobs of that kind go through the network with it, up to `BATCH` of them.
+    Each client's jobs run in the order of arrival, and clients take turns. When the next job is to embed or
+    to describe pictures, the pictures of other waiting jobs of that kind go through the network with it, up
+    to `most` of them. A job with more pictures is divided.
 
     Args:
         embedder: The embedder.
         on_batch: Called with the number of pictures of every pass of the embedder.
+
+    Attributes:
+        most: The most pictures of one pass.
     """
 
     def __init__(self, embedder: Embeds, on_batch: Callable[[int], None] = lambda size: None) -> None:
         self.embedder = embedder
+        self.most = getattr(embedder, "per_pass", None) or BATCH
         self._on_batch = on_batch
-        self._jobs: deque[_Job] = deque()
+        self._jobs: FairQueue[_Job] = FairQueue()
         self._changed = threading.Condition()
         self._closed = False
         self._thread = threading.Thread(target=self._work, name="model", daemon=True)
@@ -70,7 +81,7 @@ class ModelThread:
         Raises:
             TooLate: The deadline passed first.
         """
-        return self._wait(_Job(self._embed, images))
+        return np.concatenate(self._wait(self._jobs_of(self._embed, images)))
 
     def describe(self, images: list[ImageLike]) -> Described:
         """Wait for the vectors and places of the pictures, as the embedder with places gives them.
@@ -78,11 +89,22 @@ class ModelThread:
         Raises:
             TooLate: The deadline passed first.
         """
-        return self._wait(_Job(self._describe, images))
+        return Described.cat(self._wait(self._jobs_of(self._describe, images)))
+
+    def encode(self, matcher: Matcher, images: list[ImageLike]) -> EncodedMaps:
+        """Wait for what a matcher makes of pictures.
+
+        Raises:
+            TooLate: The deadline passed first.
+        """
+        most = matcher.per_pass or BATCH
+        jobs = [_Job(partial(matcher.encode, some)) for some in divided(images, most)]
+        return EncodedMaps.cat(self._wait(jobs))
 
     def call(self, function: Callable[[], T]) -> T:
         """Wait for the function's result, computed on the model's thread."""
-        return self._wait(_Job(function))
+        (found,) = self._wait([_Job(function)])
+        return cast(T, found)
 
     def close(self) -> None:
         """Finish all jobs and stop."""
@@ -92,26 +114,30 @@ class ModelThread:
         self._thread.join()
 
     def _embed(self, images: list[ImageLike]) -> np.ndarray:
-        return self.embedder.embed(images, batch_size=BATCH)
+        return self.embedder.embed(images, batch_size=self.most)
 
     def _describe(self, images: list[ImageLike]) -> Described:
-        return cast(Embedder, self.embedder).describe(images, batch_size=BATCH)
+        return cast(Embedder, self.embedder).describe(images, batch_size=self.most)
 
-    def _wait(self, job: _Job) -> Any:
+    def _jobs_of(self, function: Callable[..., Any], images: list[ImageLike]) -> list[_Job]:
+        return [_Job(function, some) for some in divided(images, self.most)]
+
+    def _wait(self, jobs: list[_Job]) -> list[Any]:
         with self._changed:
             if self._closed:
                 raise RuntimeError("the model's thread has stopped")
-            self._jobs.append(job)
+            for job in jobs:
+                self._jobs.put(job)
             self._changed.notify_all()
-        return job.result.result()
+        return [job.result.result() for job in jobs]
 
     def _work(self) -> None:
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._jobs or self._closed)
-                if not self._jobs:
-                    return
                 batch = self._take()
+            if not batch:
+                return
             now = time.monotonic()
             for job in batch:
                 if job.until < now:
@@ -120,18 +146,17 @@ class ModelThread:
 
     def _take(self) -> list[_Job]:
         """The next job; if it takes pictures, with all jobs that fit in the same pass."""
-        first = self._jobs.popleft()
-        batch = [first]
-        if first.images is None:
-            return batch
-        size = len(first.images)
-        for job in list(self._jobs):
-            if job.images is None or job.function != first.function:
-                continue
-            if size + len(job.images) <= BATCH:
-                batch.append(job)
-                self._jobs.remove(job)
-                size += len(job.images)
+        first = self._jobs.take()
+        if first is None:
+            return []
+        batch, room = [first], self.most - len(first.images or ())
+
+        def fits(job: _Job) -> bool:
+            return job.images is not None and job.function == first.function and len(job.images) <= room
+
+        while first.images is not None and (job := self._jobs.take(fits)) is not None:
+            batch.append(job)
+            room -= len(job.images or ())
         return batch
 
     def _run(self, batch: Sequence[_Job]) -> None:
@@ -161,7 +186,7 @@ class ModelThread:
 
 
 class SharedEmbedder:
-    """An embedder that many threads may use.
+    """An embedder that many threads may use. Pictures are resized on the thread that asks.
 
     Attributes:
         matcher: Its places; None without any.
@@ -178,7 +203,7 @@ class SharedEmbedder:
 
     def embed(self, images: Any, batch_size: int = BATCH, progress: bool = False) -> np.ndarray:
         """See `kronreid.models.inference.Embedder.embed`."""
-        return self._models.embed(as_list(images))
+        return self._models.embed(seen(self._models, images))
 
 
 class SharedMatcher(Matcher):
@@ -193,7 +218,7 @@ class SharedMatcher(Matcher):
         self, images: ImageLike | Sequence[ImageLike], batch_size: int = BATCH, progress: bool = False
     ) -> EncodedMaps:
         """See `Matcher.encode`."""
-        return self._models.call(lambda: self._matcher.encode(images, batch_size))
+        return self._models.encode(self._matcher, seen(self._matcher, images))
 
     def logits(self, query: EncodedMaps, candidates: EncodedMaps) -> Tensor:
         """See `Matcher.logits`."""
@@ -212,8 +237,30 @@ class SharedPlaces(PlaceMatcher):
         self, images: ImageLike | Sequence[ImageLike], batch_size: int = BATCH, progress: bool = False
     ) -> Described:
         """See `PlaceMatcher.encode`."""
-        return self._models.describe(as_list(images))
+        return self._models.describe(seen(self._models, images))
 
     def logits(self, query: Described, candidates: Described) -> Tensor:
         """See `PlaceMatcher.logits`."""
         return self._models.call(lambda: self._matcher.logits(query, candidates))
+
+
+def leave_processors() -> None:
+    """Let a network use half of the processors, unless OMP_NUM_THREADS says how many.
+
+    The threads of a pass wait for each other after every layer. If another process or thread holds one of
+    their processors, all wait, and a pass takes many times as long. The other half is for the rest of a
+    server: answering, decoding and comparing.
+    """
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(max(1, torch.get_num_threads() // 2))
+
+
+def seen(model: Any, images: ImageLike | Sequence[ImageLike]) -> list[ImageLike]:
+    """Pictures at the size of a model's input, or of its embedder's. They are as they were if it has none."""
+    resize = getattr(getattr(model, "embedder", model), "as_seen", None)
+    return as_list(images) if resize is None else [resize(image) for image in as_list(images)]
+
+
+def divided(images: list[ImageLike], most: int) -> list[list[ImageLike]]:
+    """Pictures in at least one piece, each of at most so many."""
+    return [images[start : start + most] for start in range(0, max(len(images), 1), most)]

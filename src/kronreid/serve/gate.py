@@ -27,6 +27,7 @@ from kronreid.serve.problems import busy_answer, problem
 from kronreid.serve.sessions import Sessions, cookie_name, cookies
 from kronreid.serve.settings import EVERYWHERE, Settings
 from kronreid.serve.trust import Trust, group, host_name
+from kronreid.turns import whose
 
 log = logging.getLogger(__name__)
 
@@ -192,7 +193,8 @@ class Gate:
 
     It tells the application who sent a request: ``kronreid.who`` in the scope is what `Access.who` returns,
     ``kronreid.everything`` whether everything needs the token, and the client's address and the scheme are
-    those that `Trust.origin` believes.
+    those that `Trust.origin` believes. Requests of one address and session are one client's, which takes
+    turns with the others (`kronreid.turns`).
 
     Args:
         app: The application.
@@ -285,6 +287,7 @@ class Gate:
         who = self.access.who(headers, port_of(scope), scope["scheme"] == "https")
         direct = self.trust.direct(scope, headers)
         scope["kronreid.who"], scope["kronreid.everything"] = who, self.access.everything(direct)
+        whose.set(f"{group(scope['client'][0])} {who or ''}")
         if who is None and bearer(headers) is not None:
             await self.wrong_token(scope["client"][0])
         if who is None and self.access.needed(method, path, direct):

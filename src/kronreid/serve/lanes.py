@@ -6,9 +6,12 @@ import math
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from threading import Lock
 from typing import Any, TypeVar
 
 from kronreid.serve.batching import TooLate, deadline
+from kronreid.turns import FairQueue
 
 T = TypeVar("T")
 
@@ -22,7 +25,7 @@ class Busy(Exception):
 
 
 class Lane:
-    """A pool of threads with a bounded queue.
+    """A pool of threads with a bounded queue, from which clients are served in turn.
 
     Work that has timed out counts until its thread is free again, so the bound holds whatever clients do.
 
@@ -40,6 +43,8 @@ class Lane:
         self.timeout = timeout
         self._typical = 0.1  # seconds that one piece of work takes, a running mean
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix=name)
+        self._waiting: FairQueue[tuple[Future[Any], Callable[[], Any]]] = FairQueue()
+        self._lock = Lock()
 
     async def run(self, function: Callable[..., T], *arguments: Any) -> T:
         """The function's result, computed in a thread.
@@ -52,7 +57,10 @@ class Lane:
         self.inside += 1
         context = contextvars.copy_context()
         context.run(deadline.set, time.monotonic() + self.timeout)
-        work = self._pool.submit(context.run, self._timed, function, *arguments)
+        work: Future[T] = Future()
+        with self._lock:
+            self._waiting.put((work, partial(context.run, self._timed, function, *arguments)))
+        self._pool.submit(self._work)
         loop = asyncio.get_running_loop()
         work.add_done_callback(lambda _: loop.call_soon_threadsafe(self._leave))
         result = asyncio.wrap_future(work)
@@ -72,7 +80,24 @@ class Lane:
 
     def close(self) -> None:
         """Wait for the work at hand, and stop. Work that waits is not begun, since its clients are gone."""
+        with self._lock:
+            while (piece := self._waiting.take()) is not None:
+                piece[0].cancel()
         self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def _work(self) -> None:
+        """Do the next piece of work in turn."""
+        with self._lock:
+            piece = self._waiting.take()
+        if piece is None:
+            return
+        work, function = piece
+        if not work.set_running_or_notify_cancel():
+            return
+        try:
+            work.set_result(function())
+        except BaseException as error:
+            work.set_exception(error)
 
     def _leave(self) -> None:
         self.inside -= 1

@@ -12,7 +12,7 @@ from kronreid.errors import InputError
 from kronreid.models.inference import Explanation, ScaleExplanation
 from kronreid.models.place_matcher import PairExplanation, PlaceMatcher
 from kronreid.serve import schemas
-from kronreid.serve.batching import ModelThread
+from kronreid.serve.batching import ModelThread, seen
 from kronreid.serve.uploads import data_address
 
 
@@ -22,7 +22,8 @@ def match(models: ModelThread, matcher: Any, a: Image.Image, b: Image.Image) -> 
     alike = similarity(models, a, b)
     probability = None
     if matcher is not None:
-        probability = float(models.call(lambda: matcher.score([a], [b]))[0, 0])
+        one, other = seen(matcher, [a, b])
+        probability = float(models.call(lambda: matcher.score([one], [other]))[0, 0])
     return schemas.MatchAnswer(
         similarity=alike,
         probability=probability,
@@ -38,18 +39,22 @@ def explain(
     the embedder's part maps."""
     started = time.perf_counter()
     alike = similarity(models, a, b)
-    why: Explanation | PairExplanation | None = (
-        models.call(lambda: matcher.explain(a, b)) if matcher is not None else None
-    )
-    maps = models.call(lambda: [models.embedder.part_maps(x) for x in (a, b)]) if parts else None  # type: ignore[attr-defined]
-    seen = (why.image_a, why.image_b) if why else [np.asarray(x.resize((128, 256))) for x in (a, b)]
+    why: Explanation | PairExplanation | None = None
+    if matcher is not None:
+        pair = seen(matcher, [a, b])
+        why = models.call(lambda: matcher.explain(*pair))
+    maps = None
+    if parts:
+        both = seen(models, [a, b])
+        maps = models.call(lambda: [models.embedder.part_maps(x) for x in both])  # type: ignore[attr-defined]
+    shown = (why.image_a, why.image_b) if why else [np.asarray(x.resize((128, 256))) for x in (a, b)]
     probability = why.probability if why else None
     return schemas.ExplainAnswer(
         similarity=alike,
         probability=probability,
         meaning=meaning(probability, alike, matcher),
-        picture_a=png(seen[0]),
-        picture_b=png(seen[1]),
+        picture_a=png(shown[0]),
+        picture_b=png(shown[1]),
         scales=[scale_of(scale) for scale in why.scales] if isinstance(why, Explanation) else [],
         places=places_of(why) if isinstance(why, PairExplanation) else None,
         parts_a=parts_of(maps[0]) if maps else None,
@@ -71,7 +76,7 @@ def has_parts(embedder: Any) -> bool:
 
 def similarity(models: ModelThread, a: Image.Image, b: Image.Image) -> float:
     """Cosine of the embedder's vectors."""
-    vectors = models.embed([a, b]).astype(np.float64)
+    vectors = models.embed(seen(models, [a, b])).astype(np.float64)
     vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
     return float(np.clip(vectors[0] @ vectors[1], -1, 1))
 

@@ -6,6 +6,7 @@ import socket
 import threading
 from types import FrameType
 
+import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -33,6 +34,10 @@ _REFUSAL = (
 class Impatient(H11Protocol):
     """HTTP/1.1 that drops clients that are too slow, and refuses too many of them.
 
+    It answers one request at a time. If a client sends the next one before it has the answer, it gets that
+    answer, and the connection is closed. Browsers and proxies wait for answers, and a packet with a hundred
+    small requests would keep everybody else waiting.
+
     Uvicorn itself waits without limit for the rest of the headers, of a body that it has refused, and for
     clients to read an answer. A few hundred such connections would lock everybody else out.
     """
@@ -54,6 +59,8 @@ class Impatient(H11Protocol):
             self.transport.close()
             return
         super().data_received(data)
+        if self.conn.their_state is h11.DONE and self.conn.trailing_data[0]:
+            self.cycle.keep_alive = False
         self._watch()
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -80,6 +80,20 @@ def test_who_reads_gets_all_of_it(address: tuple[str, int], monkeypatch: pytest.
             got += len(piece)
 
 
+def test_requests_that_do_not_wait_for_the_answer_get_one_and_no_more(address: tuple[str, int]) -> None:
+    with closing(connect(address)) as hasty:
+        hasty.sendall(HEALTH * 200)
+        got = b""
+        with suppress(ConnectionError):
+            while piece := hasty.recv(65536):
+                got += piece
+        assert got.count(b"200 OK") <= 1  # a reset connection may lose it
+    with closing(connect(address)) as patient:
+        for _ in range(3):
+            patient.sendall(HEALTH)
+            assert b"200 OK" in answer(patient)
+
+
 def test_an_upload_that_trickles_is_given_up(address: tuple[str, int]) -> None:
     with closing(connect(address)) as slow:
         head = b"POST /api/search HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000000\r\n"
