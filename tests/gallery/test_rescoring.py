@@ -92,6 +92,7 @@ def test_places_of_another_projection_are_described_anew(gallery: Gallery, crops
     query = sorted(crops.iterdir())[0]
     other = PlacesEmbedder()
     other.places.projections[0].data.copy_(torch.eye(3).flip(0))
+    other.places.strangers[0].data.copy_(other.places.strangers[0].flip(1) + 1)
     gallery.attach(other)
     result = gallery.search(query)
     assert other.seen == 1 + len(result.hits)
