@@ -16,7 +16,7 @@ all of them. Each ratio is the median of the ratios of single turns:
 - `int8`: the graph of `--format onnx-int8` in onnxruntime, `int8_cosine` is its mean cosine to `eager`.
 
 `processor` names the instructions that int8 and bfloat16 depend on. A processor without bfloat16 emulates it
-about a hundred times slower, so bfloat16 is not measured there.
+and needs about a second per picture, so bfloat16 is not measured there.
 """
 
 from __future__ import annotations
