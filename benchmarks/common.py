@@ -108,6 +108,15 @@ def make_embedder(options: argparse.Namespace) -> tuple[Embedder, dict[str, floa
     return embedder, told
 
 
+def instructions() -> str:
+    """The processor's vector instructions as torch names them, and what it has for int8 and bfloat16."""
+    info = Path("/proc/cpuinfo")
+    flags = set(info.read_text().split()) if info.is_file() else set()
+    vnni = "VNNI" if flags & {"avx512_vnni", "avx_vnni"} else "no VNNI"
+    bf16 = "bfloat16" if torch.ops.mkldnn._is_mkldnn_bf16_supported() else "no bfloat16"
+    return f"{torch.backends.cpu.get_cpu_capability()}, {vnni}, {bf16}"
+
+
 def report(figures: Mapping[str, float | str | None], file: Path | None) -> None:
     """Print the figures, and write them to the file if there is one."""
     for key, value in figures.items():

@@ -15,6 +15,7 @@ from kronreid.cli import main
 from kronreid.errors import InputError
 from kronreid.export import FORMATS, export, formats
 from kronreid.export.int8 import backbone_nodes
+from kronreid.export.rounding import LARGEST
 from kronreid.models.inference import Embedder
 from kronreid.models.loading import load
 from kronreid.models.places import PlaceMatching, PlacesOptions
@@ -105,7 +106,7 @@ def test_openvino(embedder: Embedder, paths: list[Path], tmp_path: Path) -> None
 
 
 @pytest.mark.usefixtures("written_once")
-def test_int8(embedder: Embedder, pedestrians: Path, paths: list[Path], tmp_path: Path) -> None:
+def test_int8(embedder: Embedder, graph: Path, pedestrians: Path, paths: list[Path], tmp_path: Path) -> None:
     file = tmp_path / "int8.onnx"
     pictures = sorted((pedestrians / "bounding_box_train").glob("*.jpg"))
     report = export(embedder, file, "onnx-int8", pictures)
@@ -125,6 +126,14 @@ def test_int8(embedder: Embedder, pedestrians: Path, paths: list[Path], tmp_path
     }
     quantised = {name for name in scales if name.startswith("model.backbone.") and "weight" in name}
     assert quantised, "the backbone's weights are in int8"
+    for name in quantised:  # `round_weights` rounded to the same grid
+        largest = np.abs(onnx.numpy_helper.to_array(constants[name]).astype(int)).max(axis=(1, 2, 3))
+        assert set(largest) == {LARGEST}
+    before = onnx.load(graph)
+    names = set(backbone_nodes(before.graph))
+    relus = [node.name for node in before.graph.node if node.op_type == "Relu"]
+    left = [node.name for node in model.graph.node if node.op_type == "Relu"]
+    assert left == [name for name in relus if name not in names], "convolutions in int8 apply the others"
     assert all(list(scales[name]) == [constants[name].dims[0]] for name in quantised), "a scale per channel"
     kept = [name for name in constants if name.startswith(("model.ghp", "model.lhp", "model.reduce"))]
     assert kept
@@ -137,7 +146,7 @@ def test_what_is_quantised(graph: Path) -> None:
     kinds = [node.op_type for node in model.graph.node if node.name in names]
     constants = {tensor.name for tensor in model.graph.initializer}
     convolutions = [node for node in model.graph.node if node.op_type == "Conv"]
-    assert set(kinds) == {"Conv", "Add"}
+    assert set(kinds) == {"Conv", "Add", "Relu"}
     assert 0 < kinds.count("Conv") < len(convolutions)
     first = next(node for node in model.graph.node if node.op_type == "Add")
     assert constants.intersection(first.input), "the normalisation of the pictures"

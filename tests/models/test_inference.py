@@ -14,6 +14,7 @@ from kronreid.data.transforms import InputOptions
 from kronreid.errors import InputError
 from kronreid.models.backbone import BackboneOptions
 from kronreid.models.baselines import Pooled
+from kronreid.models.half_precision import for_autocast
 from kronreid.models.horeid import HOReID
 from kronreid.models.inference import Embedder, EncodedMaps, Matcher
 from kronreid.models.kpm import KPM
@@ -105,7 +106,8 @@ def test_unreadable_pictures_are_named(
 def test_autocast(embedder: Embedder, paths: list[Path], images: Tensor) -> None:
     full = embedder.embed(paths)
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        expected = embedder.model(images.contiguous(memory_format=torch.channels_last)).descriptor
+        network = for_autocast(embedder.model)
+        expected = network(images.contiguous(memory_format=torch.channels_last)).descriptor
     embedder.autocast = True
     try:
         half = embedder.embed(paths)

@@ -7,11 +7,8 @@ import torch
 from torch import nn
 
 from kronreid.models.backbone import Backbone, BackboneOptions
-from kronreid.training.cpu import (
-    InFullPrecision,
-    precision_here,
-    strided_depthwise_in_full_precision,
-)
+from kronreid.models.half_precision import InFullPrecision
+from kronreid.training.cpu import precision_here, strided_depthwise_in_full_precision
 
 
 def small(pad_type: str = "same") -> Backbone:

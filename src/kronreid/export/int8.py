@@ -1,8 +1,9 @@
 """Static quantisation of an exported embedder: its backbone computes in int8, all the rest stays in float32.
 
 Activations are uint8 with the range that the calibration pictures showed, weights are int8 with a scale for
-each output channel. HOReID's sketch, the normalisation and the projection of places stay in float32: a
-product of several levels, or a division by a small norm, would enlarge the rounding.
+each output channel, rounded by `kronreid.export.rounding`. HOReID's sketch, the normalisation and the
+projection of places stay in float32: a product of several levels, or a division by a small norm, would
+enlarge the rounding.
 """
 
 import importlib
@@ -16,10 +17,14 @@ from PIL import Image
 
 from kronreid.errors import InputError
 from kronreid.export.onnx import write_card
+from kronreid.export.rounding import WEIGHTED, round_weights
 from kronreid.models.onnx import SEAL
 
-#: What the names of the backbone's weights begin with, and the operators with weights that are quantised.
-_BACKBONE, _WEIGHTED = "model.backbone.", {"Conv", "Gemm", "MatMul"}
+#: What the names of the backbone's weights begin with.
+_BACKBONE = "model.backbone."
+
+#: Activation functions that a convolution in int8 applies while it rounds its output.
+_ACTIVATIONS = {"Relu", "Clip"}
 
 #: Pictures per pass while the ranges are measured.
 _BATCH = 16
@@ -44,17 +49,20 @@ def quantise(graph: Path, file: Path, pictures: Sequence[Image.Image]) -> None:
     if not names:
         raise InputError("--format int8", "this backbone has no convolutions to quantise; export float32")
     card = {entry.key: entry.value for entry in proto.metadata_props if entry.key != SEAL}
+    pixels = np.stack([np.asarray(picture).transpose(2, 0, 1) for picture in pictures])
+    batches = [{"images": pixels[start : start + _BATCH]} for start in range(0, len(pixels), _BATCH)]
+    round_weights(proto, names, batches)
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)  # advice for graphs that are not folded yet
     try:
         quantization.quantize_static(
-            graph,
+            proto,
             file,
-            _reader(quantization, pictures),
+            _reader(quantization, batches),
             quant_format=quantization.QuantFormat.QDQ,
             per_channel=True,
             # Processors without VNNI add two products in 16 bits, which 8 bits of weights overflow.
-            reduce_range=True,
+            reduce_range=True,  # to `kronreid.export.rounding.LARGEST`
             activation_type=quantization.QuantType.QUInt8,
             weight_type=quantization.QuantType.QInt8,
             nodes_to_quantize=names,
@@ -68,18 +76,13 @@ def quantise(graph: Path, file: Path, pictures: Sequence[Image.Image]) -> None:
 
 
 def backbone_nodes(graph: Any) -> list[str]:
-    """The names of the backbone's layers with weights, and of the additions between them.
-
-    Depthwise convolutions stay in float32: their few weights for each channel round badly.
-    """
+    """The names of the backbone's layers with weights, and of the additions and activations between them."""
     makers = {output: node for node in graph.node for output in node.output}
     constants = {tensor.name for tensor in graph.initializer}
     found = [
         node
         for node in graph.node
-        if node.op_type in _WEIGHTED
-        and any(name.startswith(_BACKBONE) for name in node.input)
-        and not any(one.name == "group" and one.i > 1 for one in node.attribute)
+        if node.op_type in WEIGHTED and any(name.startswith(_BACKBONE) for name in node.input)
     ]
     names, waiting = {node.name for node in found}, list(found)
     seen = set(names)
@@ -92,16 +95,17 @@ def backbone_nodes(graph: Any) -> list[str]:
             waiting.append(before)
             if before.op_type == "Add" and not constants.intersection(before.input):
                 names.add(before.name)
+    made = {output for node in graph.node if node.name in names for output in node.output}
+    names.update(node.name for node in graph.node if node.op_type in _ACTIVATIONS and node.input[0] in made)
     return sorted(names)
 
 
-def _reader(quantization: Any, pictures: Sequence[Image.Image]) -> Any:
-    """The pictures as onnxruntime's calibration reads them: one batch per call, None at the end."""
-    pixels = np.stack([np.asarray(picture).transpose(2, 0, 1) for picture in pictures])
-    batches = iter([{"images": pixels[start : start + _BATCH]} for start in range(0, len(pixels), _BATCH)])
+def _reader(quantization: Any, batches: Sequence[dict[str, np.ndarray]]) -> Any:
+    """The batches as onnxruntime's calibration reads them: one per call, None at the end."""
+    waiting = iter(batches)
 
     class Reader(quantization.CalibrationDataReader):
         def get_next(self) -> dict[str, np.ndarray] | None:
-            return next(batches, None)
+            return next(waiting, None)
 
     return Reader()

@@ -7,7 +7,6 @@ take. Here the weights get their layout once, oneDNN's kernels apply activations
 write, and `kronreid.models.inference` keeps the passes small.
 """
 
-import copy
 import logging
 import operator
 from collections import Counter
@@ -25,6 +24,7 @@ from timm.layers import Conv2dSame  # isort: skip
 from timm.layers.padding import pad_same  # isort: skip
 
 from kronreid.models.backbone import Backbone
+from kronreid.models.half_precision import with_same_weights
 
 log = logging.getLogger(__name__)
 
@@ -63,8 +63,7 @@ def fuse(model: M, run: Callable[[M], Tensor]) -> M:
         model: The model; it is not changed.
         run: Passes pictures through a model, as many as later passes will have, and returns their vectors.
     """
-    shared = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
-    twin = copy.deepcopy(model, cast(Any, shared))
+    twin = with_same_weights(model)
     sizes, expected = _watched(twin, run)
     for name, module in list(twin.named_modules()):
         if isinstance(module, Backbone):

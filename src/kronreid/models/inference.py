@@ -21,6 +21,7 @@ from kronreid.errors import InputError
 from kronreid.models.calibration import Calibration, probability
 from kronreid.models.embedding import Embedding
 from kronreid.models.fusing import can_fuse, fuse
+from kronreid.models.half_precision import for_autocast
 from kronreid.models.onnx_probe import probe_pictures
 from kronreid.models.pairs import EncodedMaps, PairModel
 from kronreid.models.place_matcher import PairExplanation, PlaceMatcher
@@ -101,6 +102,7 @@ class _Network:
         self.fast = False
         self.calibration: Calibration | None = None
         self._fused: nn.Module | None = None
+        self._for_autocast: nn.Module | None = None
 
     @property
     def device(self) -> torch.device:
@@ -112,8 +114,13 @@ class _Network:
         return max(1, _PIXELS // (self.height * self.width)) if self.device.type == "cpu" else None
 
     def network(self) -> Any:
-        """What computes: `model`, or its fast form on a CPU (`kronreid.models.fusing`) if `fast` is set."""
-        if not self.fast or self.autocast or not can_fuse(self.model):
+        """What computes: `model`, its form for bfloat16 (`kronreid.models.half_precision`) if `autocast` is
+        set, or its fast form on a CPU (`kronreid.models.fusing`) if `fast` is set."""
+        if self.autocast:
+            if self._for_autocast is None:
+                self._for_autocast = for_autocast(self.model)
+            return self._for_autocast
+        if not self.fast or not can_fuse(self.model):
             return self.model
         if self._fused is None:
             pictures = probe_pictures(self.height, self.width).repeat(self.per_pass or 1, 1, 1, 1)
@@ -219,9 +226,8 @@ class Embedder(_Network):
             compared.
         height: Input height in pixels.
         width: Input width in pixels.
-        autocast: Compute in bfloat16, which is faster but changes the cosines: in the third digit for a
-            robust network, in the second for a MobileNet. The change is twice as large in the folded form
-            as with ``load(..., folded=False)``.
+        autocast: Compute in bfloat16, with depthwise convolutions in float32. It is faster on processors that
+            have bfloat16, and changes cosines in the third digit.
         fast: Compute with the fast form of the network on a CPU, which gives the same vectors.
         calibration: The meaning of its scores, as `kronreid calibrate` measured it; None without one.
     """
@@ -337,7 +343,7 @@ class Matcher(_Network):
         fingerprint: A hash of the model's files.
         height: Input height in pixels.
         width: Input width in pixels.
-        autocast: Compute the network in bfloat16.
+        autocast: Compute the network in bfloat16, with depthwise convolutions in float32.
         fast: Compute with the fast form of the network on a CPU, which gives the same outputs.
         matching: Precision of the matching and of the maps that `encode` keeps, torch.float32 or
             torch.bfloat16. bfloat16 halves the memory and speeds up the inner products several times; the
