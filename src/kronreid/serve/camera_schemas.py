@@ -17,7 +17,7 @@ RECORDINGS = 5
 class RecordingItem(BaseModel):
     """A recording: a video, a folder of frames or a stream."""
 
-    source: str = Field(description="Its name, without a password")
+    source: str = Field(description="The name of its file or folder, or its address without a password")
     live: bool = Field(description="A stream or a webcam")
     running: bool = Field(description="`kronreid track` follows it now")
     finished: bool = Field(description="Whoever followed it has stopped; false also if it was killed")

@@ -5,6 +5,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
+from kronreid.gallery.entries import text_to_path
 from kronreid.gallery.recordings import Recordings, RecordingState
 from kronreid.serve import camera_schemas as schemas
 from kronreid.serve.answers import moment, natural, sound
@@ -89,7 +90,7 @@ def _item(name: str, seen: _Seen, recordings: list[RecordingState]) -> schemas.C
 
 def _recording(state: RecordingState) -> schemas.RecordingItem:
     return schemas.RecordingItem(
-        source=sound(state.source),
+        source=sound(text_to_path(state.path).name if state.path else state.source),
         live=state.live,
         running=state.running,
         finished=state.over,

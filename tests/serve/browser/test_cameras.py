@@ -38,6 +38,9 @@ def test_cameras_are_shown_on_every_screen_and_stay_up_to_date(visits: Visits, s
         assert page.evaluate(POOR_CONTRAST) == []
         assert page.evaluate(NAMELESS) == []
         assert page.evaluate("document.documentElement.scrollWidth") == width
+        assert page.locator(".camera").first.bounding_box()["y"] < 300, (
+            "beside or below the title, not a screen below"
+        )
         assert page.locator("#view-cameras .total").inner_text() == "3 cameras, 1 running"
     roof = page.locator(".camera", has_text="roof <b>")
     assert "Running" in roof.inner_text()
