@@ -39,6 +39,8 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "kronreid.cameras.sources": ("video",),
     "kronreid.cameras.tracking": ("video",),
     "kronreid.cameras.looks": ("video",),
+    "kronreid.cameras.moments": ("video",),
+    "kronreid.cameras.status": ("gallery", "video"),
     "kronreid.cameras.tracks": ("video",),
     "kronreid.cameras.drawing": ("video",),
     "kronreid.cameras.tracklets": ("gallery", "video"),

@@ -99,7 +99,7 @@ def test_deleting_and_expiring_leave_no_crop(run, tmp_path, capsys):
         (["{gate}", "--blur", "all"], "--blur: is about the videos of --save-video"),
         (
             ["{gate}", "--save-video", "x", "--blur", "others"],
-            "--show: names the tracklets that --blur others",
+            "--show: names whom --blur others",
         ),
         (
             ["{gate}", "--save-video", "x", "--blur", "others", "--show", "xyz"],

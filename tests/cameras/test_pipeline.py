@@ -8,14 +8,19 @@ import av
 import numpy as np
 import pytest
 
-from kronreid.cameras import feeds, pipeline
+from kronreid.cameras import feeds, pipeline, status
+from kronreid.cameras.detectors import Detections
 from kronreid.cameras.drawing import Blur
+from kronreid.cameras.identity import recording_name
 from kronreid.cameras.pipeline import Options, follow
+from kronreid.cameras.sources import VideoFile
 from kronreid.errors import InputError
 from kronreid.gallery import Gallery
+from kronreid.gallery.recordings import Recordings
 from kronreid.gallery.tracklets import Tracklet, Tracklets
 
 from .conftest import START, Colours, Known, Street, walk
+from .videos import write_video
 
 
 @pytest.fixture
@@ -267,3 +272,39 @@ def test_chunks_follow_from_the_frames(street):
             sizes.append(len(chunk))
             chunk = feeds.Chunk()
     assert set(sizes) == {4}
+
+
+def test_whoever_looks_at_the_cameras_sees_how_far_it_is(gallery, options, street, monkeypatch, tmp_path):
+    """While it runs, after its end, and after a source that failed."""
+    monkeypatch.setattr(status, "EVERY_SECONDS", 0.0)
+    monkeypatch.setattr(pipeline, "STORE_SECONDS", 0.0)
+    recordings, seen = Recordings(gallery), []
+    follow(gallery, [(street, Known(street))], options, lambda: seen.extend(recordings.all().values()))
+    assert all(state.running for state in seen)
+    assert 0 < seen[0].frames < 120
+    ((name, state),) = recordings.all().items()
+    assert name in {path.name for path in options.crops.iterdir()}
+    assert (state.camera, state.source, state.path, state.live) == ("street", "street.mp4", "", False)
+    assert (state.over, state.running, state.frames, state.error) == (True, False, 120, "")
+    assert state.frames_per_second > 0
+
+    class Broken(Street):
+        def frames(self, start=None):
+            yield from list(super().frames(start))[:30]
+            raise InputError(self.name, "is damaged")
+
+    run(gallery, options, Broken(street.walks, 24, 5, camera="broken", dropped=4))
+    state = next(state for state in recordings.all().values() if state.camera == "broken")
+    assert (state.over, state.dropped, state.error) == (True, 4, "street.mp4: is damaged")
+
+
+def test_a_video_that_was_followed_is_known_and_may_be_opened(gallery, options, tmp_path):
+    video = write_video(tmp_path / "door.mp4", frames=20, created="2026-03-01T12:00:00Z")
+    source = VideoFile(video, rate=5)
+    run_on = [(source, lambda image: Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32)))]
+    follow(gallery, run_on, options)
+    ((name, state),) = Recordings(gallery).all().items()
+    assert (state.path, state.start, state.rate) == (str(video), source.start, 5)
+    assert state.size == video.stat().st_size
+    assert name == recording_name(VideoFile(video, state.camera, state.start, state.rate))
+    assert gallery.sources.allow(video)

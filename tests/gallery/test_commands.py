@@ -122,6 +122,9 @@ def test_output_that_cannot_be_written_is_refused_before_the_work(run, crops, tm
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["search", "who.jpg", "--blur", "all"], "--blur: is about the page of --html"),
+        (["search", "who.jpg", "--html", "x", "--blur", "others"], "--show: names whom --blur others shows"),
+        (["search", "who.jpg", "--show", "a1"], "--show: names whom --blur others shows"),
         (["gallery", "update", "--camera", "1"], "--set: says what update changes"),
         (["gallery", "delete", "--camera", "1", "--set", "camera=2"], "--set: says what update changes"),
         (["gallery", "update", "--set", "camera=2"], "no condition given"),

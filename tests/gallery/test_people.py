@@ -111,7 +111,7 @@ def test_every_join_has_a_reason(street) -> None:
         found = {int(id, 16): join for person in people.all() for id, join in person.joins.items()}
     assert found[1].similarity is found[2].near is None
     assert int(found[5].near, 16) == 1
-    assert found[5].similarity == found[5].average == 1
+    assert found[5].similarity == found[5].average == pytest.approx(1, abs=1e-3)  # cameras are centred
     cosine = float(NEAR_ADA @ ADA)
     assert found[6].near in street.ids(3)
     assert (found[6].similarity, found[6].average) == (1, 1)

@@ -196,6 +196,58 @@ def add_tracklets(server: Server) -> None:
     group(gallery, min_similarity=0.5)
 
 
+def write_video(path: Path, first: int = 0) -> Path:
+    """Four seconds of 10 frames each. Frame n, from 0, has the brightness 16 + 6 · (`first` + n)."""
+    import av
+
+    with av.open(str(path), "w") as container:
+        container.metadata["creation_time"] = "2026-03-01T12:00:00Z"
+        stream = container.add_stream("libx264", rate=10, options={"crf": "10"})
+        stream.width, stream.height, stream.pix_fmt, stream.gop_size = 64, 48, "yuv420p", 4
+        for number in range(39):
+            image = np.full((48, 64, 3), 16 + 6 * (first + number), np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode(None))
+    return path
+
+
+def add_recorded(server: Server, video: Path, at: float = 2.5, number: int = 9) -> str:
+    """A tracklet of a video that has been followed, with one picture; the identifier of that.
+
+    Args:
+        server: Where to add it.
+        video: The video.
+        at: When the picture was taken, in seconds after the beginning.
+        number: See `track`.
+    """
+    from kronreid.cameras.identity import recording_name
+    from kronreid.cameras.sources import VideoFile
+    from kronreid.cameras.status import Status
+
+    source = VideoFile(video, "gate")
+    name = recording_name(source)
+    crop = server.folder / "people.crops" / name / f"{number}.jpg"
+    crop.parent.mkdir(parents=True, exist_ok=True)
+    crop.write_bytes(encoded(noise(number)))
+    entry = Entry(
+        crop, camera="gate", time=source.start + at, source=source.name, attributes={"track": track(number)}
+    )
+    with server.service.gallery.changing() as gallery:
+        before = {one.id for one in gallery.entries()}
+        gallery.add([entry], progress=False)
+        (id,) = {one.id for one in gallery.entries()} - before
+        vector = np.eye(gallery.dimension, dtype=np.float32)[5]
+        boxes = np.array([[0, 8, 6, 16, 24], [1, 24, 6, 16, 24]], np.float32)
+        start = source.start + at - 0.5
+        tracklets = Tracklets(**gallery.place)
+        tracklets.upsert(
+            [Tracklet(track(number), "gate", source.name, start, start + 1, vector, (id,), crop, boxes)]
+        )
+        tracklets.close()
+        Status(gallery, name, source).note(39, None, over=True)
+    return id
+
+
 def encoded(image: Image.Image, kind: str = "JPEG", **options: Any) -> bytes:
     """A picture as a file's content."""
     buffer = io.BytesIO()

@@ -67,6 +67,9 @@ CALLS: dict[str, Callable[[Client], object]] = {
     "POST /api/people/split": lambda client: client.split(["a0"], to=2),
     "POST /api/people/undo": lambda client: client.undo(4),
     "POST /api/people/{number}/name": lambda client: client.name(7, "Ada"),
+    "GET /api/cameras": lambda client: client.cameras(),
+    "GET /api/moments/{id}": lambda client: client.moment(ID),
+    "GET /api/moments/{id}/frames/{number}": lambda client: client.frame(ID, 7),
 }
 
 
@@ -170,6 +173,11 @@ def test_people_are_listed_and_corrected(address: str) -> None:
     assert (first.number, second.number) == (1, 2)
     assert client.name(1, "Ada").person == 1
     assert client.person(1).name == "Ada"
+    assert [(camera.camera, camera.people) for camera in client.cameras().cameras] == [
+        ("gate", 2),
+        ("yard", 2),
+    ]
+    assert client.moment(client.person(1).pictures[0]).missing
     client.merge(1, [2])
     assert client.people().total == 1
     assert client.undo().words

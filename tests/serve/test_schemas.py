@@ -23,11 +23,14 @@ CHECKS = [
 ]
 OPERATIONS = [
     "DELETE /api/gallery/{id}",
+    "GET /api/cameras",
     "GET /api/feedback.csv",
     "GET /api/gallery",
     "GET /api/gallery/stats",
     "GET /api/health",
     "GET /api/info",
+    "GET /api/moments/{id}",
+    "GET /api/moments/{id}/frames/{number}",
     "GET /api/people",
     "GET /api/people/{number}",
     "GET /api/pictures/{id}",
@@ -52,7 +55,7 @@ COSTLY = {"DELETE /api/gallery/{id}", "POST /api/gallery", "POST /api/search"}
 COSTLY |= {"POST /api/explain", "POST /api/match"}
 #: With nothing to get wrong.
 PLAIN = {"GET /api/health", "GET /api/ready", "GET /api/info", "GET /api/reports", "GET /api/feedback.csv"}
-PLAIN |= {"POST /api/logout"}
+PLAIN |= {"POST /api/logout", "GET /api/cameras"}
 
 
 @pytest.fixture(scope="module")

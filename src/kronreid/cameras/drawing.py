@@ -13,13 +13,12 @@ from kronreid.cameras.detectors import Detections
 from kronreid.cameras.frames import Frame
 from kronreid.cameras.looks import inside
 from kronreid.data.files import writing
+from kronreid.data.images import TILES
 
 Who: TypeAlias = Literal["nobody", "others", "all"]
 
 #: Digits of an identifier that are drawn.
 DIGITS = 8
-#: A person is made of so many tiles, across and down.
-_TILES = (3, 8)
 #: Around a box, this share of its size is blurred as well; and after the last box, so many seconds.
 _AROUND, _AFTER_SECONDS = 0.1, 1.0
 _TIME_BASE = Fraction(1, 1000)
@@ -121,7 +120,7 @@ def _tile(image: np.ndarray, box: np.ndarray) -> None:
         return
     left, top, width, height = within
     part = image[top : top + height, left : left + width]
-    tiles = cv2.resize(part, _TILES, interpolation=cv2.INTER_AREA)
+    tiles = cv2.resize(part, TILES, interpolation=cv2.INTER_AREA)
     part[:] = cv2.resize(tiles, (width, height), interpolation=cv2.INTER_NEAREST)
 
 

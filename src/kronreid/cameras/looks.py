@@ -58,10 +58,10 @@ def take_look(image: np.ndarray, box: Box, time: float, quality: float) -> Look:
     return Look(time, box, quality, b"", crop)
 
 
-def encoded(image: np.ndarray) -> bytes:
+def encoded(image: np.ndarray, quality: int = QUALITY) -> bytes:
     """A picture (H, W, 3) uint8 RGB as a JPEG file."""
     _, jpeg = cv2.imencode(
-        ".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, QUALITY]
+        ".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality]
     )
     return jpeg.tobytes()
 

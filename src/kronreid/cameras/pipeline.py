@@ -25,14 +25,17 @@ from kronreid.cameras.detectors import Detector
 from kronreid.cameras.drawing import Blur, Film
 from kronreid.cameras.feeds import Chunk, Feed
 from kronreid.cameras.frames import Source
+from kronreid.cameras.identity import recording_name
 from kronreid.cameras.looks import Look
+from kronreid.cameras.status import Status
 from kronreid.cameras.tracking import Strand, Tracker
-from kronreid.cameras.tracklets import Progress, Recording, recording_folder
+from kronreid.cameras.tracklets import Progress, Recording
 from kronreid.cameras.tracks import Track
 from kronreid.errors import InputError
 from kronreid.gallery import Gallery
 from kronreid.gallery.crops import PROGRESS
 from kronreid.gallery.indexing import unit
+from kronreid.gallery.recordings import EVERY_SECONDS
 from kronreid.gallery.tracklets import Tracklets
 from kronreid.locks import alone
 
@@ -182,7 +185,11 @@ def _run(
 ) -> None:
     """Follow until all sources have ended."""
     while going := [lane for lane in lanes if not lane.ended]:
-        arrived.acquire()
+        waiting = not arrived.acquire(timeout=EVERY_SECONDS)
+        for lane in going:
+            lane.note()
+        if waiting:
+            continue
         taken = [(lane, chunk) for lane in going if (chunk := lane.take()) is not None]
         over = [lane for lane in going if lane.ended]
         for _ in range(len(taken) + len(over) - 1):  # each chunk and each end has released it once
@@ -255,6 +262,7 @@ class Lane:
         self._waiting: list[Track] = []
         self._stored_at = 0.0
         self._stored_until: dict[str, float] = {}
+        self._status: Status | None = None
 
     # ── beginning and ending ────────────────────────────────────────────────────────────────────────
 
@@ -270,7 +278,7 @@ class Lane:
             InputError: Another process follows the same recording, or the source cannot be read.
         """
         source, options = self.source, self._options
-        folder = recording_folder(options.crops, source.camera, *_identity(source))
+        folder = options.crops / recording_name(source)
         stack.enter_context(
             alone(folder, f"{source.name} is being followed by another process, or given twice")
         )
@@ -288,6 +296,7 @@ class Lane:
         if progress.done:
             return
         self._recording.clean(np.inf if source.live else progress.until)
+        self._status = Status(self._gallery, folder.name, source)
         if options.film is not None:
             self._film = Film(options.film / f"{folder.name}.mkv", options.blur)
         since = progress.until if np.isfinite(progress.until) else None
@@ -298,6 +307,7 @@ class Lane:
         """Stop reading. What has been followed can still be stored."""
         if self._feed is not None:
             self._feed.stop()
+        self.note(over=True)
         if self._film is not None:
             self._film.close()
         self._bar.close()
@@ -319,6 +329,15 @@ class Lane:
             seconds={"decoding": feed.decoding, "detection": feed.detecting, **self.seconds},
             error=feed.error,
         )
+
+    def note(self, over: bool = False) -> None:
+        """Write now and then how far this is, for whoever looks at the cameras.
+
+        Args:
+            over: Nothing follows; write in any case.
+        """
+        if self._status is not None and self._feed is not None:
+            self._status.note(self._feed.frames, self._feed.error, over)
 
     # ── following ───────────────────────────────────────────────────────────────────────────────────
 
@@ -387,6 +406,8 @@ class Lane:
         self._waiting = []
         if self.ended and self._feed and self._feed.error is None and not self.source.live:
             self._recording.advance(Progress(done=True))
+        if self.ended:
+            self.note(over=True)
 
     def store(self) -> bool:
         """Store the tracks that have ended, and open ones from time to time; returns whether any were."""
@@ -415,19 +436,3 @@ class Lane:
         if whole:
             for track in tracks:
                 self._stored_until.pop(track.id, None)
-
-
-def _identity(source: Source) -> list[bytes]:
-    """What tells a recording from others: its name, and of a file also its first frame and the time of that.
-
-    Raises:
-        InputError: A file has no frames.
-    """
-    name = source.name.encode(errors="surrogateescape")
-    if source.live:
-        return [name]
-    with closing(iter(source.frames())) as frames:  # type: ignore[type-var]
-        first = next(frames, None)
-    if first is None:
-        raise InputError(source.name, "has no frames")
-    return [name, repr(first.time).encode(), first.image.tobytes()]

@@ -198,16 +198,3 @@ class Recording:
     def _remove(self, ids: Sequence[str]) -> None:
         if ids:
             self._gallery.delete(Selection(id=list(ids)), purge=False)
-
-
-def recording_folder(crops: Path, camera: str, *identity: bytes) -> Path:
-    """The folder of a recording below the crops; its name begins with the camera's.
-
-    Args:
-        crops: The folder of all crops.
-        camera: The camera's name.
-        identity: What tells the recording from all others.
-    """
-    digest = hashlib.sha256(b"\0".join([camera.encode(errors="surrogateescape"), *identity])).hexdigest()
-    plain = "".join(sign if sign.isalnum() else "_" for sign in camera)[:40]
-    return crops / f"{plain}-{digest[:16]}"

@@ -212,3 +212,15 @@ def write(path: Path, text: str, option: str) -> None:
     # A byte of a file's name that is not UTF-8 becomes an escape of JSON.
     new.write_text(text, encoding="utf-8", errors="backslashreplace")
     new.replace(path)
+
+
+def check_shown(options: argparse.Namespace) -> None:
+    """
+    Raises:
+        InputError: ``--show`` and ``--blur`` do not belong together, or an identifier is impossible.
+    """
+    if bool(options.show) != (options.blur == "others"):
+        raise InputError("--show", "names whom --blur others shows, and belongs to it")
+    for beginning in options.show:
+        if not beginning or beginning.strip("0123456789abcdef"):
+            raise InputError(f"--show {beginning}", "the first digits of an identifier expected")

@@ -11,6 +11,7 @@ from kronreid.cli.options import (
     add_filters,
     add_gallery,
     add_login,
+    check_shown,
     count,
     folder_must_exist,
     load_matcher,
@@ -28,6 +29,7 @@ from kronreid.text import say
 
 if TYPE_CHECKING:
     from kronreid.cli.options import Commands
+    from kronreid.gallery import Hit
 
 
 def add(commands: "Commands") -> None:
@@ -77,6 +79,19 @@ def add(commands: "Commands") -> None:
     )
     sub.add_argument("--json", type=Path, metavar="FILE", help="write the hits")
     sub.add_argument("--html", type=Path, metavar="FILE", help="write a page with the pictures")
+    sub.add_argument(
+        "--blur",
+        choices=("nobody", "others", "all"),
+        default="nobody",
+        help="make hits in that page unrecognisable: all, or others than those of --show (nobody)",
+    )
+    sub.add_argument(
+        "--show",
+        nargs="+",
+        default=[],
+        metavar="ID",
+        help="whom --blur others shows: the first digits of identifiers of tracklets or pictures",
+    )
 
 
 def run(options: argparse.Namespace) -> None:
@@ -92,6 +107,9 @@ def run(options: argparse.Namespace) -> None:
             folder_must_exist(path, option)
     if options.html:
         require("--html", "figures")
+    elif options.blur != "nobody":
+        raise InputError("--blur", "is about the page of --html")
+    check_shown(options)
     if options.cache and not options.matcher:
         raise InputError("--cache", "keeps a matcher's maps; name a matcher with --matcher")
     matcher = load_matcher(options.matcher) if options.matcher else None
@@ -124,7 +142,14 @@ def run(options: argparse.Namespace) -> None:
         from kronreid.explain.pages.search import search_page
 
         explains = matcher or getattr(embedder, "matcher", None)
-        write(options.html, search_page(result, options.query, explains, sources=gallery.sources), "--html")
+        page = search_page(
+            result,
+            options.query,
+            explains,
+            sources=gallery.sources,
+            blurred=lambda hit: _blurred(hit, options),
+        )
+        write(options.html, page, "--html")
     for hit in result.hits:
         probability = "" if hit.probability is None else f"  match {hit.probability:.3f}"
         say(f"{hit.rank:4}  similarity {hit.similarity:.3f}{probability}  {hit.path}")
@@ -133,3 +158,10 @@ def run(options: argparse.Namespace) -> None:
     say("  ".join(f"{stage} {1000 * seconds:.0f} ms" for stage, seconds in result.seconds.items()))
     for reason in result.unreadable:
         say(f"not re-scored: {reason}", file=sys.stderr)
+
+
+def _blurred(hit: "Hit", options: argparse.Namespace) -> bool:
+    """Whether a hit is unrecognisable in the page."""
+    names = (hit.id, str(hit.attributes.get("track", "")))
+    shown = any(name.startswith(beginning) for name in names for beginning in options.show)
+    return options.blur == "all" or (options.blur == "others" and not shown)

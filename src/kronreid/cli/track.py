@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kronreid.cli.options import add_command, add_gallery, add_login, add_set, load_model, login
+from kronreid.cli.options import add_command, add_gallery, add_login, add_set, check_shown, load_model, login
 from kronreid.errors import InputError
 from kronreid.extras import require
 from kronreid.text import say
@@ -138,11 +138,7 @@ def _check(options: argparse.Namespace) -> None:
         raise InputError(f"--min-seconds {options.min_seconds}", "a number of 0 or more expected")
     if options.save_video is None and options.blur != "nobody":
         raise InputError("--blur", "is about the videos of --save-video")
-    if bool(options.show) != (options.blur == "others"):
-        raise InputError("--show", "names the tracklets that --blur others shows, and belongs to it")
-    for beginning in options.show:
-        if not beginning or beginning.strip("0123456789abcdef"):
-            raise InputError(f"--show {beginning}", "the first digits of a tracklet's identifier expected")
+    check_shown(options)
 
 
 def _for_each(values: Sequence[str] | None, sources: Sequence[str], option: str) -> list[Any]:

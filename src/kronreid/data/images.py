@@ -53,6 +53,8 @@ SUFFIXES = frozenset(suffix for suffixes in FORMATS.values() for suffix in suffi
 
 #: Pictures with more pixels are refused before decoding. No crop of a person has 64 million pixels.
 MAX_PIXELS = 64_000_000
+#: A person who must not be recognised is made of so many tiles, across and down.
+TILES = (3, 8)
 
 #: A progressive JPEG with more scans is refused: each costs as much time as the whole picture, and may be
 #: empty. Cameras and editors write about ten.
@@ -366,3 +368,9 @@ def as_list(images: ImageLike | Sequence[ImageLike]) -> list[ImageLike]:
     ):
         return [images]
     return list(images)
+
+
+def unrecognisable(image: Image.Image) -> Image.Image:
+    """A picture of a person as `TILES` tiles of one colour each, of the same size."""
+    tiles = image.resize(TILES, Image.Resampling.BOX)
+    return tiles.resize(image.size, Image.Resampling.NEAREST)

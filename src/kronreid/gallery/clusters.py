@@ -9,6 +9,7 @@ least one pair does, so only pairs that do have to be found and kept.
 
 import heapq
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,6 +58,12 @@ class Presence:
                 for a, b in ways:
                     place = names[a], names[b]
                     self._least[place] = max(seconds, self._least[place])
+
+    def of(self, some: np.ndarray) -> "Presence":
+        """That of some of the tracklets, by their numbers."""
+        found = copy(self)
+        found.camera, found.start, found.end = self.camera[some], self.start[some], self.end[some]
+        return found
 
     def conflict(self, a: np.ndarray, b: np.ndarray) -> bool:
         """Whether a tracklet of `a` and one of `b` cannot be one person; both are numbers of tracklets."""

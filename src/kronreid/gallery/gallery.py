@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from itertools import chain
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from kronreid.gallery.entries import FIELDS, Entry, text_to_path
 from kronreid.gallery.filters import EVERYTHING, Scalar, Selection, Time
 from kronreid.gallery.indexing import AddReport, add_entries, described
 from kronreid.gallery.people import leave_out
+from kronreid.gallery.recordings import Recordings
 from kronreid.gallery.rescoring import PlaceMemory
 from kronreid.gallery.search import SearchResult, search
 from kronreid.gallery.sources import Sources
@@ -210,18 +212,32 @@ class Gallery:
         values = {"camera": camera, "time": time, "identity": identity, "source": source}
         given = [images] if isinstance(images, str | PathLike) else list(images)
         entries, unreadable = described(given, categories, **values, attributes=attributes)
-        self._remember(entries, given)
+        pictures = [entry.path for entry in entries]
+        folders = [one for one in given if isinstance(one, str | PathLike)]
+        self._remember(pictures, folders)
         report = add_entries(self._store, embedder, entries, batch_size, workers, progress)
-        self._remember(entries, given)  # a deletion may have forgotten folders that held nothing yet
+        self._remember(pictures, folders)  # a deletion may have forgotten folders that held nothing yet
         report.unreadable[:0] = unreadable
         return report
 
-    def _remember(self, entries: Sequence[Entry], given: Sequence[str | PathLike[str] | Entry]) -> None:
-        """Note the folders of pictures that are added."""
-        if self.sources.unnoted and entries and self.count:
+    def allow(self, recording: Path) -> None:
+        """Note a video or a folder of frames whose people are followed, so that it may be opened later.
+
+        Raises:
+            InputError: That cannot be written.
+        """
+        self._remember([], recordings=[recording])
+
+    def _remember(
+        self,
+        pictures: Sequence[Path],
+        given: Sequence[str | PathLike[str]] = (),
+        recordings: Sequence[Path] = (),
+    ) -> None:
+        """Note the folders of pictures that are added, and recordings."""
+        if self.sources.unnoted and (pictures or recordings) and self.count:
             self.sources.add(self._paths())  # of a gallery that was made before they were noted
-        folders = [one for one in given if isinstance(one, str | PathLike)]
-        self.sources.add((entry.path for entry in entries), folders)
+        self.sources.add(pictures, given, recordings)
 
     def _paths(self) -> Iterator[Path]:
         return (text_to_path(row["path"]) for row in self._store.rows(["path"]))
@@ -403,8 +419,11 @@ class Gallery:
     def purge(self) -> bool:
         """Remove what deleted and changed pictures have left on the disk; False where the database does it in
         its own time."""
-        self.sources.forget(self._paths())
         with closing(Tracklets(**self.place)) as tracklets:
+            recordings = Recordings(self)
+            recordings.forget(tracklets.recordings())
+            videos = (Path(one.path) for one in recordings.all().values() if one.path)
+            self.sources.forget(chain(self._paths(), videos))
             return self._store.purge() and tracklets.purge()
 
     def update(self, selection: Selection, **changes: Any) -> int:

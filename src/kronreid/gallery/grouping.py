@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from kronreid.gallery.centring import centred
 from kronreid.gallery.clusters import Presence, cluster
 from kronreid.gallery.journal import Change, History, Join
 from kronreid.gallery.tracklets import Tracklet
@@ -13,8 +14,9 @@ from kronreid.gallery.tracklets import Tracklet
 if TYPE_CHECKING:
     from kronreid.models.calibration import Calibration, SimilarityLimit
 
-#: The share of tracklets that may meet a stranger above the limit, where the model has a calibration.
-RATE = 1e-2
+#: The share of tracklets that may meet a stranger above the limit, where the model has a calibration. Fewer
+#: are joined with one, since it takes the mean of the cosines to all tracklets of a person.
+RATE = 5e-2
 #: The limit where the model has none: a guess, which is right for few models.
 UNCALIBRATED = 0.7
 
@@ -79,11 +81,14 @@ class Grouped:
         joins: Why.
         before: The people that were there before.
         refused: See `Clusters.refused`.
+        vectors: (N, D) float32: the tracklets' vectors as they are compared, see `kronreid.gallery.centring`.
     """
 
     def __init__(self, seen: Sequence[Tracklet], presence: Presence, limit: float, automatic: bool) -> None:
         self.seen, self.presence, self.limit, self.automatic = seen, presence, limit, automatic
-        self.vectors = np.stack([one.vector for one in seen]) if seen else np.empty((0, 1), np.float32)
+        self._own = np.stack([one.vector for one in seen]) if seen else np.empty((0, 1), np.float32)
+        self._cameras = [one.camera for one in seen]
+        self.vectors = self._own
         self.moves: dict[str, int] = {}
         self.joins: dict[str, Join] = {}
         self.before: set[int] = set()
@@ -97,6 +102,7 @@ class Grouped:
         now = history.at()
         ids = [tracklet.id for tracklet in self.seen]
         people = np.array([now.person_of.get(id, 0) for id in ids], np.int64)
+        self.vectors = centred(self._own, self._cameras, self.presence, people, self.limit)
         found = cluster(self.vectors, self.presence, people, self.limit)
         self.before, self.refused, self._of = set(now.person_of.values()), found.refused, history.next_change
         self.moves.clear()

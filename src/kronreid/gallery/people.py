@@ -86,7 +86,7 @@ def group(
     Args:
         gallery: A gallery, or its address.
         min_similarity: The mean cosine that tracklets of one person need. ``auto`` takes the threshold of
-            the embedder's calibration at which one tracklet in a hundred meets a stranger (see
+            the embedder's calibration at which one tracklet in twenty meets a stranger (see
             `kronreid.gallery.grouping`), or 0.7 if the gallery has no embedder with a calibration.
         travel: A file with the least seconds between cameras; see `read_travel`.
         automatic: This is a part of a longer run, such as tracking. `People.undo` passes it over.

@@ -1,6 +1,7 @@
 """The folders that a gallery's pictures lie in. A stored path that leads elsewhere is not opened.
 
-A gallery in a folder remembers the folders that it was filled from, in a file of its own (a JSON list). Rows
+A gallery in a folder remembers the folders that it was filled from, and the videos in which its people were
+followed, in a file of its own (a JSON list). Rows
 are not believed: whoever manages to change one must not make a server read any other file of its machine. A
 gallery elsewhere has no such file; its server can be told the folders.
 """
@@ -46,25 +47,32 @@ class Sources:
         return self._file is not None and self._folders is None
 
     def allow(self, path: Path) -> bool:
-        """Whether this picture may be opened."""
+        """Whether this picture or video may be opened."""
         if not self._only:
             self._refresh()
         allowed = self._only or self._folders
-        return allowed is None or not allowed.isdisjoint(_plain(path).parents)
+        return allowed is None or not allowed.isdisjoint(_at_or_above(path))
 
-    def add(self, pictures: Iterable[Path], given: Iterable[str | PathLike[str]] = ()) -> None:
+    def add(
+        self,
+        pictures: Iterable[Path],
+        given: Iterable[str | PathLike[str]] = (),
+        recordings: Iterable[Path] = (),
+    ) -> None:
         """Remember the folders of pictures that are about to be stored.
 
         Args:
             pictures: Their files.
             given: What the user named; a folder among it is remembered in place of all folders below it.
+            recordings: Videos and folders of frames. They are remembered themselves, not the folders that
+                they lie in.
 
         Raises:
             InputError: The file cannot be written.
         """
         if self._file is None:
             return
-        folders = {_plain(folder) for folder in {picture.parent for picture in pictures}}
+        folders = {_plain(folder) for folder in {*(picture.parent for picture in pictures), *recordings}}
         if not folders:
             return
         wide = {_plain(Path(one)) for one in given if Path(one).is_dir()}
@@ -76,7 +84,7 @@ class Sources:
                 self._write(together)
 
     def forget(self, left: Iterable[Path]) -> None:
-        """Remember only the folders that still hold one of the pictures that are `left`."""
+        """Remember only what still is, or holds, one of the pictures and recordings that are `left`."""
         if self._file is None:
             return
         with self._turn():
@@ -85,7 +93,7 @@ class Sources:
                 return
             used: set[Path] = set()
             for picture in left:
-                used.update(self._folders.intersection(_plain(picture).parents))
+                used.update(self._folders.intersection(_at_or_above(picture)))
                 if len(used) == len(self._folders):
                     return
             self._write(frozenset(used))
@@ -128,6 +136,12 @@ class Sources:
 def _plain(path: Path) -> Path:
     """An absolute path without ``..``. Links stay: a folder of links is as good as any."""
     return Path(os.path.normpath(path.absolute()))
+
+
+def _at_or_above(path: Path) -> tuple[Path, ...]:
+    """A path and all folders that it lies in."""
+    plain = _plain(path)
+    return plain, *plain.parents
 
 
 def _any_below(folder: Path, folders: Iterable[Path]) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from kronreid.gallery.entries import FIELDS, Entry
+from kronreid.gallery.entries import FIELDS, Entry, text_to_path
 from kronreid.gallery.filters import EVERYTHING, Selection
 from kronreid.gallery.store import MOST, Store, open_store
 
@@ -150,6 +150,11 @@ class Tracklets:
     def ids(self) -> set[str]:
         """The identifiers of all tracklets."""
         return {row["id"] for row in self._store.rows(["id"])} if self._store.exists else set()
+
+    def recordings(self) -> set[str]:
+        """The names of the folders that the pictures of tracklets lie in, one for each recording."""
+        rows = self._store.rows(["path"]) if self._store.exists else ()
+        return {text_to_path(row["path"]).parent.name for row in rows}
 
     def existing(self, ids: Iterable[str]) -> set[str]:
         """Those of `ids` that are stored."""

@@ -20,6 +20,7 @@ from kronreid.errors import InputError
 from kronreid.explain.style import PALETTE
 from kronreid.serve import reports, requests, schemas
 from kronreid.serve.audit import Audit
+from kronreid.serve.camera_routes import camera_router
 from kronreid.serve.forms import MemoryRoute
 from kronreid.serve.gate import REPORT_POLICY, Access, Gate, port_of, sent_cookies
 from kronreid.serve.guesses import Guesses
@@ -72,6 +73,7 @@ class Application:
         self.guesses = Guesses()
         self.searches = Lane("search", settings.threads, settings.waiting, settings.timeout)
         self.small = Lane("picture", 4, 512, settings.timeout)  # a page requests hundreds of pictures at once
+        self.videos = Lane("video", 1, 8, settings.timeout)  # each piece of work has a process of its own
         metrics.inside.set_function(lambda: self.searches.inside)
         app = FastAPI(
             title="kronreid",
@@ -94,6 +96,7 @@ class Application:
         yield
         self.searches.close()
         self.small.close()
+        self.videos.close()
         self.service.close()
 
     async def audited(
@@ -252,6 +255,7 @@ def _api(app: FastAPI, of: Application) -> None:
     _looking(app, of)
     _gallery(app, of)
     app.include_router(people_router(of))
+    app.include_router(camera_router(of))
 
 
 def _session(app: FastAPI, of: Application) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias
 
 from kronreid.data.images import ImageLike, as_list
 from kronreid.errors import InputError
-from kronreid.serve import people_schemas, schemas
+from kronreid.serve import camera_schemas, people_schemas, schemas
 from kronreid.serve.connection import Connection, Value, fields, upload
 from kronreid.serve.marks import Mark
 from kronreid.text import plain_cell
@@ -277,6 +277,23 @@ class Client(Connection):
     def person(self, number: int) -> people_schemas.PersonDetail:
         """One person with all tracklets, and the people who look alike."""
         return self._get(people_schemas.PersonDetail, f"/api/people/{int(number)}")
+
+    def cameras(self) -> camera_schemas.Cameras:
+        """What each camera has seen, and whether it is followed now."""
+        return self._get(camera_schemas.Cameras, "/api/cameras")
+
+    def moment(self, id: str) -> camera_schemas.Moment:
+        """The frames around the moment that a picture of a tracklet was taken."""
+        return self._get(camera_schemas.Moment, f"/api/moments/{_id(id)}")
+
+    def frame(self, id: str, number: int) -> bytes:
+        """One of these frames, as JPEG.
+
+        Args:
+            id: The picture.
+            number: The frame's place in `Moment.frames`.
+        """
+        return self._ask("GET", f"/api/moments/{_id(id)}/frames/{int(number)}")
 
     def merge(self, into: int, others: Sequence[int]) -> people_schemas.Done:
         """Say that several people are one. The number and the name of `into` stay."""

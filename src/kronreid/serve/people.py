@@ -41,7 +41,7 @@ class ServedPeople:
         self._lock = threading.Lock()
 
     @contextmanager
-    def _open(self) -> Iterator[People]:
+    def opened(self) -> Iterator[People]:
         """The people. What the journal cannot do is not the client's fault."""
         with self.gallery.in_use(), People(self.gallery.current) as people:
             try:
@@ -53,7 +53,7 @@ class ServedPeople:
 
     def any(self) -> bool:
         """Whether the gallery has tracklets."""
-        with self._open() as people:
+        with self.opened() as people:
             return people.tracklets.count() > 0
 
     # ── looking ─────────────────────────────────────────────────────────────────────────────────────
@@ -61,7 +61,7 @@ class ServedPeople:
     def page(self, query: schemas.PeopleQuery) -> schemas.PeoplePage:
         """Some of the people."""
         since, until = read_moment(query.since or None), read_moment(query.until or None, end_of_day=True)
-        with self._open() as people:
+        with self.opened() as people:
             history = people.journal.read()
             tracklets = people.tracklets.count()
             everybody = self._everybody(people, tracklets)
@@ -83,7 +83,7 @@ class ServedPeople:
 
     def one(self, number: int) -> schemas.PersonDetail:
         """One person with all tracklets."""
-        with self._open() as people:
+        with self.opened() as people:
             history = people.journal.read()
             person = people.one(number)
             alike = self._alike(people, person, history.at())
@@ -134,18 +134,18 @@ class ServedPeople:
 
     def _now(self) -> Grouping:
         """The people as the journal has them; it is read again after every change."""
-        stamp = self._stamp()
+        stamp = self.stamp()
         if stamp is None:
             return Grouping()
         with self._lock:
             if self._read[0] != stamp:
-                with self._open() as people:
+                with self.opened() as people:
                     self._read = (stamp, people.now())
             return self._read[1]
 
     def _everybody(self, people: People, tracklets: int) -> list[Person]:
         """All people; they are read again after every change, and after a while, since tracklets grow."""
-        stamp = (self._stamp(), tracklets)
+        stamp = (self.stamp(), tracklets)
         with self._lock:
             known, read_at, everybody = self._known
             if known != stamp or time.monotonic() - read_at > _FRESH_SECONDS:
@@ -153,7 +153,7 @@ class ServedPeople:
                 self._known = (stamp, time.monotonic(), everybody)
             return everybody
 
-    def _stamp(self) -> Any:
+    def stamp(self) -> Any:
         """What changes with the journal; None without one."""
         file = journal_file(self.gallery.current)
         try:
@@ -182,7 +182,7 @@ class ServedPeople:
         return self._change(lambda people: people.undo(number), 0)
 
     def _change(self, act: Callable[[People], Change], about: int) -> schemas.Done:
-        with self._open() as people:
+        with self.opened() as people:
             if people.journal.gallery:  # then it lies in the server's own folder
                 make_private(people.journal.file.parent)
             change = act(people)

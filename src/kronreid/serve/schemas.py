@@ -89,6 +89,7 @@ class Info(BaseModel):
     has_parts: bool = Field(description="The embedder gives HOReID's part maps")
     has_reports: bool
     has_people: bool = Field(description="The gallery has tracklets, of which people are made")
+    has_cameras: bool = Field(description="Cameras are or were followed by kronreid track")
     allow_add: bool
     token_required: Literal["changes", "everything"]
     signed_in: bool = Field(description="This request carried a valid token, so changes are allowed")

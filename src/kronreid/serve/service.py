@@ -25,8 +25,10 @@ from kronreid.serve import schemas
 from kronreid.serve.added import Added
 from kronreid.serve.answers import item, moment, natural, sound, without_folders
 from kronreid.serve.batching import ModelThread
+from kronreid.serve.cameras import ServedCameras
 from kronreid.serve.files import failure, make_private, refuse_links
 from kronreid.serve.marks import Mark, Marks, now
+from kronreid.serve.moments import Moments
 from kronreid.serve.opened import NotFound, OpenGallery, OutOfOrder
 from kronreid.serve.pairs import explain, has_parts, match
 from kronreid.serve.people import ServedPeople
@@ -88,6 +90,8 @@ class Service:
             self.close()
             raise
         self.people = ServedPeople(self.gallery)
+        self.cameras = ServedCameras(self.people)
+        self.moments = Moments(self.gallery)
         self.pictures = Pictures(self.gallery.current.sources)
         self.queries = Queries(self.gallery, self.pictures, settings.upload_pixels, settings.state)
         if settings.keep is not None:
@@ -134,6 +138,7 @@ class Service:
             has_parts=self.has_parts,
             has_reports=settings.reports is not None,
             has_people=self.people.any(),
+            has_cameras=self.cameras.any(),
             allow_add=settings.allow_add,
             token_required="everything" if everything else "changes",
             signed_in=signed_in,
@@ -340,6 +345,7 @@ class Service:
             gallery.delete(Selection(id=[entry.id for entry in entries]))
         for entry in entries:
             self.pictures.forget(entry.id)
+            self.moments.forget(entry.id)
             self.marks.forget(entry.id)
 
     def _expire_regularly(self) -> None:

@@ -1,5 +1,7 @@
 """A search as a page, of entries whose pictures are files, one of them gone."""
 
+import base64
+import io
 import os
 import re
 from collections.abc import Callable
@@ -7,9 +9,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
+from kronreid.data.images import unrecognisable
 from kronreid.explain.pages.search import search_page
 from kronreid.gallery.search import Group, Hit, SearchResult
 
@@ -85,3 +91,26 @@ def test_names_and_attributes_cannot_become_markup(
     words = read(page).words()
     assert words.count(r"<script>\udcff&</dl>") == 7
     assert r"<b>\udcff&.png" in words
+
+
+def test_blurred_people_cannot_be_recognised_and_are_not_explained(
+    hits: list[Hit], explanation: SimpleNamespace, people: list[Image.Image], read: Read
+) -> None:
+    matcher = Explains(explanation)
+    result = SearchResult(hits, {})
+    page = search_page(result, people[0], matcher, maps=3, blurred=lambda hit: hit.rank != 2)
+    sources = [dict(attributes)["src"] for tag, attributes in read(page).tags if tag == "img"]
+    shown = [Image.open(io.BytesIO(base64.b64decode(source.partition(",")[2]))) for source in sources]
+    assert len(matcher.asked) == 1, "an explanation shows the picture"
+    assert len(shown) == 1 + 5 + 1
+    pictures = [image for image in shown if image.size == people[0].size]
+    plain = [np.abs(np.asarray(unrecognisable(one), float) - np.asarray(one)).mean() < 2 for one in pictures]
+    assert plain == [False, True, False, True, True, True], "the query and one hit can be seen"
+
+
+@given(st.integers(1, 60), st.integers(1, 60))
+def test_tiles_have_the_size_of_the_picture(width: int, height: int) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (height, width, 3), np.uint8)
+    found = unrecognisable(Image.fromarray(noise))
+    assert found.size == (width, height)
+    assert len(found.getcolors(24)) <= 24

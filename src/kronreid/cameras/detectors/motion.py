@@ -1,7 +1,8 @@
 """The motion detector: what differs from the background of a fixed camera, cut into people.
 
 It needs no weights. It finds people who move, also many who stop for a while, and takes all else that moves
-for people as well.
+for people as well. While it runs, it learns how tall people are at each place of the frame
+(`kronreid.cameras.detectors.ground`).
 """
 
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ import cv2
 import numpy as np
 
 from kronreid.cameras.detectors import Detections
+from kronreid.cameras.detectors.ground import Blob, Ground
 from kronreid.options import Positive, Share
 
 #: Frames are scaled down to at most this height.
@@ -25,6 +27,11 @@ CHANGED = 0.7
 WIDTH = 0.4
 #: Two people are told apart if so few pixels differ between them, as a share of those of each.
 VALLEY = 0.7
+#: What is wider than this share of a person's height is more than one person, whatever is between.
+BROAD = 0.75
+#: Fragments are one person if together they are at most so high and so wide, as shares of a person's height,
+#: and no further apart than the third number.
+ONE_HIGH, ONE_WIDE, ONE_GAP = 1.12, 0.5, 0.12
 
 
 @dataclass(frozen=True)
@@ -56,8 +63,7 @@ class Motion:
         """See `Detector`."""
         if image.shape != self._size:  # the first frame, or the camera changed its resolution
             self._start(image.shape)
-        scale = min(HEIGHT / image.shape[0], 1.0)
-        size = (max(round(image.shape[1] * scale), 1), max(round(image.shape[0] * scale), 1))
+        scale, size = _scaled(image.shape)
         small = cv2.resize(image, size, interpolation=cv2.INTER_AREA) if scale < 1 else image
         self._seen += 1
         differs = self._background.apply(small, learningRate=max(1 / (10 * self._seen), 1 / HISTORY))
@@ -68,23 +74,29 @@ class Motion:
             self._start(image.shape)
             return _detections([], [], 1.0)
         people, scores = [], []
-        for box in _merged(_blobs(mask)):
-            for person in _split(box, mask):
+        for box in _merged(_blobs(mask), self._ground):
+            for person in _split(box, mask, self._ground):
                 left, top, width, height = person
                 if height < self.options.min_height * size[1] or height < width / 1.5:
                     continue
                 people.append(person)
                 scores.append(min(0.4 + float(mask[top : top + height, left : left + width].mean()), 1.0))
-        return _detections(people, scores, scale)
+        self._ground.learn(people)
+        return _detections([self._ground.completed(person) for person in people], scores, scale)
 
     def _start(self, shape: tuple[int, ...]) -> None:
-        """Forget the background."""
+        """Forget the background, and how tall people are."""
         self._seen, self._size = 0, shape
+        width, height = _scaled(shape)[1]
+        self._ground = Ground(height, width)
         self._background = cv2.createBackgroundSubtractorMOG2(HISTORY, varThreshold=16, detectShadows=True)
         self._background.setBackgroundRatio(BACKGROUND)
 
 
-Blob = tuple[int, int, int, int]
+def _scaled(shape: tuple[int, ...]) -> tuple[float, tuple[int, int]]:
+    """How far frames are scaled down, and their width and height then."""
+    scale = min(HEIGHT / shape[0], 1.0)
+    return scale, (max(round(shape[1] * scale), 1), max(round(shape[0] * scale), 1))
 
 
 def _detections(boxes: list[Blob], scores: list[float], scale: float) -> Detections:
@@ -106,14 +118,15 @@ def _blobs(mask: np.ndarray) -> list[Blob]:
     return [(int(x), int(y), int(w), int(h)) for x, y, w, h, area in found[1:] if area >= least]
 
 
-def _merged(blobs: list[Blob]) -> list[Blob]:
-    """Boxes in which the fragments of one person are joined: one above the other, or one inside another."""
+def _merged(blobs: list[Blob], ground: Ground) -> list[Blob]:
+    """Boxes in which the fragments of one person are joined: one above the other, one inside another, or all
+    that are together as large as a person there."""
     boxes = sorted(blobs, key=lambda box: -box[2] * box[3])
     joined = True
     while joined:
         joined = False
         for number, one in enumerate(boxes):
-            other = next((other for other in boxes[number + 1 :] if _same_person(one, other)), None)
+            other = next((other for other in boxes[number + 1 :] if _same_person(one, other, ground)), None)
             if other is not None:
                 boxes[number] = _union(one, other)
                 boxes.remove(other)
@@ -122,8 +135,10 @@ def _merged(blobs: list[Blob]) -> list[Blob]:
     return boxes
 
 
-def _same_person(one: Blob, other: Blob) -> bool:
+def _same_person(one: Blob, other: Blob, ground: Ground) -> bool:
     """Whether two boxes are parts of one person."""
+    if ground.known and _fit(one, other, ground):
+        return True
     across = min(one[0] + one[2], other[0] + other[2]) - max(one[0], other[0])
     if across < 0.5 * min(one[2], other[2]):
         return False
@@ -132,20 +147,29 @@ def _same_person(one: Blob, other: Blob) -> bool:
     return gap < 0.15 * whole[3] and whole[3] < 5 * whole[2]
 
 
+def _fit(one: Blob, other: Blob, ground: Ground) -> bool:
+    """Whether two boxes are together no larger than a person who stands there."""
+    _, top, width, height = _union(one, other)
+    person = ground.height(top + height)
+    gap = width - one[2] - other[2]
+    return height <= ONE_HIGH * person and width <= ONE_WIDE * person and gap <= ONE_GAP * person
+
+
 def _union(one: Blob, other: Blob) -> Blob:
     left, top = min(one[0], other[0]), min(one[1], other[1])
     right, bottom = max(one[0] + one[2], other[0] + other[2]), max(one[1] + one[3], other[1] + other[3])
     return left, top, right - left, bottom - top
 
 
-def _split(box: Blob, mask: np.ndarray) -> list[Blob]:
+def _split(box: Blob, mask: np.ndarray, ground: Ground) -> list[Blob]:
     """The people in a box: one, or several side by side, cut where the fewest pixels of a column differ.
 
     A box that is wide enough for two people may also show one who takes a long step. It is cut only if fewer
-    pixels differ in the middle than on both sides.
+    pixels differ in the middle than on both sides, or if it is too wide for any step.
     """
     left, top, width, height = box
-    count = round(width / (WIDTH * height))
+    person = _height(box, ground)
+    count = round(width / (WIDTH * person))
     if count < 2:
         return [box]
     columns = mask[top : top + height, left : left + width].sum(axis=0).astype(float)
@@ -156,9 +180,21 @@ def _split(box: Blob, mask: np.ndarray) -> list[Blob]:
         cuts.append(begin + int(columns[begin : end + 1].argmin()))
     cuts.append(width)
     tops = [columns[begin:end].max(initial=0) for begin, end in pairwise(cuts)]
-    if count == 2 and columns[cuts[1]] > VALLEY * min(tops):
+    step = not ground.known or width < BROAD * person
+    if count == 2 and step and columns[cuts[1]] > VALLEY * min(tops):
         return [box]
     return [part for begin, end in pairwise(cuts) if (part := _tight(left + begin, end - begin, box, mask))]
+
+
+def _height(box: Blob, ground: Ground) -> float:
+    """How tall the people in a box are: about as high as it is, unless one stands behind another."""
+    height = box[3]
+    if not ground.known:
+        return height
+    expected = ground.height(box[1] + height)
+    if height > 1.25 * expected:
+        return expected
+    return max(min(expected, 1.1 * height), 0.6 * expected)
 
 
 def _tight(left: int, width: int, box: Blob, mask: np.ndarray) -> Blob | None:

@@ -43,11 +43,12 @@ _BUFFER = 1 << 18
 
 
 @contextmanager
-def opened_file(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
+def opened_file(path: Path, follow: bool = True) -> Iterator[tuple[InputContainer, VideoStream]]:
     """Open a video file.
 
     Args:
         path: The file.
+        follow: Whether the path may be a link.
 
     Yields:
         The container and its video.
@@ -56,7 +57,7 @@ def opened_file(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
         InputError: It is missing, no plain file, no video, or its codec is not supported.
     """
     try:
-        handle = open_plain(path)
+        handle = open_plain(path, follow=follow)
     except OSError as error:
         raise InputError(path, f"cannot be read ({error.strerror or 'it is no plain file'})") from None
     with os.fdopen(handle, "rb") as file:

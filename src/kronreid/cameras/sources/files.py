@@ -36,6 +36,7 @@ class VideoFile:
         start: When the first frame was taken, in seconds since 1970; None takes the container's time, else
             the time in the file's name, else the file's date less the video's duration.
         rate: Frames per second to return; None returns all.
+        follow: Whether the path may be a link.
 
     Attributes:
         length: The number of frames that the container states, or what its duration suggests.
@@ -48,13 +49,20 @@ class VideoFile:
     live = False
 
     def __init__(
-        self, path: Path, camera: str | None = None, start: float | None = None, rate: float | None = None
+        self,
+        path: Path,
+        camera: str | None = None,
+        start: float | None = None,
+        rate: float | None = None,
+        *,
+        follow: bool = True,
     ) -> None:
         self.path, self.name, self.rate = path, str(path), rate
+        self._follow = follow
         self.camera = camera or camera_named(path, path.stem)
         self.dropped = self.damaged = 0
         self._closed = False
-        with opened_file(path) as (container, stream):
+        with opened_file(path, follow) as (container, stream):
             seconds = _duration(container, stream)
             per_second = stream.average_rate or stream.guessed_rate
             self.length = stream.frames or (round(seconds * per_second) if seconds and per_second else None)
@@ -72,7 +80,7 @@ class VideoFile:
         pace, latest, any_frame = Pace(self.rate), self.start, False
         self._closed, self.damaged = False, 0
         skip = 0 if start is None else self._keyframe_before(start)
-        with opened_file(self.path) as (container, stream):
+        with opened_file(self.path, self._follow) as (container, stream):
             for decoded in _Reading(self, container, stream, skip).frames():
                 if self._closed:
                     return
@@ -99,7 +107,7 @@ class VideoFile:
         """The number of packets before the keyframe from which all frames of a time on can be decoded."""
         margin = _STEP + (1 / self.rate if self.rate else 0)
         found = 0
-        with opened_file(self.path) as (container, stream):
+        with opened_file(self.path, self._follow) as (container, stream):
             timeline = _Timeline(stream)
             for number, packet in enumerate(_packets(container, stream, self.name)):
                 timeline.take(packet)

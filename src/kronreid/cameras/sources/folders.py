@@ -10,9 +10,10 @@ import numpy as np
 from kronreid.cameras.frames import Frame
 from kronreid.cameras.sources.pace import Pace
 from kronreid.cameras.sources.times import began, camera_named
-from kronreid.data.images import open_rgb
+from kronreid.data.images import open_rgb, read_rgb
 from kronreid.data.lists.mot import FRAMES, frames_in, numberings, read_seqinfo
 from kronreid.data.names import time_in
+from kronreid.data.plain import read_plain
 from kronreid.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -31,6 +32,7 @@ class FrameFolder:
             the date of the first file.
         rate: Frames per second to return. If the folder does not say how fast its frames follow each other,
             it is that rate.
+        follow: Whether frames may be links.
 
     Attributes:
         damaged: Frames that could not be decoded so far.
@@ -42,9 +44,15 @@ class FrameFolder:
     live = False
 
     def __init__(
-        self, path: Path, camera: str | None = None, start: float | None = None, rate: float | None = None
+        self,
+        path: Path,
+        camera: str | None = None,
+        start: float | None = None,
+        rate: float | None = None,
+        *,
+        follow: bool = True,
     ) -> None:
-        self.path, self.name = path, str(path)
+        self.path, self.name, self._follow = path, str(path), follow
         self.dropped = self.damaged = 0
         self._closed = False
         sequence, folder = _folders(path)
@@ -55,7 +63,7 @@ class FrameFolder:
             raise InputError(path, _nothing(folder))
         times = [found[0] for picture in pictures if (found := time_in(picture.stem))]
         own_rate = _frame_rate(sequence, settings)
-        self.rate = rate
+        self.rate = self._paced = rate
         if len(times) == len(pictures) and (len(set(times)) > 1 or len(times) == 1):
             ordered = sorted(zip(times, range(len(pictures))))
             self.pictures = [(number, pictures[at]) for number, (_, at) in enumerate(ordered)]
@@ -68,7 +76,7 @@ class FrameFolder:
                     path, "its frames have no times in their names and no seqinfo.ini; give their rate"
                 )
             if own_rate is None:
-                self.rate = None
+                self._paced = None
             self.pictures = _numbered(pictures)
             seconds = [number / per_second for number, _ in self.pictures]
             stem = sequence.absolute().name if not times else pictures[0].stem
@@ -83,7 +91,7 @@ class FrameFolder:
 
     def frames(self, start: float | None = None) -> Iterator[Frame]:
         """See `Source.frames`."""
-        pace = Pace(self.rate)
+        pace = Pace(self._paced)
         self._closed, self.damaged = False, 0
         for seconds, (number, path) in zip(self.seconds, self.pictures):
             if self._closed:
@@ -92,7 +100,7 @@ class FrameFolder:
             if not pace.due(seconds) or (start is not None and time < start):
                 continue
             try:
-                image = np.array(open_rgb(path))
+                image = self._pixels(path)
             except InputError as error:
                 self.damaged += 1
                 log.warning("a frame is skipped: %s", error)
@@ -100,6 +108,14 @@ class FrameFolder:
             yield Frame(image, time, number)
         if self.damaged == len(self.pictures):
             raise InputError(self.name, "none of its frames can be read")
+
+    def _pixels(self, path: Path) -> np.ndarray:
+        try:
+            return np.array(
+                open_rgb(path) if self._follow else read_rgb(read_plain(path, follow=False), path)
+            )
+        except OSError as error:
+            raise InputError(path, f"cannot be read ({error.strerror or error})") from None
 
 
 def _folders(path: Path) -> tuple[Path, Path]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from kronreid.data.images import ImageLike, as_list, open_rgb
+from kronreid.data.images import ImageLike, as_list, open_rgb, unrecognisable
 from kronreid.errors import InputError
 from kronreid.explain.matches import correspondence_figure
 from kronreid.explain.pages import render
@@ -32,6 +32,7 @@ def search_page(
     matcher: Matcher | PlaceMatcher | None = None,
     maps: int = 20,
     sources: Sources = EVERYWHERE,
+    blurred: Callable[[Hit], bool] = lambda hit: False,
 ) -> str:
     """A page with the query, the ranked pictures with both stages' scores, and explanations of the best hits.
 
@@ -41,6 +42,7 @@ def search_page(
         matcher: Explains the pairs, a pair model or an embedder's places; None leaves the explanations out.
         maps: Number of best hits to explain.
         sources: Where the hits' files may lie.
+        blurred: Whose pictures are made unrecognisable. They are not explained, since that shows them.
 
     Returns:
         HTML without scripts or external references, for light and dark screens.
@@ -50,10 +52,14 @@ def search_page(
     """
     queries = [open_rgb(image) for image in as_list(query)]
     pictures = {hit.rank: _picture(hit, sources) for hit in result.hits}
+    hidden = {hit.rank for hit in result.hits if blurred(hit)}
+    for rank in hidden:
+        if picture := pictures[rank]:
+            pictures[rank] = unrecognisable(picture)
     figures = {
         rank: bitmap(_figure(matcher.explain(queries[0], picture)))
         for rank, picture in pictures.items()
-        if picture and matcher and rank <= maps
+        if picture and matcher and rank <= maps and rank not in hidden
     }
     return render(
         "search.html",

@@ -83,6 +83,8 @@ export const api = {
   mergePeople: (into, others) => post("/api/people/merge", { into, others }).then(asJson),
   splitPerson: (tracklets, to) => post("/api/people/split", { tracklets, to }).then(asJson),
   namePerson: (number, name) => post(`/api/people/${number}/name`, { name }).then(asJson),
+  cameras: () => request("/api/cameras").then(asJson),
+  moment: (id) => request(`/api/moments/${id}`).then(asJson),
   undo: (change) => post("/api/people/undo", { change }).then(asJson),
 };
 

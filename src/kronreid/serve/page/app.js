@@ -1,13 +1,15 @@
 // Puts the page together: views by address, theme, keys, token.
 
 import { api, signIn } from "./api.js";
+import { CamerasView } from "./cameras.js";
 import { CompareView } from "./compare.js";
 import { count, dialog, h, notice, remember, toast } from "./dom.js";
 import { EvaluateView } from "./evaluate.js";
 import { GalleryView } from "./gallery.js";
+import { openMoment } from "./moment.js";
 import { PeopleView } from "./people.js";
 import { SearchView } from "./search.js";
-import { mark, state } from "./state.js";
+import { inVideo, mark, state } from "./state.js";
 
 const element = (id) => document.getElementById(id);
 const views = {
@@ -15,6 +17,7 @@ const views = {
   compare: new CompareView(element("view-compare")),
   gallery: new GalleryView(element("view-gallery")),
   people: new PeopleView(element("view-people")),
+  cameras: new CamerasView(element("view-cameras")),
   evaluate: new EvaluateView(element("view-evaluate")),
 };
 const NAMES = Object.keys(views);
@@ -78,7 +81,7 @@ const KEYS = [
   [
     "Everywhere",
     [
-      ["1 2 3 4 5", "Search, compare, gallery, evaluate, people"],
+      ["1 2 3 4 5 6", "Search, compare, gallery, evaluate, people, cameras"],
       ["u", "Choose photos to search with"],
       ["t", "Theme"],
       ["?", "This list"],
@@ -94,6 +97,7 @@ const KEYS = [
       ["s", "Same person"],
       ["n", "Not the same person"],
       ["f", "Search with this one"],
+      ["v", "See the moment in its video"],
     ],
   ],
   [
@@ -176,6 +180,7 @@ const SHORTCUTS = {
   3: () => go("gallery"),
   4: () => go("evaluate"),
   5: () => state.info.has_people && go("people"),
+  6: () => state.info.has_cameras && go("cameras"),
   t: nextTheme,
   "?": showHelp,
   u: () => {
@@ -187,6 +192,10 @@ const SHORTCUTS = {
   f: () => {
     const id = document.activeElement?.closest?.(".hit")?.dataset.id;
     if (id) go(`search?item=${id}`);
+  },
+  v: () => {
+    const hit = current === "search" ? views.search.hits.focused() : null;
+    if (hit && inVideo(hit)) openMoment(hit.id);
   },
   x: () => current === "people" && views.people.toggle(),
   m: () => current === "people" && views.people.join(),
@@ -246,6 +255,7 @@ async function loadInfo() {
   );
   element("whereabouts").title = `${gallery.uri}, vectors of ${gallery.model}`;
   element("link-people").hidden = !state.info.has_people;
+  element("link-cameras").hidden = !state.info.has_cameras;
   element("sign-in").hidden = signed_in;
   element("sign-out").hidden = !signed_in;
   for (const view of Object.values(views)) view.ready?.();

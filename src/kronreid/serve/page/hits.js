@@ -16,7 +16,8 @@ import {
   who,
 } from "./dom.js";
 import { Roving, sizeControl } from "./grid.js";
-import { events, judge, mark, remembered } from "./state.js";
+import { openMoment } from "./moment.js";
+import { events, inVideo, judge, mark, remembered } from "./state.js";
 
 export const compareAddress = (query, hit) => `#/compare?a=${query.id}&b=${hit.id}`;
 
@@ -203,6 +204,14 @@ export class HitList {
           },
           icon("again"),
         ),
+        inVideo(hit) &&
+          button({
+            label: "See the moment in its video",
+            glyph: "cameras",
+            kind: "quiet square",
+            tabindex: "-1",
+            press: () => openMoment(hit.id),
+          }),
       ),
     );
     this.showMark(card, hit);

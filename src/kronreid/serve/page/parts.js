@@ -3,9 +3,9 @@
 import { button, dialog, h, who } from "./dom.js";
 
 /** A small picture of the gallery; words in its place if it is gone. */
-export function thumb(id, words = "") {
+export function thumb(id, words = "", size = "thumb") {
   const image = h("img", {
-    src: `/api/pictures/${id}?size=thumb`,
+    src: `/api/pictures/${id}?size=${size}`,
     alt: words,
     loading: "lazy",
     decoding: "async",

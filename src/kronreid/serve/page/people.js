@@ -24,6 +24,8 @@ export class PeopleView {
     this.root = root;
     this.selection = new Map();
     this.cards = new Map();
+    /** The cameras whose people are listed; all without one. */
+    this.chosen = new Set();
     this.title = h("h1", { id: "title-people", tabindex: "-1" }, "People");
     this.order = h(
       "select",
@@ -98,14 +100,16 @@ export class PeopleView {
       return;
     }
     this.pane.hide();
-    if (!this.loaded || this.stale) await this.load();
+    const cameras = parameters.getAll("camera");
+    if (cameras.length) this.chosen = new Set(cameras);
+    if (!this.loaded || this.stale || cameras.length) await this.load();
   }
 
   // ── the list ───────────────────────────────────────────────────────────────────────────────────────────
 
   parameters(offset) {
     const parameters = new URLSearchParams({ order: this.order.value, offset, limit: PAGE });
-    for (const input of this.cameras.querySelectorAll("input:checked")) parameters.append("camera", input.value);
+    for (const camera of this.chosen) parameters.append("camera", camera);
     if (this.since.value) parameters.set("since", this.since.value);
     if (this.until.value) parameters.set("until", `${this.until.value.slice(0, 16)}:59.999`);
     return parameters;
@@ -192,11 +196,21 @@ export class PeopleView {
   }
 
   offerCameras(cameras) {
-    const chosen = new Set([...this.cameras.querySelectorAll("input:checked")].map((input) => input.value));
     this.cameras.replaceChildren(
       ...cameras.map((camera) => {
         const value = camera ?? "";
-        const box = h("input", { type: "checkbox", value, checked: chosen.has(value), on: { change: () => this.load() } });
+        const box = h("input", {
+          type: "checkbox",
+          value,
+          checked: this.chosen.has(value),
+          on: {
+            change: () => {
+              if (box.checked) this.chosen.add(value);
+              else this.chosen.delete(value);
+              this.load();
+            },
+          },
+        });
         return h("label.chip", {}, box, h("span", {}, cameraName(camera)));
       }),
     );

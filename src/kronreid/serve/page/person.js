@@ -2,6 +2,7 @@
 
 import { api } from "./api.js";
 import { button, cosine, count, dialog, h, icon, moment, notice, plural, toast, who } from "./dom.js";
+import { openMoment } from "./moment.js";
 import { askName, showUndo, takes, thumb } from "./parts.js";
 import { cameraName, rangeOf, spanWords, timeline } from "./timeline.js";
 
@@ -133,6 +134,14 @@ export class PersonPane {
         h("b", {}, cameraName(track.camera)),
         h("span", {}, `${moment(track.start, false)}, ${CLOCK.format(new Date(track.start))} to ${CLOCK.format(new Date(track.end))}`),
         h("small", {}, this.why(track.why, person)),
+        track.pictures.length > 0 &&
+          button({
+            text: "See the moment",
+            label: `See the moment of ${words} in its video`,
+            glyph: "cameras",
+            kind: "quiet track-moment",
+            press: () => openMoment(track.pictures[0]),
+          }),
       ),
     );
     card.addEventListener("dragstart", (event) => {

@@ -24,6 +24,9 @@ export const judge = () =>
     ? { who: "model", what: "places", how: "place by place" }
     : { who: "matcher", what: "matcher", how: "by the matcher" };
 
+/** Whether a picture is of a tracklet, so that its moment can be looked for in a video. */
+export const inVideo = (item) => typeof item.attributes?.track === "string";
+
 /** Views listen for `mark`: detail is the hit whose mark has changed. */
 export const events = new EventTarget();
 
