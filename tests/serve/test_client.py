@@ -30,7 +30,7 @@ FILTERS: dict[str, Any] = {
     "source": ("a",),
     "since": "2026-03-01",
     "until": "2026-04-01",
-    "where": "track>=10",
+    "where": {"track>=": 10},
 }
 SEARCH = {"top": 5, "offset": 1, "limit": 2, "rerank_top": 3, "matcher_weight": 0.5, "group_by": "camera"}
 #: Every method with everything that it takes, by the route that it asks.
@@ -154,7 +154,9 @@ def test_everything_works_with_a_running_server(address: str, home: Home) -> Non
 
     added = client.add([noise(5), noise(6)], camera="9", attribute=["track=4", "name=a b"])
     assert (added.added, len(added.ids), added.unreadable) == (2, 2, [])
-    assert {item.attributes["name"] for item in client.browse(where="track>=4", camera="9").items} == {"a b"}
+    assert {item.attributes["name"] for item in client.browse(where={"track>=": 4}, camera=9).items} == {
+        "a b"
+    }
     client.feedback(page.items[0].id, added.ids[0], True)
     (mark,) = client.marks()
     assert (mark.query, mark.item, mark.same) == (page.items[0].id, added.ids[0], True)
@@ -196,7 +198,10 @@ def test_people_are_listed_and_corrected(address: str) -> None:
         ),
         (lambda client, home: client.search(home.folder), "cannot be read (Is a directory)"),
         (lambda client, home: client.search(np.zeros((4, 4))), "image array: expected uint8"),
-        (lambda client, home: client.browse(since="yesterday-ish"), "(status 422)"),
+        (lambda client, home: client.browse(since="yesterday-ish"), "time 'yesterday-ish'"),
+        (lambda client, home: client.browse(limit=-1), "(status 422)"),
+        (lambda client, home: client.stats(where={"a=b": 1}), "where a=b: a server cannot be asked"),
+        (lambda client, home: client.stats(where={"camera": [1, 2]}), "must be text or a number"),
         (lambda client, home: client.feedback(ID, ID, True), "(status 404)"),
     ],
 )
