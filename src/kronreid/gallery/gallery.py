@@ -1,6 +1,6 @@
 """A gallery: a persistent collection of pictures of people that can be searched."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from os import PathLike
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from kronreid.models.protocols import Embeds, Matches
 
 _PROPERTY = "kronreid."
+#: Asking for each of so many folders whether it holds a picture is faster than reading all paths.
+_FEW = 8
 
 
 @dataclass(frozen=True)
@@ -403,9 +405,14 @@ class Gallery:
     def purge(self) -> bool:
         """Remove what deleted and changed pictures have left on the disk; False where the database does it in
         its own time."""
-        self.sources.forget(self._paths())
+        if not self._all_in_use(self.sources.noted):
+            self.sources.forget(self._paths())
         with closing(Tracklets(**self.place)) as tracklets:
             return self._store.purge() and tracklets.purge()
+
+    def _all_in_use(self, folders: Collection[Path]) -> bool:
+        """Whether each of these folders holds a picture, if that is quickly known."""
+        return len(folders) <= _FEW and all(self._store.count(Selection(path=folder)) for folder in folders)
 
     def update(self, selection: Selection, **changes: Any) -> int:
         """Change what is known about the pictures that meet the selection.
