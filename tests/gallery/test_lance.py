@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 import time
-from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -55,9 +54,10 @@ def store(tmp_path):
 def busy(monkeypatch):
     """The table is merged and cleaned all the time."""
     monkeypatch.setattr(lance, "_WRITES_BETWEEN", 2)
+    monkeypatch.setattr(lance, "SETTLED_FROM", 0)
     monkeypatch.setattr(lance_table, "MOST_FRAGMENTS", 2)
     monkeypatch.setattr(lance_table, "LEAST_WASTE", 1)
-    monkeypatch.setattr(lance_table, "KEPT", timedelta(0))
+    monkeypatch.setattr(lance_table, "JUST_WRITTEN", 0)
 
 
 def reference(stored: dict[str, np.ndarray], query: np.ndarray, top: int) -> list[str]:
@@ -359,6 +359,32 @@ def test_what_has_no_time_never_expires_and_conditions_hold(tmp_path, embedder, 
             with pytest.raises(InputError, match="like 30d or 12h"):
                 gallery.expire(keep)
         assert gallery.count == 10
+
+
+FAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
+
+
+@pytest.mark.skipif(FAKETIME is None, reason="libfaketime is not installed (apt-get install faketime)")
+def test_the_clock_may_be_set_back_and_forth(tmp_path):
+    """Nothing is lost, deleted bytes go, and old versions too: LanceDB tells their age by the clock."""
+    clock = tmp_path / "clock"
+    clock.write_text("-9h")
+    settings = {
+        "LD_PRELOAD": str(FAKETIME),
+        "FAKETIME_TIMESTAMP_FILE": str(clock),
+        "FAKETIME_NO_CACHE": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        "NO_FAKE_STAT": "1",
+    }
+    child = [sys.executable, str(Path(__file__).with_name("clock_child.py"))]
+    done = subprocess.run(
+        [*child, tmp_path / "people", clock, "+5h", "-3h", "+30h", "-50h"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env=os.environ | settings,
+    )
+    assert done.returncode == 0, done.stderr
 
 
 # ── faults ──────────────────────────────────────────────────────────────────────────────────────────────
