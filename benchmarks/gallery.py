@@ -368,10 +368,12 @@ class Given:
 def one_by_one(uri: str, count: int, dimension: int, folder: Path) -> dict[str, float]:
     """Add tiny pictures one by one, and print how many a second for every thousand.
 
-    ``single_slowdown`` is the time of an addition among the last tenth over that among the first.
+    ``single_slowdown`` is the time of an addition among the last tenth over that among the first;
+    ``single_cpu_slowdown`` counts the time of the CPU, which other work on the machine changes less.
     """
     figures: dict[str, float] = {}
     rates: list[float] = []
+    cpu: list[float] = []
     folder.mkdir()
     step = min(1000, max(1, count // 10))
     with Gallery(uri, Given(People(count, dimension))) as gallery:
@@ -381,15 +383,21 @@ def one_by_one(uri: str, count: int, dimension: int, folder: Path) -> dict[str, 
                 Image.fromarray(
                     np.full((8, 8), number, np.int32).view(np.uint8)[:, :24].reshape(8, 8, 3)
                 ).save(path)
-            started = time.perf_counter()
+            started, worked = time.perf_counter(), time.process_time()
             for path in paths:
                 gallery.add(path, progress=False, workers=1)
             rates.append(len(paths) / (time.perf_counter() - started))
-            print(f"{start + len(paths):>9,} pictures: {rates[-1]:,.0f} a second", flush=True)
+            cpu.append(1000 * (time.process_time() - worked) / len(paths))
+            print(
+                f"{start + len(paths):>9,} pictures: {rates[-1]:,.0f} a second, {cpu[-1]:.1f} ms of CPU each",
+                flush=True,
+            )
         assert gallery.count == count
         some = max(1, len(rates) // 10)
         figures["single_per_second"] = count / sum(step / rate for rate in rates)
         figures["single_slowdown"] = statistics.median(rates[:some]) / statistics.median(rates[-some:])
+        figures["single_cpu_slowdown"] = statistics.median(cpu[-some:]) / statistics.median(cpu[:some])
+        figures["single_rss_mb"] = resident_mb()
         figures["single_disk_mb"] = (gallery.info().bytes_on_disk or 0) / 1e6
     for name, value in figures.items():
         print(f"{name:<24} {value:,.3f}", flush=True)

@@ -22,6 +22,8 @@ from kronreid.gallery.lance_filters import numbers_of, one_of, sql, terms_of
 from kronreid.gallery.lance_ids import Identifiers, Known
 from kronreid.gallery.lance_memory import TableMemory
 from kronreid.gallery.lance_table import (
+    SETTLED_WASTE,
+    WASTE,
     SharedTable,
     bytes_below,
     fragments_by_count,
@@ -40,7 +42,7 @@ MOST_KEPT = 4 * 10**9
 _LIST, _SHARE = 4_000, 0.4
 #: The index holds a bit of each number, a byte of shorter vectors than these. The vectors themselves are read
 #: of so many times the wanted hits.
-_SHORT, _REFINED = 256, 6
+_SHORT, _REFINED = 256, 4
 #: So many vectors a list are enough to find the lists.
 _SAMPLES = 128
 #: From this many rows on, `build_index` builds one.
@@ -142,9 +144,9 @@ class LanceStore:
         if self._writes >= _WRITES_BETWEEN:
             self._tidy()
 
-    def _tidy(self) -> None:
+    def _tidy(self, waste: float = WASTE) -> None:
         self._writes = 0
-        self._table.tidy()
+        self._table.tidy(waste)
 
     def _note_deleted(self, ids: Sequence[str]) -> None:
         """Keep which pictures were removed and when, without anything of what they showed."""
@@ -161,7 +163,7 @@ class LanceStore:
 
     def settle(self, added: int = 0) -> None:
         if added >= SETTLED_FROM:
-            self._tidy()
+            self._tidy(SETTLED_WASTE)
 
     def purge(self) -> bool:
         indexed = self._table.read(lambda table: [index.name for index in table.list_indices()])

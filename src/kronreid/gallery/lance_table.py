@@ -34,8 +34,9 @@ Answer = TypeVar("Answer")
 KEPT = timedelta(minutes=2)
 #: In a folder, versions of the last seconds stay where no data is removed: somebody may be opening them.
 JUST_WRITTEN = 10.0
-#: The table is cleaned when what is left of old versions takes this share of its own size, and this much.
-WASTE, LEAST_WASTE = 1.0, 64 * 10**6
+#: The table is cleaned when what is left of old versions takes this share of its own size, and this much;
+#: after many additions, when it takes a smaller share.
+WASTE, SETTLED_WASTE, LEAST_WASTE = 1.0, 0.25, 64 * 10**6
 #: Many small fragments slow every search and write; more are merged.
 MOST_FRAGMENTS = 32
 #: A fragment of this many rows is not merged with others.
@@ -52,6 +53,9 @@ _CREATED = {"new_table_enable_v2_manifest_paths": "true", "new_table_data_storag
 #: How a folder is read, unless the environment says otherwise. LanceDB would read ahead with 8 threads and up
 #: to 2 GB, which is no faster and keeps twice the memory.
 _READING = {"LANCE_IO_THREADS": "2", "LANCE_DEFAULT_IO_BUFFER_SIZE": "67108864"}
+
+#: Bytes that LanceDB may keep of indexes and of versions. By default it keeps 1 GB of versions that are gone.
+_CACHES = 10**9, 64 * 10**6
 
 _FULL = ("no space left", "storagefull", "disk quota", "os error 28", "os error 122")
 _FORBIDDEN = ("permission denied", "read-only file system", "os error 13", "os error 30")
@@ -93,7 +97,9 @@ class SharedTable:
         self._reader: Any = None
         self._closed = False
         with self.trouble():
-            self._database = lancedb.connect(uri if self.folder is None else str(self.folder.absolute()))
+            session = lancedb.Session(*_CACHES)
+            address = uri if self.folder is None else str(self.folder.absolute())
+            self._database = lancedb.connect(address, session=session)
 
     # ── opening ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -185,8 +191,12 @@ class SharedTable:
 
     # ── keeping it small ────────────────────────────────────────────────────────────────────────────
 
-    def tidy(self) -> None:
-        """Merge small fragments, and remove old versions."""
+    def tidy(self, waste: float = WASTE) -> None:
+        """Merge small fragments, and remove old versions.
+
+        Args:
+            waste: What they have left may be so much of the table's size, before it is removed in a folder.
+        """
 
         def tidy(table: Any) -> None:
             if table.stats()["fragment_stats"]["num_fragments"] > MOST_FRAGMENTS:
@@ -199,7 +209,7 @@ class SharedTable:
                 return
             self._forget_versions(table, JUST_WRITTEN)
             live = table.stats()["total_bytes"]
-            if bytes_below(self._files / "data") - live >= max(LEAST_WASTE, WASTE * live):
+            if bytes_below(self._files / "data") - live >= max(LEAST_WASTE, waste * live):
                 self._clean(table, timedelta(0))
 
         self.write(tidy)
