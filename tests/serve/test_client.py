@@ -4,6 +4,8 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import asdict
+from datetime import date, datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -14,10 +16,12 @@ from PIL import Image
 
 import kronreid
 from kronreid.errors import InputError
+from kronreid.gallery import Selection
 from kronreid.serve import schemas
-from kronreid.serve.client import Client
+from kronreid.serve.client import Client, filters
 from kronreid.serve.connection import multipart
 from kronreid.serve.forms import parse_form
+from kronreid.serve.requests import Filters
 from kronreid.serve.server import listen, make_server
 
 from .conftest import TOKEN, Home, Server, add_tracklets, noise, serve
@@ -109,6 +113,30 @@ def test_no_route_is_missing_and_no_parameter_unknown(server: Server) -> None:
         call(client)
         assert client.route == route
         assert client.names == parameters(document, routes[route]), route
+
+
+@pytest.mark.parametrize(
+    "selection",
+    [
+        Selection(camera=3, identity=["1", "", None], source=("a b", 7.0)),
+        Selection(since=date(2026, 3, 1), until=date(2026, 3, 2)),
+        Selection(since=1_714_557_600.25, until=datetime(2026, 3, 1, 12)),
+        Selection(where={"track>=": 10, "track<": 10.5, "name": "a=b", "good": True, "empty": None}),
+        Selection(where={"camera": 1}, id=ID, path=Path("/p/ü.jpg")),
+    ],
+)
+def test_a_server_understands_what_a_gallery_would(selection: Selection) -> None:
+    """The same conditions, whichever form of a value they name first."""
+
+    def meant(selection: Selection) -> list[dict[str, Any]]:
+        values = [asdict(condition) for condition in selection.conditions()]
+        plain = [
+            {n: {*map(repr, v)} if isinstance(v, tuple) else v for n, v in one.items()} for one in values
+        ]
+        return sorted(plain, key=lambda one: repr(sorted(one)) + str(one.get("name") or one.get("field")))
+
+    asked = {name: value for name, value in filters(selection, {}).items() if value is not None}
+    assert meant(Filters(**asked).selection()) == meant(selection)
 
 
 # ── a running server ────────────────────────────────────────────────────────────────────────────────────
