@@ -18,7 +18,7 @@ import numpy as np
 from kronreid.errors import InputError
 from kronreid.gallery.entries import FIELDS, Entry
 from kronreid.gallery.filters import EVERYTHING, Selection
-from kronreid.gallery.lance_filters import numbers_of, one_of, sql, terms_of
+from kronreid.gallery.lance_filters import encoded, numbers_of, one_of, sql, terms_of
 from kronreid.gallery.lance_ids import Identifiers, Known
 from kronreid.gallery.lance_memory import TableMemory
 from kronreid.gallery.lance_table import (
@@ -332,7 +332,7 @@ def _rows(
     vectors = np.ascontiguousarray(vectors, np.float32)
     columns: dict[str, Any] = {name: [row[name] for row in rows] for name in FIELDS if name != "attributes"}
     columns |= {
-        "attributes": [json.dumps(row["attributes"], ensure_ascii=False) for row in rows],
+        "attributes": [encoded(row["attributes"]) for row in rows],
         "terms": [terms_of(row["attributes"]) for row in rows],
         "names": [list(found) for found in numbers],
         "numbers": [list(found.values()) for found in numbers],
