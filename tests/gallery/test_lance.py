@@ -374,7 +374,9 @@ def test_the_clock_may_be_set_back(tmp_path):
         child, capture_output=True, text=True, timeout=120, env=os.environ | settings | {"NO_FAKE_STAT": "1"}
     )
     assert done.returncode == 0, done.stderr
+    clock_child.forget(tmp_path / "people", 1)
     clock_child.main(tmp_path / "people", 1)
+    clock_child.forget(tmp_path / "people", 2)
 
 
 # ── faults ──────────────────────────────────────────────────────────────────────────────────────────────
