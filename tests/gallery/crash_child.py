@@ -1,7 +1,6 @@
 """Adds a folder of pictures to a gallery and says after each batch how many are safe; made to be killed."""
 
 import time
-from datetime import timedelta
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -11,9 +10,6 @@ from kronreid.errors import InputError
 from kronreid.gallery import Gallery, lance, lance_table
 
 BATCH = 8
-#: The table is merged and cleaned all the time, so that kills hit that too.
-lance._WRITES_BETWEEN, lance_table.MOST_FRAGMENTS, lance_table.LEAST_WASTE = 2, 2, 1
-lance_table.KEPT = timedelta(0)
 
 
 class SlowEmbedder:
@@ -29,7 +25,12 @@ class SlowEmbedder:
 
 
 def main(uri: str, token: str, folder: Path, say: Connection) -> None:
-    """Says 0 before each batch, its size when it is safe, and in the end why it stopped if it had to."""
+    """Says 0 before each batch, its size when it is safe, and in the end why it stopped if it had to.
+
+    The table is merged and cleaned all the time, so that kills hit that too.
+    """
+    lance._WRITES_BETWEEN, lance_table.MOST_FRAGMENTS, lance_table.LEAST_WASTE = 2, 2, 1
+    lance_table.JUST_WRITTEN = 0
     try:
         with Gallery(uri, SlowEmbedder(), token=token) as gallery:
             upsert = gallery._store.upsert

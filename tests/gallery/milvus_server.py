@@ -9,6 +9,8 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+from filelock import FileLock
+
 ROOT = Path(__file__).parents[2]
 #: What it takes to log in: the server's first user, as it is delivered.
 TOKEN = "root:Milvus"
@@ -54,14 +56,18 @@ class MilvusServer:
         unpacked.mkdir(exist_ok=True)
         folder.mkdir(parents=True)
         (folder / "bin").symlink_to(unpacked)
-        try:
-            self.start()
-        except NoServer:  # now and then one of two servers that start at once panics
-            (folder / "logs" / "milvus-stderr.log").unlink(missing_ok=True)
-            self.start()
+        self.start()
 
     def start(self) -> None:
-        """Start it on its folder and wait until it is ready."""
+        """Start it on its folder and wait until it is ready.
+
+        Servers of several test processes start one after the other: each looks for free ports of its parts,
+        and two that look at once may choose the same.
+        """
+        with FileLock(self.program.parents[1] / "starting.lock"):
+            self._start()
+
+    def _start(self) -> None:
         settings = [f"--extra-config={name}={value}" for name, value in SETTINGS.items()]
         ports = [f"--proxy-port={self.port}", "--authorization-enabled=true"]
         command = [self.program.with_name("python"), "-c", LAUNCH, str(self.health), "--data", self.folder]

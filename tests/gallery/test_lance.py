@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 import time
-from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +21,7 @@ from kronreid.gallery.lance import LanceStore
 from kronreid.gallery.lance_filters import numbers_of, sql, terms_of
 from kronreid.gallery.lance_table import SharedTable, _mergeable, fragments
 
+from . import clock_child
 from .conftest import PlacesEmbedder, paint
 
 RNG = np.random.default_rng(0)
@@ -55,9 +55,10 @@ def store(tmp_path):
 def busy(monkeypatch):
     """The table is merged and cleaned all the time."""
     monkeypatch.setattr(lance, "_WRITES_BETWEEN", 2)
+    monkeypatch.setattr(lance, "SETTLED_FROM", 0)
     monkeypatch.setattr(lance_table, "MOST_FRAGMENTS", 2)
     monkeypatch.setattr(lance_table, "LEAST_WASTE", 1)
-    monkeypatch.setattr(lance_table, "KEPT", timedelta(0))
+    monkeypatch.setattr(lance_table, "JUST_WRITTEN", 0)
 
 
 def reference(stored: dict[str, np.ndarray], query: np.ndarray, top: int) -> list[str]:
@@ -359,6 +360,23 @@ def test_what_has_no_time_never_expires_and_conditions_hold(tmp_path, embedder, 
             with pytest.raises(InputError, match="like 30d or 12h"):
                 gallery.expire(keep)
         assert gallery.count == 10
+
+
+FAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
+
+
+@pytest.mark.skipif(FAKETIME is None, reason="libfaketime is not installed (apt-get install faketime)")
+def test_the_clock_may_be_set_back(tmp_path):
+    """Nothing is lost, and deleted bytes go, though LanceDB tells the age of its versions by the clock."""
+    settings = {"LD_PRELOAD": str(FAKETIME), "FAKETIME": "+5h", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+    child = [sys.executable, str(Path(__file__).with_name("clock_child.py")), str(tmp_path / "people"), "0"]
+    done = subprocess.run(
+        child, capture_output=True, text=True, timeout=120, env=os.environ | settings | {"NO_FAKE_STAT": "1"}
+    )
+    assert done.returncode == 0, done.stderr
+    clock_child.forget(tmp_path / "people", 1)
+    clock_child.main(tmp_path / "people", 1)
+    clock_child.forget(tmp_path / "people", 2)
 
 
 # ── faults ──────────────────────────────────────────────────────────────────────────────────────────────

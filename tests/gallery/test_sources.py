@@ -68,6 +68,22 @@ def test_a_gallery_notes_the_folders_it_was_filled_from(uri: Path, crops: Path, 
         assert gallery.count == 20
 
 
+def test_paths_are_read_only_where_a_folder_may_be_forgotten(
+    uri: Path, crops: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = paint(tmp_path / "elsewhere" / "x.png", 30)
+    with Gallery(uri, ColourEmbedder()) as gallery:
+        gallery.add([crops, alone], progress=False)
+        read: list[bool] = []
+        paths = gallery._paths
+        monkeypatch.setattr(gallery, "_paths", lambda: (read.append(True), paths())[1])
+        gallery.delete(Selection(identity=3))
+        assert not read
+        gallery.delete(Selection(path=alone))
+        assert read
+        assert noted(uri) == [str(crops)]
+
+
 def planted(uri: Path, path: Path) -> str:
     """Let a row of the table lead to another file with the same content; returns its identifier."""
     store = open_store(str(uri), "people")

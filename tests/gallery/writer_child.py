@@ -10,7 +10,7 @@ from kronreid.gallery.lance import LanceStore
 
 #: The table is merged and cleaned all the time.
 lance._WRITES_BETWEEN, lance_table.MOST_FRAGMENTS, lance_table.LEAST_WASTE = 3, 3, 1
-lance_table.KEPT = timedelta(seconds=0 if "://" not in globals().get("uri", "") else 20)
+lance_table.KEPT, lance_table.JUST_WRITTEN = timedelta(seconds=20), 0
 
 
 def entries(numbers) -> list[Entry]:

@@ -4,6 +4,8 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import asdict
+from datetime import date, datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -14,10 +16,12 @@ from PIL import Image
 
 import kronreid
 from kronreid.errors import InputError
+from kronreid.gallery import Selection
 from kronreid.serve import schemas
-from kronreid.serve.client import Client
+from kronreid.serve.client import Client, filters
 from kronreid.serve.connection import multipart
 from kronreid.serve.forms import parse_form
+from kronreid.serve.requests import Filters
 from kronreid.serve.server import listen, make_server
 
 from .conftest import TOKEN, Home, Server, add_tracklets, noise, serve
@@ -30,7 +34,7 @@ FILTERS: dict[str, Any] = {
     "source": ("a",),
     "since": "2026-03-01",
     "until": "2026-04-01",
-    "where": "track>=10",
+    "where": {"track>=": 10},
 }
 SEARCH = {"top": 5, "offset": 1, "limit": 2, "rerank_top": 3, "matcher_weight": 0.5, "group_by": "camera"}
 #: Every method with everything that it takes, by the route that it asks.
@@ -114,6 +118,30 @@ def test_no_route_is_missing_and_no_parameter_unknown(server: Server) -> None:
         assert client.names == parameters(document, routes[route]), route
 
 
+@pytest.mark.parametrize(
+    "selection",
+    [
+        Selection(camera=3, identity=["1", "", None], source=("a b", 7.0)),
+        Selection(since=date(2026, 3, 1), until=date(2026, 3, 2)),
+        Selection(since=1_714_557_600.25, until=datetime(2026, 3, 1, 12)),
+        Selection(where={"track>=": 10, "track<": 10.5, "name": "a=b", "good": True, "empty": None}),
+        Selection(where={"camera": 1}, id=ID, path=Path("/p/ü.jpg")),
+    ],
+)
+def test_a_server_understands_what_a_gallery_would(selection: Selection) -> None:
+    """The same conditions, whichever form of a value they name first."""
+
+    def meant(selection: Selection) -> list[dict[str, Any]]:
+        values = [asdict(condition) for condition in selection.conditions()]
+        plain = [
+            {n: {*map(repr, v)} if isinstance(v, tuple) else v for n, v in one.items()} for one in values
+        ]
+        return sorted(plain, key=lambda one: repr(sorted(one)) + str(one.get("name") or one.get("field")))
+
+    asked = {name: value for name, value in filters(selection, {}).items() if value is not None}
+    assert meant(Filters(**asked).selection()) == meant(selection)
+
+
 # ── a running server ────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -157,7 +185,9 @@ def test_everything_works_with_a_running_server(address: str, home: Home) -> Non
 
     added = client.add([noise(5), noise(6)], camera="9", attribute=["track=4", "name=a b"])
     assert (added.added, len(added.ids), added.unreadable) == (2, 2, [])
-    assert {item.attributes["name"] for item in client.browse(where="track>=4", camera="9").items} == {"a b"}
+    assert {item.attributes["name"] for item in client.browse(where={"track>=": 4}, camera=9).items} == {
+        "a b"
+    }
     client.feedback(page.items[0].id, added.ids[0], True)
     (mark,) = client.marks()
     assert (mark.query, mark.item, mark.same) == (page.items[0].id, added.ids[0], True)
@@ -204,7 +234,10 @@ def test_people_are_listed_and_corrected(address: str) -> None:
         ),
         (lambda client, home: client.search(home.folder), "cannot be read (Is a directory)"),
         (lambda client, home: client.search(np.zeros((4, 4))), "image array: expected uint8"),
-        (lambda client, home: client.browse(since="yesterday-ish"), "(status 422)"),
+        (lambda client, home: client.browse(since="yesterday-ish"), "time 'yesterday-ish'"),
+        (lambda client, home: client.browse(limit=-1), "(status 422)"),
+        (lambda client, home: client.stats(where={"a=b": 1}), "where a=b: a server cannot be asked"),
+        (lambda client, home: client.stats(where={"camera": [1, 2]}), "must be text or a number"),
         (lambda client, home: client.feedback(ID, ID, True), "(status 404)"),
     ],
 )

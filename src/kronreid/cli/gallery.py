@@ -1,6 +1,7 @@
 """``kronreid gallery``: look after a gallery."""
 
 import argparse
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -111,11 +112,17 @@ def run(options: argparse.Namespace) -> None:
 
 def _forget(gallery: "Gallery", options: argparse.Namespace, selection: "Selection") -> None:
     """Delete or expire, and say whether the bytes are gone."""
-    if options.action == "delete":
-        count = gallery.delete(selection, purge=False)
-    else:
-        count = gallery.expire(options.keep, selection, purge=False)
+    from kronreid.data.values import moment
+    from kronreid.gallery.filters import format_time
+    from kronreid.gallery.upkeep import older_than
+
+    if options.action == "expire":
+        selection = older_than(options.keep, selection)
+    count = gallery.delete(selection, purge=False)
     say(f"{count} deleted; {gallery.count} left")
+    if options.action == "expire":
+        until, now = format_time(moment(selection.until)), format_time(time.time())
+        say(f"removed what was taken until {until:.19}; this computer's clock says {now:.19} (UTC)")
     if gallery.purge():
         say("nothing of them is left in the gallery's files")
     else:

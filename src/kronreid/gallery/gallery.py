@@ -1,6 +1,6 @@
 """A gallery: a persistent collection of pictures of people that can be searched."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from kronreid.models.protocols import Embeds, Matches
 
 _PROPERTY = "kronreid."
+#: Asking for each of so many folders whether it holds a picture is faster than reading all paths.
+_FEW = 8
 
 
 @dataclass(frozen=True)
@@ -422,9 +424,14 @@ class Gallery:
         with closing(Tracklets(**self.place)) as tracklets:
             recordings = Recordings(self)
             recordings.forget(tracklets.recordings())
-            videos = (Path(one.path) for one in recordings.all().values() if one.path)
-            self.sources.forget(chain(self._paths(), videos))
+            videos = [Path(one.path) for one in recordings.all().values() if one.path]
+            if not self._all_in_use(set(self.sources.noted) - set(videos)):
+                self.sources.forget(chain(self._paths(), videos))
             return self._store.purge() and tracklets.purge()
+
+    def _all_in_use(self, folders: Collection[Path]) -> bool:
+        """Whether each of these folders holds a picture, if that is quickly known."""
+        return len(folders) <= _FEW and all(self._store.count(Selection(path=folder)) for folder in folders)
 
     def update(self, selection: Selection, **changes: Any) -> int:
         """Change what is known about the pictures that meet the selection.

@@ -18,10 +18,12 @@ import numpy as np
 from kronreid.errors import InputError
 from kronreid.gallery.entries import FIELDS, Entry
 from kronreid.gallery.filters import EVERYTHING, Selection
-from kronreid.gallery.lance_filters import numbers_of, one_of, sql, terms_of
+from kronreid.gallery.lance_filters import encoded, numbers_of, one_of, sql, terms_of
 from kronreid.gallery.lance_ids import Identifiers, Known
 from kronreid.gallery.lance_memory import TableMemory
 from kronreid.gallery.lance_table import (
+    SETTLED_WASTE,
+    WASTE,
     SharedTable,
     bytes_below,
     fragments_by_count,
@@ -30,14 +32,19 @@ from kronreid.gallery.lance_table import (
     take,
     within,
 )
-from kronreid.gallery.store import DELETED, Row, StoreError
+from kronreid.gallery.store import DELETED, SETTLED_FROM, Row, StoreError
 
 #: Rows that one write takes, and that one page of `LanceStore.rows` reads.
 MOST_WRITTEN, PAGE = 5_000, 1_000
 #: A process keeps vectors in memory up to this size, in bytes. Above, LanceDB scans or asks its index.
 MOST_KEPT = 4 * 10**9
 #: The index is built of lists of about this many vectors, and a search looks into this share of them.
-_LIST, _SHARE = 2_000, 0.25
+_LIST, _SHARE = 4_000, 0.4
+#: The index holds a bit of each number, a byte of shorter vectors than these. The vectors themselves are read
+#: of so many times the wanted hits.
+_SHORT, _REFINED = 256, 4
+#: So many vectors a list are enough to find the lists.
+_SAMPLES = 128
 #: From this many rows on, `build_index` builds one.
 INDEXED_FROM = 100_000
 #: After so many writes, the table is looked after.
@@ -62,7 +69,7 @@ class LanceStore:
         self._table = SharedTable(uri, collection)
         self._identifiers = Identifiers()
         self._known = Known()
-        self._writes = 0
+        self._writes = _WRITES_BETWEEN  # since this process has looked after the table, which it does first
         self._searches = 0
         self._memory = TableMemory()
 
@@ -104,7 +111,9 @@ class LanceStore:
             # In turn, nobody else can add the same meanwhile, and adding is several times faster.
             alone = self._table.folder is not None and len(set(ids)) == len(ids)
             if alone and not self._known.among(table, ids):
+                before = table.version
                 table.add(rows)
+                self._known.added(table, before, ids)
             else:
                 _merging(table).when_not_matched_insert_all().execute(rows)
 
@@ -132,8 +141,12 @@ class LanceStore:
     def _written(self, write: Any) -> None:
         self._table.write(write)
         self._writes += 1
-        if self._writes % _WRITES_BETWEEN == 0:
-            self._table.tidy()
+        if self._writes >= _WRITES_BETWEEN:
+            self._tidy()
+
+    def _tidy(self, waste: float = WASTE) -> None:
+        self._writes = 0
+        self._table.tidy(waste)
 
     def _note_deleted(self, ids: Sequence[str]) -> None:
         """Keep which pictures were removed and when, without anything of what they showed."""
@@ -149,7 +162,8 @@ class LanceStore:
             file.write(lines)
 
     def settle(self, added: int = 0) -> None:
-        self._table.tidy()
+        if added >= SETTLED_FROM:
+            self._tidy(SETTLED_WASTE)
 
     def purge(self) -> bool:
         indexed = self._table.read(lambda table: [index.name for index in table.list_indices()])
@@ -184,17 +198,20 @@ class LanceStore:
         count = self.count()
         if count < INDEXED_FROM:
             return False
-        from lancedb.index import IvfFlat
+        from lancedb.index import IvfRq, IvfSq
 
+        dimension = self._table.read(_dimension)
+        # A bit of each number says too little of short vectors; and it has to be whole bytes.
+        kind = IvfSq if dimension < _SHORT or dimension % 8 else IvfRq
         lists = max(1, count // _LIST)
-        config = IvfFlat(distance_type="cosine", num_partitions=lists)
+        config = kind(distance_type="cosine", num_partitions=lists, sample_rate=_SAMPLES)
         self._table.write(lambda table: table.create_index("vector", config=config, replace=True))
         return True
 
     # ── reading ─────────────────────────────────────────────────────────────────────────────────────
 
     def catch_up(self) -> None:
-        self._known = Known()
+        """Nothing to wait for: every question is answered from the newest version."""
 
     def existing(self, ids: Sequence[str]) -> set[str]:
         return self._table.read(lambda table: self._known.among(table, ids))
@@ -268,8 +285,12 @@ class LanceStore:
         self._table.read(lambda table: self._memory.at(table) if self._fits(table) else None)
 
     def _fits(self, table: Any) -> bool:
-        dimension = table.schema.field("vector").type.list_size
-        return bool(4 * dimension * table.count_rows() <= MOST_KEPT)
+        return bool(4 * _dimension(table) * table.count_rows() <= MOST_KEPT)
+
+
+def _dimension(table: Any) -> int:
+    """The length of the table's vectors."""
+    return int(table.schema.field("vector").type.list_size)
 
 
 def _schema(dimension: int, properties: dict[str, str]) -> Any:
@@ -311,7 +332,7 @@ def _rows(
     vectors = np.ascontiguousarray(vectors, np.float32)
     columns: dict[str, Any] = {name: [row[name] for row in rows] for name in FIELDS if name != "attributes"}
     columns |= {
-        "attributes": [json.dumps(row["attributes"], ensure_ascii=False) for row in rows],
+        "attributes": [encoded(row["attributes"]) for row in rows],
         "terms": [terms_of(row["attributes"]) for row in rows],
         "names": [list(found) for found in numbers],
         "numbers": [list(found.values()) for found in numbers],
@@ -362,8 +383,10 @@ def _scanned(table: Any, vector: np.ndarray, top: int, condition: str) -> tuple[
     query = query.with_row_id(True).limit(top)
     indices = [index for index in table.list_indices() if index.columns == ["vector"]]
     if indices:
-        lists = max(1, table.count_rows() // _LIST)
-        query = query.distance_type("cosine").nprobes(max(20, round(_SHARE * lists)))
+        looked_into = max(20, round(_SHARE * table.count_rows() / _LIST))
+        query = query.distance_type("cosine").refine_factor(_REFINED)
+        # Into more lists, up to all, if so few rows meet the condition that hits are missing.
+        query = query.minimum_nprobes(looked_into).maximum_nprobes(0)
     found = (query.where(condition, prefilter=True) if condition else query).to_arrow()
     rows = found.column("_rowid").to_numpy().astype(np.int64)
     similarities = 1 - found.column("_distance").to_numpy().astype(np.float32)

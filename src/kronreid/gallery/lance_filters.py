@@ -9,6 +9,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from kronreid.errors import InputError
@@ -25,6 +26,8 @@ from kronreid.gallery.filters import (
 
 #: A longer value of an attribute is told by its hash.
 _LONGEST_TERM = 200
+#: JSON as the table keeps it; `json.dumps` would make an encoder for each value.
+encoded = json.JSONEncoder(ensure_ascii=False).encode
 
 
 def terms_of(attributes: Mapping[str, Any]) -> list[str]:
@@ -43,7 +46,7 @@ def numbers_of(attributes: Mapping[str, Any]) -> dict[str, float]:
     return {
         name: float(value)
         for name, value in attributes.items()
-        if isinstance(value, int | float) and not isinstance(value, bool)
+        if isinstance(value, (int, float)) and not isinstance(value, bool)
     }
 
 
@@ -84,15 +87,16 @@ def _rendered(condition: Condition) -> str:
     return f"NOT array_has(terms, {quote(_name(condition.name))}) OR array_has(terms, {empty})"
 
 
+@lru_cache(1024)
 def _name(name: str) -> str:
-    return json.dumps(name, ensure_ascii=False)
+    return encoded(name)
 
 
 def _term(name: str, value: Scalar) -> str:
     """A name with its value; numbers that are equal give equal terms."""
     if isinstance(value, float) and value.is_integer() and abs(value) < 2**63:
         value = int(value)
-    text = json.dumps(value, ensure_ascii=False)
+    text = encoded(value)
     if len(text) > _LONGEST_TERM:
         text = hashlib.sha256(text.encode()).hexdigest()
     return f"{_name(name)}:{text}"

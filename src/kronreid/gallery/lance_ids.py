@@ -54,7 +54,7 @@ class Identifiers:
 
 
 class Known:
-    """Identifiers that are stored. What other processes add is noticed, what they delete is not."""
+    """Which identifiers are stored. Only those that are new since the last question are read."""
 
     def __init__(self) -> None:
         self._lock = Lock()
@@ -65,14 +65,28 @@ class Known:
     def among(self, table: Any, ids: Sequence[str]) -> set[str]:
         """Those of `ids` that are stored."""
         with self._lock:
-            if table.version > self._version:
+            version = table.version
+            if version > self._version:
                 # Rows that are new or were moved have larger numbers than all others.
-                found = scan(table, ["id"], f"_rowid > {self._newest}" if self._newest >= 0 else "")
-                self._hashes.update(map(hash, found.column("id").to_pylist()))
-                if len(found):
-                    self._newest = int(found.column("_rowid").to_numpy().max())
-                self._version = table.version
+                self._read(table, f"_rowid > {self._newest}" if self._newest >= 0 else "")
+                if len(self._hashes) != table.count_rows():  # some were deleted
+                    self._hashes.clear()
+                    self._read(table, "")
+                self._version = version
             return {id for id in ids if hash(id) in self._hashes}
+
+    def _read(self, table: Any, condition: str) -> None:
+        found = scan(table, ["id"], condition)
+        self._hashes.update(map(hash, found.column("id").to_pylist()))
+        if len(found):
+            self._newest = int(found.column("_rowid").to_numpy().max())
+
+    def added(self, table: Any, before: int, ids: Sequence[str]) -> None:
+        """Note what this process has just added to the version `before`, so that it is not read."""
+        with self._lock:
+            if self._version == before and table.version == before + 1:
+                self._hashes.update(map(hash, ids))
+                self._version = table.version
 
 
 def _hashes(ids: Sequence[str]) -> np.ndarray:

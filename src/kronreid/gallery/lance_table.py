@@ -11,8 +11,9 @@ import random
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
+from os import PathLike
 from pathlib import Path
 from threading import Lock
 from typing import Any, TypeVar
@@ -28,10 +29,14 @@ log = logging.getLogger(__name__)
 
 Answer = TypeVar("Answer")
 
-#: Versions younger than this are never removed by the way, so no search or write loses what it works on.
+#: In an object store, versions younger than this are never removed by the way: no write may lose what it
+#: works on. In a folder writes take turns, and a search whose version has been removed reads the next one.
 KEPT = timedelta(minutes=2)
-#: The table is cleaned when what is left of old versions takes this share of its own size, and this much.
-WASTE, LEAST_WASTE = 1.0, 64 * 10**6
+#: In a folder, versions of the last seconds stay where no data is removed: somebody may be opening them.
+JUST_WRITTEN = 10.0
+#: The table is cleaned when what is left of old versions takes this share of its own size, and this much;
+#: after many additions, when it takes a smaller share.
+WASTE, SETTLED_WASTE, LEAST_WASTE = 1.0, 0.25, 64 * 10**6
 #: Many small fragments slow every search and write; more are merged.
 MOST_FRAGMENTS = 32
 #: A fragment of this many rows is not merged with others.
@@ -48,6 +53,9 @@ _CREATED = {"new_table_enable_v2_manifest_paths": "true", "new_table_data_storag
 #: How a folder is read, unless the environment says otherwise. LanceDB would read ahead with 8 threads and up
 #: to 2 GB, which is no faster and keeps twice the memory.
 _READING = {"LANCE_IO_THREADS": "2", "LANCE_DEFAULT_IO_BUFFER_SIZE": "67108864"}
+
+#: Bytes that LanceDB may keep of indexes and of versions. By default it keeps 1 GB of versions that are gone.
+_CACHES = 10**9, 64 * 10**6
 
 _FULL = ("no space left", "storagefull", "disk quota", "os error 28", "os error 122")
 _FORBIDDEN = ("permission denied", "read-only file system", "os error 13", "os error 30")
@@ -89,7 +97,9 @@ class SharedTable:
         self._reader: Any = None
         self._closed = False
         with self.trouble():
-            self._database = lancedb.connect(uri if self.folder is None else str(self.folder.absolute()))
+            session = lancedb.Session(*_CACHES)
+            address = uri if self.folder is None else str(self.folder.absolute())
+            self._database = lancedb.connect(address, session=session)
 
     # ── opening ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -120,16 +130,20 @@ class SharedTable:
 
     def read(self, action: Callable[[Any], Answer]) -> Answer:
         """Do something with the newest version; again with a newer one, if it is removed meanwhile."""
+        tried: set[int] = set()
         for _ in range(TRIES):
+            version = -1
             try:
                 with self.trouble():
                     table = self.latest()
+                    version = table.version
                     return action(table)
             except Gone:
+                if version in tried:  # nobody has removed it: one of its files is missing
+                    raise
+                tried.add(version)
                 with self._lock:
                     self._reader = self._probe = None
-                if self.latest().version == table.version:
-                    raise
         raise InputError(self.uri, "changes faster than it can be read; try again in a moment")
 
     def close(self) -> None:
@@ -177,22 +191,28 @@ class SharedTable:
 
     # ── keeping it small ────────────────────────────────────────────────────────────────────────────
 
-    def tidy(self) -> None:
-        """Merge small fragments, and clean up if much is left of old versions."""
+    def tidy(self, waste: float = WASTE) -> None:
+        """Merge small fragments, and remove old versions.
 
-        def merge(table: Any) -> None:
-            sizes = fragments(table)
-            start = _mergeable([size for _, size in sizes])
-            if start < len(sizes):
-                rewrite(table, sizes[start][0], sizes[-1][0])
+        Args:
+            waste: What they have left may be so much of the table's size, before it is removed in a folder.
+        """
 
-        self.write(merge)
-        if self.folder is not None:
-            live = self.read(lambda table: table.stats()["total_bytes"])
-            waste = bytes_below(self.folder / f"{self.name}.lance") - live
-            if waste < max(LEAST_WASTE, WASTE * live):
+        def tidy(table: Any) -> None:
+            if table.stats()["fragment_stats"]["num_fragments"] > MOST_FRAGMENTS:
+                sizes = fragments(table)
+                start = _mergeable([size for _, size in sizes])
+                if start < len(sizes):
+                    rewrite(table, sizes[start][0], sizes[-1][0])
+            if self.folder is None:
+                self._clean(table, KEPT)
                 return
-        self.write(lambda table: self._clean(table, KEPT))
+            self._forget_versions(table, JUST_WRITTEN)
+            live = table.stats()["total_bytes"]
+            if bytes_below(self._files / "data") - live >= max(LEAST_WASTE, waste * live):
+                self._clean(table, timedelta(0))
+
+        self.write(tidy)
 
     def purge(self) -> None:
         """Remove everything that deleted and changed rows have left in the table's files."""
@@ -202,7 +222,7 @@ class SharedTable:
             if self.folder is None:
                 holes = [number for number, _ in fragments(table)]
             else:  # a fragment with deleted rows has a file here, which begins with its number
-                files = (self.folder / f"{self.name}.lance" / "_deletions").glob("*-*")
+                files = (self._files / "_deletions").glob("*-*")
                 holes = sorted({int(file.name.partition("-")[0]) for file in files})
             for number in holes:
                 rewrite(table, number, number)
@@ -211,12 +231,45 @@ class SharedTable:
 
         self.write(purge)
 
+    @property
+    def _files(self) -> Path:
+        """The folder of the table's files."""
+        assert self.folder is not None
+        return self.folder / f"{self.name}.lance"
+
     def _clean(self, table: Any, kept: timedelta) -> None:
-        """Merge fragments and remove versions older than `kept`. Only with turns is it known that a file that
-        belongs to no version is not being written now."""
+        """Merge fragments and remove what belongs only to versions older than `kept`. Only with turns is it
+        known that a file that belongs to no version is not being written now."""
+        in_turn = self.folder is not None
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # it warns about `kept` of zero
-            table.optimize(cleanup_older_than=kept, delete_unverified=self.folder is not None)
+            table.optimize(cleanup_older_than=kept, delete_unverified=in_turn)
+            # LanceDB keeps versions that were written before the clock was set back: they seem to be new.
+            if in_turn and self._forget_versions(table, 0):
+                table.optimize(cleanup_older_than=kept, delete_unverified=True)
+
+    def _forget_versions(self, table: Any, kept: float) -> int:
+        """Remove old versions themselves in a folder, but not yet the data that belongs to them alone.
+
+        Searching for the newest version takes the longer, the more there are.
+
+        Args:
+            table: The newest version.
+            kept: Seconds for which a version stays, by the times of the files: somebody may be opening it. A
+                file from the future is old, since the clock has been set back.
+
+        Returns:
+            How many.
+        """
+        newest = f"{2**64 - 1 - table.version:020}.manifest"
+        files = {file.name: file for file in (self._files / "_versions").glob("*.manifest")}
+        if files.pop(newest, None) is None:
+            return 0
+        now = time.time()
+        old = [file for file in files.values() if not 0 <= now - file.stat().st_mtime < kept]
+        for file in old:
+            file.unlink()
+        return len(old)
 
     # ── failures ────────────────────────────────────────────────────────────────────────────────────
 
@@ -317,12 +370,11 @@ def _mergeable(sizes: list[int]) -> int:
     return start
 
 
-def bytes_below(folder: Path) -> int:
+def bytes_below(folder: str | PathLike[str]) -> int:
     """The size of all files below a folder; files that vanish meanwhile count nothing."""
     total = 0
-    for file in folder.rglob("*"):
-        try:
-            total += file.stat().st_size if file.is_file() else 0
-        except OSError:
-            continue
+    with suppress(OSError), os.scandir(folder) as files:
+        for file in files:
+            with suppress(OSError):
+                total += bytes_below(file) if file.is_dir() else file.stat().st_size
     return total

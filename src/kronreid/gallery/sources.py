@@ -46,6 +46,12 @@ class Sources:
         self._refresh()
         return self._file is not None and self._folders is None
 
+    @property
+    def noted(self) -> frozenset[Path]:
+        """The folders that the file names."""
+        self._refresh()
+        return self._folders or frozenset()
+
     def allow(self, path: Path) -> bool:
         """Whether this picture or video may be opened."""
         if not self._only:

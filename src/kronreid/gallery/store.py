@@ -22,7 +22,7 @@ OBJECT_STORES = ("s3", "gs", "az", "abfss", "memory")
 DELETED, SOURCES = "deleted.jsonl", "sources.json"
 #: The most entries that `Store.search` returns; `Store.page` returns at most half of it.
 MOST = 16_384
-#: An engine that builds an index may leave fewer new entries than this without one.
+#: From so many new entries on, `Store.settle` may take its time; fewer may be left as they are.
 SETTLED_FROM = 5_000
 
 

@@ -2,12 +2,17 @@
 
 import csv
 import io
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from os import PathLike
 from typing import Any, Literal, TypeAlias
 
 from kronreid.data.images import ImageLike, as_list
+from kronreid.data.values import label, moment
 from kronreid.errors import InputError
+from kronreid.gallery.filters import EVERYTHING, Selection
 from kronreid.serve import camera_schemas, people_schemas, schemas
 from kronreid.serve.connection import Connection, Value, fields, upload
 from kronreid.serve.marks import Mark
@@ -87,12 +92,8 @@ class Client(Connection):
         rerank_top: int | None = None,
         matcher_weight: float | None = None,
         group_by: str | None = None,
-        camera: Words = (),
-        identity: Words = (),
-        source: Words = (),
-        since: str | None = None,
-        until: str | None = None,
-        where: Words = (),
+        selection: Selection | None = None,
+        **conditions: Any,
     ) -> schemas.SearchAnswer:
         """Find a person in the gallery.
 
@@ -105,12 +106,8 @@ class Client(Connection):
             rerank_top: How many hits are re-scored.
             matcher_weight: The weight of the second score, 0 to 1.
             group_by: ``identity``, ``camera``, ``source`` or the name of an attribute.
-            camera: Only these cameras; an empty text stands for an unknown one.
-            identity: Only these people.
-            source: Only these sources.
-            since: Taken at this time or later, like ``2026-03-01T12:00``.
-            until: Taken at this time or earlier.
-            where: ``key=value`` or ``key>=number`` each; all must hold.
+            selection: Search only these; all without one.
+            conditions: A short form: ``camera=3`` is ``selection=Selection(camera=3)``.
         """
         uploads = [self._picture(picture, "pictures", "item") for picture in as_list(query)]
         options = {
@@ -120,7 +117,7 @@ class Client(Connection):
             "rerank_top": rerank_top,
             "matcher_weight": matcher_weight,
             "group_by": group_by,
-            **_filters(camera, identity, source, since, until, where),
+            **filters(selection, conditions),
             "box": box,
         }
         return self._send(schemas.SearchAnswer, "/api/search", [*uploads, *fields(options)])
@@ -153,41 +150,28 @@ class Client(Connection):
         *,
         offset: int | None = None,
         limit: int | None = None,
-        camera: Words = (),
-        identity: Words = (),
-        source: Words = (),
-        since: str | None = None,
-        until: str | None = None,
-        where: Words = (),
+        selection: Selection | None = None,
+        **conditions: Any,
     ) -> schemas.GalleryPage:
         """List pictures of the gallery.
 
         Args:
             offset: Pictures to skip.
             limit: Pictures in the answer.
-            camera: See `search`, as all that follow.
-            identity: Only these people.
-            source: Only these sources.
-            since: Taken at this time or later.
-            until: Taken at this time or earlier.
-            where: Further conditions.
+            selection: Only these; all without one.
+            conditions: A short form, see `search`.
         """
-        filters = _filters(camera, identity, source, since, until, where)
-        return self._get(schemas.GalleryPage, "/api/gallery", {"offset": offset, "limit": limit, **filters})
+        options = {"offset": offset, "limit": limit, **filters(selection, conditions)}
+        return self._get(schemas.GalleryPage, "/api/gallery", options)
 
-    def stats(
-        self,
-        *,
-        camera: Words = (),
-        identity: Words = (),
-        source: Words = (),
-        since: str | None = None,
-        until: str | None = None,
-        where: Words = (),
-    ) -> schemas.GalleryStats:
-        """Count the pictures of the gallery by camera and by hour. The arguments are those of `browse`."""
-        filters = _filters(camera, identity, source, since, until, where)
-        return self._get(schemas.GalleryStats, "/api/gallery/stats", filters)
+    def stats(self, selection: Selection | None = None, **conditions: Any) -> schemas.GalleryStats:
+        """Count the pictures of the gallery by camera and by hour.
+
+        Args:
+            selection: Only these; all without one.
+            conditions: A short form, see `search`.
+        """
+        return self._get(schemas.GalleryStats, "/api/gallery/stats", filters(selection, conditions))
 
     def add(
         self,
@@ -331,11 +315,38 @@ class Client(Connection):
         return [*pictures, *fields({"a_box": a_box or None, "b_box": b_box or None})]
 
 
-def _filters(
-    camera: Words, identity: Words, source: Words, since: str | None, until: str | None, where: Words
-) -> dict[str, Any]:
-    values = (camera, identity, source, since, until, where)
-    return dict(zip(("camera", "identity", "source", "since", "until", "where"), values))
+def filters(selection: Selection | None, conditions: Mapping[str, Any]) -> dict[str, Any]:
+    """A selection with further conditions, as fields of a request.
+
+    Raises:
+        InputError: A value cannot be a condition, or the server cannot be asked for it.
+    """
+    wanted = replace(selection or EVERYTHING, **conditions)
+    wanted.conditions()  # refuses impossible values as a gallery in this process does
+    found: dict[str, Any] = {}
+    for name in ("camera", "identity", "source"):
+        value = getattr(wanted, name)
+        one = isinstance(value, str | bytes) or not isinstance(value, Iterable)
+        if value is not None:
+            found[name] = [_text(each) for each in ([value] if one else value)]
+    for name in ("since", "until"):
+        seconds = moment(getattr(wanted, name), end_of_day=name == "until")
+        found[name] = None if seconds is None else repr(seconds)
+    where = {name: getattr(wanted, name) for name in ("id", "path") if getattr(wanted, name) is not None}
+    found["where"] = [_condition(name, value) for name, value in (where | dict(wanted.where)).items()]
+    return found
+
+
+def _condition(name: str, value: Any) -> str:
+    """``name=value`` or ``name>=number``, as the server reads it."""
+    key = name.rstrip("<>=")
+    if any(sign in key for sign in "<>="):
+        raise InputError(f"where {name}", "a server cannot be asked for a name with <, > or = in it")
+    return f"{name}{'=' if key == name else ''}{_text(value)}"
+
+
+def _text(value: Any) -> str:
+    return os.fspath(value) if isinstance(value, str | PathLike) else label(value, "condition") or ""
 
 
 def _id(id: str) -> str:
