@@ -17,7 +17,7 @@ EXTRAS = {
     "train": ("lightning", "tensorboard"),
     "gallery": ("lancedb", "pyarrow", "cachetools"),
     "milvus": ("pymilvus", "grpc", "milvus_lite"),
-    "serve": ("fastapi", "starlette", "uvicorn", "python_multipart", "prometheus_client"),
+    "serve": ("fastapi", "starlette", "uvicorn", "h11", "python_multipart", "prometheus_client"),
     "export": ("onnx", "onnxscript", "onnxruntime"),
     "ray": ("ray", "pyarrow"),
     "triton": ("triton",),

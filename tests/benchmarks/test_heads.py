@@ -25,7 +25,7 @@ def described(count: int, seed: int) -> Described:
     random = torch.Generator().manual_seed(seed)
     places = unit(torch.randn(count, 6, 4, generator=random), dim=2)
     vectors = unit(torch.randn(count, 5, generator=random))
-    return Described(vectors, [Places(places, torch.empty(count, 0))])
+    return Described(vectors, [Places(places, torch.empty(count, 0), torch.zeros(count, places.shape[1]))])
 
 
 @torch.no_grad()
@@ -35,7 +35,7 @@ def test_the_verification_head_is_kpms_baseline() -> None:
     head.norm.running_mean.uniform_(0, 1)  # type: ignore[union-attr, operator]
     pictures = as_places(described(2, 0))
     x, y = pictures.vectors
-    sides = ([pictures[row : row + 1].levels[0].unit()] for row in torch.arange(2))
+    sides = ([pictures[row : row + 1].levels[0]] for row in torch.arange(2))
     expected = 10 * float(x @ y) + float(head.linear.bias)
     for c in range(5):
         deviation = float(head.norm.running_var[c] + head.norm.eps) ** 0.5  # type: ignore[index]
@@ -45,8 +45,8 @@ def test_the_verification_head_is_kpms_baseline() -> None:
 
 
 def test_untrained_matches_are_means_of_both_maxima() -> None:
-    x, y = (described(1, seed).levels[0].unit() for seed in (0, 1))
-    products = x[0] @ y[0].t()
+    x, y = (described(1, seed).levels[0] for seed in (0, 1))
+    products = x.unit()[0] @ y.unit()[0].t()
     expected = (sum(row.max() for row in products) + sum(row.max() for row in products.t())) / 12
     assert Untrained()(torch.zeros(1), [x], [y]).item() == pytest.approx(float(expected))
 

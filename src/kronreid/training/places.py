@@ -85,7 +85,25 @@ def fit_places(
     """
     matching, described, lists = prepare(embedder, pictures, options, batch_size, progress)
     fit_head(matching, described, lists, options, progress)
+    if speaks_against(matching, described):
+        log.warning(
+            "places: on these pictures a better match spoke against the same person; they have no say"
+        )
+        nn.init.zeros_(matching.linear.weight)
     return matching.eval()
+
+
+@torch.no_grad()
+def speaks_against(matching: PlaceMatching, described: Described) -> bool:
+    """Whether better matches lower a fitted head's logit on the whole.
+
+    That happens where a network knows its training people by heart: their vectors alone tell them apart, and
+    the strangers of a list, who were chosen because they look alike, match best. On other people such a head
+    ranks worse than the vectors.
+    """
+    head = matching.head()
+    sides = [(side, places) for side in (head.x, head.y) for side, places in zip(side, described.levels)]
+    return float(torch.stack([weights.of(places)[0].sum(1).mean() for weights, places in sides]).sum()) <= 0
 
 
 def prepare(
