@@ -8,7 +8,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kronreid.turns import FairQueue, Places, whose
+from kronreid.turns import FairQueue, FairSemaphore, whose
 
 
 def put(queue: FairQueue[tuple[str, int]], name: str, number: int) -> None:
@@ -47,7 +47,7 @@ def test_what_is_not_wanted_stays_in_its_place() -> None:
 
 
 def test_a_single_request_gets_the_second_place_that_is_free() -> None:
-    places, order, first = Places(1), [], threading.Event()
+    places, order, first = FairSemaphore(1), [], threading.Event()
 
     def work(name: str) -> None:
         whose.set(name)

@@ -49,11 +49,11 @@ class FairQueue(Generic[T]):
         return None
 
 
-class Places:
-    """A number of places for a ``with`` statement. Whoever waits for one gets it in a fair turn.
+class FairSemaphore:
+    """A semaphore for a ``with`` statement. Clients that wait for it get it in turn.
 
     Args:
-        number: How many there are.
+        number: How many may hold it at once.
     """
 
     def __init__(self, number: int) -> None:

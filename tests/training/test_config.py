@@ -64,6 +64,7 @@ def test_what_a_run_keeps_reads_back_the_same(tmp_path: Path) -> None:
         ("model: {order: 3}\n", [], "name"),
         ("model: {name: horeid}\n", ["training.iterations"], "section.key=value"),
         ("model: {name: horeid}\n", ["training.iterations=150"], "multiple"),
+        ("model: {name: horeid}\n", ["training.early_scale=0.1"], "early_scale 0.1: 26 × 13 is too small"),
         (
             "model: {name: horeid}\n",
             ["training.seed.deep=1", "training.seed=2", "training.seed.deep=1"],

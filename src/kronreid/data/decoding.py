@@ -31,7 +31,7 @@ from PIL import Image
 from kronreid.data.images import FORMATS, MAX_PIXELS, crop, format_and_pixels, read_rgb, upright_size
 from kronreid.data.records import Box
 from kronreid.errors import InputError
-from kronreid.turns import Places
+from kronreid.turns import FairSemaphore
 
 #: Larger crops are halved until they have at most this many pixels, so that a batch of photographs fits in
 #: memory. That is still several times the input of any network here.
@@ -192,7 +192,7 @@ class _Pool:
     """
 
     def __init__(self, workers: int) -> None:
-        self._free = Places(workers)
+        self._free = FairSemaphore(workers)
         self._idle: list[_Worker] = []
         self._busy: set[_Worker] = set()
         self._watch: threading.Thread | None = None

@@ -9,7 +9,7 @@ changes::
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, make_dataclass
+from dataclasses import asdict, dataclass, field, fields, make_dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -176,6 +176,22 @@ class Config:
     optimiser: OptimiserOptions = field(default_factory=OptimiserOptions)
     training: TrainingOptions = field(default_factory=TrainingOptions)
     places: FitOptions = field(default_factory=FitOptions)
+
+    def __post_init__(self) -> None:
+        _ = self.early_input  # raises here rather than in the first iteration
+
+    @property
+    def early_input(self) -> InputOptions:
+        """The size of the pictures of the first iterations.
+
+        Raises:
+            InputError: It is too small.
+        """
+        size, scale = self.input, self.training.early_scale
+        try:
+            return replace(size, height=round(size.height * scale), width=round(size.width * scale))
+        except InputError as error:
+            raise InputError(f"training.early_scale {scale:g}", error.what) from None
 
     @property
     def name(self) -> str:

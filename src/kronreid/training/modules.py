@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import lightning
 import torch
 from torch import Tensor, nn
 
-from kronreid.data.transforms import InputOptions, normalise, resize
+from kronreid.data.transforms import normalise, resize
 from kronreid.errors import InputError
 from kronreid.losses import LOSSES, Loss, PairLoss, PartLoss, VectorLoss
 from kronreid.losses.verification import in_batch_pairs
@@ -105,10 +104,9 @@ class ReIDTraining(lightning.LightningModule):
 
     def sized(self, pictures: Tensor) -> Tensor:
         """The pictures (B, 3, H, W), uint8, smaller in the first iterations if the options say so."""
-        options = self.config.training
-        if self.global_step >= options.early_iterations or options.early_scale == 1:
+        if self.global_step >= self.config.training.early_iterations:
             return pictures
-        return resize(pictures, early_size(self.config))
+        return resize(pictures, self.config.early_input)
 
     def training_step(self, batch: tuple[Tensor, ...], batch_idx: int) -> Tensor:
         """The loss of uint8 pictures (B, 3, H, W), labels (B,), and with camera embeddings cameras (B,).
@@ -197,16 +195,6 @@ class PairTraining(ReIDTraining):
             for name, value in self.vector_losses({"pooled": pictures.pooled}, labels).items():
                 losses[name] = options.pooled * value
         return losses
-
-
-def early_size(config: Config) -> InputOptions:
-    """The input options with the size of the first iterations' pictures.
-
-    Raises:
-        InputError: It is too small.
-    """
-    size, scale = config.input, config.training.early_scale
-    return replace(size, height=round(size.height * scale), width=round(size.width * scale))
 
 
 def decayed_groups(backbone: Backbone, lr: float, decay: float) -> list[dict[str, Any]]:
