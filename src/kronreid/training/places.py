@@ -102,8 +102,8 @@ def speaks_against(matching: PlaceMatching, described: Described) -> bool:
     ranks worse than the vectors.
     """
     head = matching.head()
-    sides = [(side, places) for side in (head.x, head.y) for side, places in zip(side, described.levels)]
-    return float(torch.stack([weights.of(places)[0].sum(1).mean() for weights, places in sides]).sum()) <= 0
+    both_sides = zip(head.x + head.y, described.levels * 2)
+    return float(sum(weights.of(places)[0].sum(1).mean() for weights, places in both_sides)) <= 0
 
 
 def prepare(
