@@ -10,7 +10,7 @@ ENV PIP_CONSTRAINT=/source/constraints.txt PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VE
 # From this index, or pip takes the CUDA build, which is twenty times as large.
 RUN /opt/kronreid/bin/pip install --index-url https://download.pytorch.org/whl/cpu torch torchvision
 COPY src src
-RUN /opt/kronreid/bin/pip install '.[data,export,milvus,serve,train]'
+RUN /opt/kronreid/bin/pip install '.[data,export,milvus,serve,train,video]'
 
 FROM python:3.12-slim
 RUN useradd --create-home --uid 10001 kronreid && install -d -o kronreid -g kronreid /data
