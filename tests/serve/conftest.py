@@ -24,7 +24,7 @@ from kronreid.serve.app import Application
 from kronreid.serve.metrics import Metrics
 from kronreid.serve.service import Service
 from kronreid.serve.settings import Settings
-from kronreid.training.places import FitOptions, fit_places
+from kronreid.training.places import FitOptions, fit_head, prepare
 
 TOKEN = "a token that is long enough"
 #: The names under which the test client asks: an address of this machine.
@@ -57,7 +57,10 @@ def home(
     placed = load(folder / "horeid")
     assert isinstance(placed, Embedder)
     options = FitOptions(levels=("X_1", "X_2"), numbers=8, mates=1, strangers=4, lists=2, steps=20)
-    placed.places = fit_places(placed, read(data, "market1501").train, options)
+    # `fit_places` would leave places of a network that has learned nothing without a say.
+    matching, described, lists = prepare(placed, read(data, "market1501").train, options)
+    fit_head(matching, described, lists, options)
+    placed.places = matching
     return Home(
         folder,
         load(folder / "horeid"),
