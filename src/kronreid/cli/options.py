@@ -214,8 +214,32 @@ def write(path: Path, text: str, option: str) -> None:
     new.replace(path)
 
 
-def check_shown(options: argparse.Namespace) -> None:
+def add_blur(sub: argparse.ArgumentParser, whom: str, identifiers: str) -> None:
+    """Add ``--blur`` and ``--show``; see `check_shown`.
+
+    Args:
+        sub: The command's parser.
+        whom: Who can be made unrecognisable.
+        identifiers: Whose identifiers ``--show`` takes.
     """
+    sub.add_argument(
+        "--blur",
+        choices=("nobody", "others", "all"),
+        default="nobody",
+        help=f"make {whom} unrecognisable: all, or others than those of --show (nobody)",
+    )
+    sub.add_argument(
+        "--show",
+        nargs="+",
+        default=[],
+        metavar="ID",
+        help=f"whom --blur others shows: the first digits of identifiers of {identifiers}",
+    )
+
+
+def check_shown(options: argparse.Namespace) -> None:
+    """Check the options of `add_blur`.
+
     Raises:
         InputError: ``--show`` and ``--blur`` do not belong together, or an identifier is impossible.
     """

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from kronreid.cli.options import (
     MATCHER_WEIGHT,
+    add_blur,
     add_command,
     add_filters,
     add_gallery,
@@ -79,19 +80,7 @@ def add(commands: "Commands") -> None:
     )
     sub.add_argument("--json", type=Path, metavar="FILE", help="write the hits")
     sub.add_argument("--html", type=Path, metavar="FILE", help="write a page with the pictures")
-    sub.add_argument(
-        "--blur",
-        choices=("nobody", "others", "all"),
-        default="nobody",
-        help="make hits in that page unrecognisable: all, or others than those of --show (nobody)",
-    )
-    sub.add_argument(
-        "--show",
-        nargs="+",
-        default=[],
-        metavar="ID",
-        help="whom --blur others shows: the first digits of identifiers of tracklets or pictures",
-    )
+    add_blur(sub, "hits in that page", "tracklets or pictures")
 
 
 def run(options: argparse.Namespace) -> None:

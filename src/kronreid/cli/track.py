@@ -8,7 +8,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kronreid.cli.options import add_command, add_gallery, add_login, add_set, check_shown, load_model, login
+from kronreid.cli.options import (
+    add_blur,
+    add_command,
+    add_gallery,
+    add_login,
+    add_set,
+    check_shown,
+    load_model,
+    login,
+)
 from kronreid.errors import InputError
 from kronreid.extras import require
 from kronreid.text import say
@@ -66,19 +75,7 @@ def add(commands: "Commands") -> None:
         metavar="DIR",
         help="write a video of each source with boxes and identities",
     )
-    sub.add_argument(
-        "--blur",
-        choices=("nobody", "others", "all"),
-        default="nobody",
-        help="make people in saved videos unrecognisable: all, or others than those of --show (nobody)",
-    )
-    sub.add_argument(
-        "--show",
-        nargs="+",
-        default=[],
-        metavar="TRACKLET",
-        help="whom --blur others shows: the first digits of tracklets' identifiers",
-    )
+    add_blur(sub, "people in saved videos", "tracklets")
     sub.add_argument(
         "--group", action="store_true", help="join the tracklets of one person, now and then and at the end"
     )
