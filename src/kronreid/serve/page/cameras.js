@@ -1,7 +1,7 @@
 // The cameras: what each has seen, and whether kronreid track follows it now.
 
 import { api } from "./api.js";
-import { count, h, icon, moment, notice, plural } from "./dom.js";
+import { count, h, icon, moment, notice, peopleWords, plural } from "./dom.js";
 import { state } from "./state.js";
 import { cameraName } from "./timeline.js";
 
@@ -77,7 +77,7 @@ export class CamerasView {
     const name = cameraName(camera.camera);
     const fact = (term, value) => h("div", {}, h("dt", {}, term), h("dd", {}, value));
     const people = camera.people
-      ? h("a", { href: `#/people?camera=${encodeURIComponent(camera.camera ?? "")}`, "aria-label": `${people_(camera.people)} seen by ${name}` }, count(camera.people))
+      ? h("a", { href: `#/people?camera=${encodeURIComponent(camera.camera ?? "")}`, "aria-label": `${peopleWords(camera.people)} seen by ${name}` }, count(camera.people))
       : "0";
     return h(
       "li.camera",
@@ -138,8 +138,6 @@ function long(seconds) {
   const [, unit, name] = steps.find(([least]) => seconds >= least);
   return `${count(Math.max(0, Math.round(seconds / unit)))}${name}`;
 }
-
-const people_ = (number) => (number === 1 ? "1 person" : `${count(number)} people`);
 
 const nobody = () =>
   h(

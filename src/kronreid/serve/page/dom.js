@@ -61,6 +61,9 @@ export const count = (number) => number.toLocaleString("en");
 /** count(1, "picture") → "1 picture", count(2, "picture") → "2 pictures". */
 export const plural = (number, noun) => `${count(number)} ${noun}${number === 1 ? "" : "s"}`;
 
+/** 1 → "1 person", 2 → "2 people". */
+export const peopleWords = (number) => (number === 1 ? "1 person" : `${count(number)} people`);
+
 /** The text with a capital first letter. */
 export const capital = (text) => text[0].toUpperCase() + text.slice(1);
 

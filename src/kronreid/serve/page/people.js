@@ -1,7 +1,7 @@
 // The people: who was seen where and when; merge, name, undo. One of them opened is in person.js.
 
 import { api } from "./api.js";
-import { announce, button, confirmed, count, h, icon, notice, plural, toast, who } from "./dom.js";
+import { announce, button, confirmed, count, h, icon, notice, peopleWords, plural, toast, who } from "./dom.js";
 import { Roving } from "./grid.js";
 import { askName, showUndo, takes, thumb } from "./parts.js";
 import { PersonPane } from "./person.js";
@@ -186,7 +186,7 @@ export class PeopleView {
       this.list.append(card);
     }
     this.total.textContent =
-      this.people.length < total ? `${count(this.people.length)} of ${count(total)} people` : people_(total);
+      this.people.length < total ? `${count(this.people.length)} of ${count(total)} people` : peopleWords(total);
     this.more.parentElement.hidden = this.people.length >= total;
     this.ungrouped.textContent = ungrouped
       ? `${plural(ungrouped, "tracklet")} ${ungrouped === 1 ? "belongs" : "belong"} to nobody yet; kronreid gallery group groups them.`
@@ -325,7 +325,7 @@ export class PeopleView {
     if (!others.length) return;
     await this.change(
       () => api.mergePeople(into, others),
-      others.length === 1 ? `Person ${others[0]} is now person ${into}` : `${people_(others.length)} are now person ${into}`,
+      others.length === 1 ? `Person ${others[0]} is now person ${into}` : `${peopleWords(others.length)} are now person ${into}`,
     );
     this.cards.get(into)?.querySelector(".person-link").focus();
   }
@@ -370,4 +370,3 @@ export class PeopleView {
 /** "Ada (3)", or "Person 3". */
 const title = (person) => (person.name ? `${person.name} (${person.number})` : who(person));
 
-const people_ = (number) => (number === 1 ? "1 person" : `${count(number)} people`);
