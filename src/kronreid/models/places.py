@@ -299,7 +299,9 @@ class PlaceMatching(nn.Module):
             cosines = queries.vectors @ candidates.vectors.t()
         else:
             check_lists(lists, len(queries), len(candidates))
-            lists = lists.to(candidates.vectors.device)
+            # Weights belong to pictures: those of a large gallery that stand in no list need none.
+            named, lists = lists.to(candidates.vectors.device).unique(return_inverse=True)
+            candidates = candidates[named]
             cosines = torch.stack([candidates.vectors[row] @ x for x, row in zip(queries.vectors, lists)])
         logits = head.cosine * cosines + head.bias
         for x, y, of_x, of_y in zip(queries.levels, candidates.levels, head.x, head.y):
