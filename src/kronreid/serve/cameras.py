@@ -1,18 +1,15 @@
 """The cameras of the served gallery: what each has seen, and whether it is followed now."""
 
-import threading
 import time
 from dataclasses import dataclass, field
-from typing import Any
 
 from kronreid.gallery.entries import text_to_path
+from kronreid.gallery.people import People
 from kronreid.gallery.recordings import Recordings, RecordingState
 from kronreid.serve import camera_schemas as schemas
 from kronreid.serve.answers import moment, natural, sound
+from kronreid.serve.fresh import Fresh
 from kronreid.serve.people import ServedPeople
-
-#: How long what the cameras have seen is kept in memory.
-_FRESH_SECONDS = 10.0
 
 
 @dataclass
@@ -34,12 +31,11 @@ class ServedCameras:
 
     def __init__(self, people: ServedPeople) -> None:
         self._people = people
-        self._known: tuple[Any, float, dict[str, _Seen]] = (None, 0.0, {})
-        self._lock = threading.Lock()
+        self._fresh: Fresh[dict[str, _Seen]] = Fresh()
 
-    def any(self) -> bool:
-        """Whether anything is known of a camera that was followed."""
-        return self._people.any() or bool(self._recordings())
+    def recorded(self) -> bool:
+        """Whether anything is known of a recording that was followed."""
+        return bool(self._recordings())
 
     def all(self) -> schemas.Cameras:
         """Every camera."""
@@ -58,20 +54,22 @@ class ServedCameras:
 
     def _seen(self) -> dict[str, _Seen]:
         """What each camera has seen; it is read again after every change, and after a while."""
-        with self._lock, self._people.opened() as people:
+        with self._people.opened() as people:
             stamp = self._people.stamp(), people.tracklets.count()
-            known, read_at, found = self._known
-            if known != stamp or time.monotonic() - read_at > _FRESH_SECONDS:
-                found = {}
-                person_of = people.now().person_of
-                for tracklet in people.tracklets.all(vectors=False):
-                    one = found.setdefault(tracklet.camera, _Seen())
-                    one.first, one.last = min(one.first, tracklet.start), max(one.last, tracklet.end)
-                    one.tracklets += 1
-                    if tracklet.id in person_of:
-                        one.people.add(person_of[tracklet.id])
-                self._known = (stamp, time.monotonic(), found)
-            return found
+            return self._fresh.get(stamp, lambda: _seen(people))
+
+
+def _seen(people: People) -> dict[str, _Seen]:
+    """What each camera has seen."""
+    found: dict[str, _Seen] = {}
+    person_of = people.now().person_of
+    for tracklet in people.tracklets.all(vectors=False):
+        one = found.setdefault(tracklet.camera, _Seen())
+        one.first, one.last = min(one.first, tracklet.start), max(one.last, tracklet.end)
+        one.tracklets += 1
+        if tracklet.id in person_of:
+            one.people.add(person_of[tracklet.id])
+    return found
 
 
 def _item(name: str, seen: _Seen, recordings: list[RecordingState]) -> schemas.CameraItem:

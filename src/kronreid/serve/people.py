@@ -1,7 +1,6 @@
 """The people of the served gallery, as the web interface shows and corrects them."""
 
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,13 +17,12 @@ from kronreid.gallery.tracklets import TRACK, Tracklet
 from kronreid.serve import people_schemas as schemas
 from kronreid.serve.answers import moment, natural, sound
 from kronreid.serve.files import make_private
+from kronreid.serve.fresh import Fresh
 from kronreid.serve.opened import OpenGallery, OutOfOrder
 from kronreid.serve.schemas import PersonTag
 
 #: Pictures of a person in a list, people who look alike, and tracklets that are compared to find these.
 _SHOWN, _ALIKE, _NEAREST = 4, 6, 100
-#: How long the list of people is kept in memory while nothing is decided about them.
-_FRESH_SECONDS = 10.0
 
 
 class ServedPeople:
@@ -37,7 +35,7 @@ class ServedPeople:
     def __init__(self, gallery: OpenGallery) -> None:
         self.gallery = gallery
         self._read: tuple[Any, Grouping] = (None, Grouping())
-        self._known: tuple[Any, float, list[Person]] = (None, 0.0, [])
+        self._fresh: Fresh[list[Person]] = Fresh()
         self._lock = threading.Lock()
 
     @contextmanager
@@ -145,13 +143,7 @@ class ServedPeople:
 
     def _everybody(self, people: People, tracklets: int) -> list[Person]:
         """All people; they are read again after every change, and after a while, since tracklets grow."""
-        stamp = (self.stamp(), tracklets)
-        with self._lock:
-            known, read_at, everybody = self._known
-            if known != stamp or time.monotonic() - read_at > _FRESH_SECONDS:
-                everybody = people.all()
-                self._known = (stamp, time.monotonic(), everybody)
-            return everybody
+        return self._fresh.get((self.stamp(), tracklets), people.all)
 
     def stamp(self) -> Any:
         """What changes with the journal; None without one."""

@@ -124,6 +124,7 @@ class Service:
     def info(self, signed_in: bool, everything: bool) -> schemas.Info:
         """See `schemas.Info`."""
         settings, gallery = self.settings, self.gallery.current
+        has_people = self.people.any()
         return schemas.Info(
             version=__version__,
             gallery=schemas.GallerySummary(
@@ -137,8 +138,8 @@ class Service:
             matcher=None if self.matcher is None else "places" if self.has_places else "model",
             has_parts=self.has_parts,
             has_reports=settings.reports is not None,
-            has_people=self.people.any(),
-            has_cameras=self.cameras.any(),
+            has_people=has_people,
+            has_cameras=has_people or self.cameras.recorded(),
             allow_add=settings.allow_add,
             token_required="everything" if everything else "changes",
             signed_in=signed_in,
