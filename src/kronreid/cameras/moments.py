@@ -21,7 +21,7 @@ from kronreid.cameras.frames import Frame
 from kronreid.cameras.identity import recording_name
 from kronreid.cameras.looks import encoded
 from kronreid.cameras.sources import FrameFolder, VideoFile
-from kronreid.data.decoding import NICE
+from kronreid.data.decoding import NICE, child
 from kronreid.errors import InputError
 
 #: Seconds of the recording that are shown before and after the moment, and frames of each second.
@@ -98,17 +98,9 @@ def stills(place: Place, time: float, seconds: float) -> Stills:
     Raises:
         InputError: The recording is gone, is another one now, cannot be read, or takes too long.
     """
-    code = f"import sys; sys.path[:] = {sys.path!r}; from kronreid.cameras import moments; moments.work()"
     job = json.dumps({"place": asdict(place), "time": time}).encode()
     try:
-        done = subprocess.run(
-            [sys.executable, "-I", "-c", code],  # neither the folder nor the environment adds modules
-            input=job,
-            capture_output=True,
-            timeout=max(seconds, 0.1),
-            start_new_session=True,  # Ctrl-C is for this process alone
-            env=os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
-        )
+        done = subprocess.run(**child(__name__), input=job, capture_output=True, timeout=max(seconds, 0.1))
     except subprocess.TimeoutExpired:
         raise InputError(place.source, "takes too long to read") from None
     if done.returncode < 0:

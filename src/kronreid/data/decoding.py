@@ -124,6 +124,22 @@ def reduced(image: Image.Image) -> Image.Image:
     return image
 
 
+def child(module: str) -> dict[str, Any]:
+    """Arguments of `subprocess` for a process that runs ``work()`` of a module of this package, on one
+    processor."""
+    return {
+        # Isolated, so that neither the working folder nor the environment adds modules.
+        "args": [
+            sys.executable,
+            "-I",
+            "-c",
+            f"import sys; sys.path[:] = {sys.path!r}; import {module} as child; child.work()",
+        ],
+        "start_new_session": True,  # Ctrl-C is for this process alone
+        "env": os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+    }
+
+
 # ── this process ────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -131,15 +147,8 @@ class _Worker:
     """One worker process."""
 
     def __init__(self) -> None:
-        # Isolated, so that neither the working folder nor the environment adds modules.
-        code = f"import sys; sys.path[:] = {sys.path!r}; from kronreid.data import decoding; decoding.work()"
         self._process = subprocess.Popen(
-            [sys.executable, "-I", "-c", code],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C is for this process alone
-            env=os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+            **child(__name__), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
         )
         self.until = time.monotonic() + PATIENCE_SECONDS
         assert self._process.stdin is not None
