@@ -6,6 +6,7 @@ A client that asks for much then waits for its own work. It does not hold up the
 import threading
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from typing import Generic, TypeVar
 
@@ -13,6 +14,11 @@ T = TypeVar("T")
 
 #: The client that this thread works for. Work that names no client is that of one.
 whose: ContextVar[str] = ContextVar("whose", default="")
+
+
+def threads(number: int) -> ThreadPoolExecutor:
+    """A pool of so many threads that work for the client that this thread works for."""
+    return ThreadPoolExecutor(number, initializer=whose.set, initargs=(whose.get(),))
 
 
 class FairQueue(Generic[T]):

@@ -27,7 +27,7 @@ from kronreid.gallery.entries import Entry, checked, known
 from kronreid.gallery.lists import LIST_SUFFIXES, read_list
 from kronreid.gallery.sources import EVERYWHERE, Sources
 from kronreid.gallery.store import Store
-from kronreid.turns import whose
+from kronreid.turns import threads
 
 if TYPE_CHECKING:
     from kronreid.models.protocols import Embeds
@@ -231,8 +231,7 @@ def add_entries(
     known: set[str] = set()  # added by this run; the database may not show the newest yet
     store.catch_up()
     bar = tqdm(total=len(entries), unit=" pictures", desc="adding", disable=None if progress else True)
-    reading = ThreadPoolExecutor(workers, initializer=whose.set, initargs=(whose.get(),))
-    with bar, reading as readers, ThreadPoolExecutor(1) as ahead:
+    with bar, threads(workers) as readers, ThreadPoolExecutor(1) as ahead:
 
         def prepare(batch: Sequence[Entry]) -> Prepared:
             return prepare_batch(store, batch, known, readers)

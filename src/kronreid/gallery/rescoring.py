@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +14,7 @@ from kronreid.gallery.entries import Entry
 from kronreid.gallery.indexing import picture_of
 from kronreid.gallery.sources import EVERYWHERE, Sources
 from kronreid.gallery.store import Store
-from kronreid.turns import whose
+from kronreid.turns import threads
 
 if TYPE_CHECKING:
     from kronreid.gallery.cache import MapCache
@@ -102,7 +101,7 @@ def logits_of(
 
     known: dict[int, Any] = {}
     read_one = partial(_picture_or_reason, sources=sources)
-    with ThreadPoolExecutor(workers, initializer=whose.set, initargs=(whose.get(),)) as pool:
+    with threads(workers) as pool:
         if cache is not None:
             kept = cache.read_all(matcher, [entry.id for entry in candidates])  # type: ignore[arg-type]
             known = {number: kept[entry.id] for number, entry in enumerate(candidates) if entry.id in kept}
