@@ -99,7 +99,7 @@ def test_a_deletion_forgets_recordings_of_which_nothing_is_left(gallery, clock, 
     recordings = Recordings(gallery)
     with_tracklet = entries[0]
     for name, video, over in ((crops.name, kept, True), ("gone", gone, True), ("runs", gone, False)):
-        gallery.allow(video)
+        gallery.note_recording(video)
         recordings.write(name, replace(STATE, path=str(video), over=over))
     tracklets = Tracklets(**gallery.place)
     vector = np.eye(gallery.dimension, dtype=np.float32)[0]
@@ -132,7 +132,7 @@ def test_a_deletion_forgets_recordings_of_which_nothing_is_left(gallery, clock, 
 
 
 def test_only_the_video_itself_may_be_opened_not_what_lies_beside_it(gallery, tmp_path):
-    gallery.allow(tmp_path / "videos" / "door.mp4")
+    gallery.note_recording(tmp_path / "videos" / "door.mp4")
     assert gallery.sources.allow(tmp_path / "videos" / "door.mp4")
     assert not gallery.sources.allow(tmp_path / "videos" / "other.mp4")
     assert not gallery.sources.allow(tmp_path / "videos")
@@ -140,6 +140,6 @@ def test_only_the_video_itself_may_be_opened_not_what_lies_beside_it(gallery, tm
 
 def test_a_gallery_that_noted_no_folders_before_does_not_lose_its_pictures(gallery, tmp_path):
     (Path(gallery.uri) / SOURCES).unlink()
-    gallery.allow(tmp_path / "door.mp4")
+    gallery.note_recording(tmp_path / "door.mp4")
     assert all(gallery.sources.allow(entry.path) for entry in gallery.entries())
     assert not gallery.sources.allow(tmp_path / "other.mp4")

@@ -29,7 +29,7 @@ class Status:
         state = RecordingState(source.camera, source.name, source.live, began=now, updated=now)
         if isinstance(source, VideoFile | FrameFolder):
             path = source.path.absolute()
-            gallery.allow(path)
+            gallery.note_recording(path)
             state = replace(state, path=path_to_text(path), start=source.start, rate=source.rate)
         self._state = state
         self._write(state)

@@ -222,7 +222,7 @@ class Gallery:
         report.unreadable[:0] = unreadable
         return report
 
-    def allow(self, recording: Path) -> None:
+    def note_recording(self, recording: Path) -> None:
         """Note a video or a folder of frames whose people are followed, so that it may be opened later.
 
         Raises:
@@ -422,9 +422,8 @@ class Gallery:
         """Remove what deleted and changed pictures have left on the disk; False where the database does it in
         its own time."""
         with closing(Tracklets(**self.place)) as tracklets:
-            recordings = Recordings(self)
-            recordings.forget(tracklets.recordings())
-            videos = [Path(one.path) for one in recordings.all().values() if one.path]
+            recordings = Recordings(self).forget(tracklets.recordings())
+            videos = [text_to_path(one.path) for one in recordings if one.path]
             if not self._all_in_use(set(self.sources.noted) - set(videos)):
                 self.sources.forget(chain(self._paths(), videos))
             return self._store.purge() and tracklets.purge()

@@ -107,12 +107,20 @@ class Recordings:
             return None
         return _read(self.folder / f"{name}{_SUFFIX}")
 
-    def forget(self, names: Collection[str]) -> None:
-        """Forget all recordings but those with these names and those that are being followed."""
+    def forget(self, names: Collection[str]) -> list[RecordingState]:
+        """Forget all recordings but those with these names and those that are being followed.
+
+        Returns:
+            What is known of the ones that are left.
+        """
+        left = []
         for file in list(self._files()):
             recording = _read(file)
             if file.stem not in names and not (recording and recording.running):
                 file.unlink(missing_ok=True)
+            elif recording:
+                left.append(recording)
+        return left
 
     def _files(self) -> Iterator[Path]:
         """The newest files."""

@@ -1,9 +1,9 @@
 """The folders that a gallery's pictures lie in. A stored path that leads elsewhere is not opened.
 
 A gallery in a folder remembers the folders that it was filled from, and the videos in which its people were
-followed, in a file of its own (a JSON list). Rows
-are not believed: whoever manages to change one must not make a server read any other file of its machine. A
-gallery elsewhere has no such file; its server can be told the folders.
+followed, in a file of its own (a JSON list). Rows are not believed: whoever manages to change one must not
+make a server read any other file of its machine. A gallery elsewhere has no such file; its server can be told
+the folders.
 """
 
 import json
