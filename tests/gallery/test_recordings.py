@@ -1,6 +1,7 @@
 """What a gallery knows of the recordings that its tracklets come from."""
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 from kronreid.gallery import Gallery, Selection
+from kronreid.gallery.entries import path_to_text
 from kronreid.gallery.recordings import SILENT_SECONDS, Recordings, RecordingState
 from kronreid.gallery.store import SOURCES
 from kronreid.gallery.tracklets import Tracklet, Tracklets
@@ -95,12 +97,12 @@ def test_a_gallery_elsewhere_keeps_them_in_its_state_folder_or_not_at_all(tmp_pa
 def test_a_deletion_forgets_recordings_of_which_nothing_is_left(gallery, clock, crops, tmp_path):
     """What is noted of them goes, and so does the permission to open their videos."""
     entries = list(gallery.entries())
-    kept, gone = tmp_path / "kept.mp4", tmp_path / "gone.mp4"
+    kept, gone = tmp_path / os.fsdecode(b"kept \xff.mp4"), tmp_path / "gone.mp4"  # a name that is not UTF-8
     recordings = Recordings(gallery)
     with_tracklet = entries[0]
     for name, video, over in ((crops.name, kept, True), ("gone", gone, True), ("runs", gone, False)):
         gallery.note_recording(video)
-        recordings.write(name, replace(STATE, path=str(video), over=over))
+        recordings.write(name, replace(STATE, path=path_to_text(video), over=over))
     tracklets = Tracklets(**gallery.place)
     vector = np.eye(gallery.dimension, dtype=np.float32)[0]
     tracklets.upsert(
@@ -128,7 +130,9 @@ def test_a_deletion_forgets_recordings_of_which_nothing_is_left(gallery, clock, 
     gallery.delete(Selection(id=[entries[2].id]))
     assert set(recordings.all()) == {crops.name}
     assert not gallery.sources.allow(gone)
-    assert sorted(json.loads((Path(gallery.uri) / SOURCES).read_text())) == sorted([str(crops), str(kept)])
+    assert sorted(json.loads((Path(gallery.uri) / SOURCES).read_text())) == sorted(
+        map(path_to_text, (crops, kept))
+    )
 
 
 def test_only_the_video_itself_may_be_opened_not_what_lies_beside_it(gallery, tmp_path):

@@ -98,9 +98,10 @@ def stills(place: Place, time: float, seconds: float) -> Stills:
     Raises:
         InputError: The recording is gone, is another one now, cannot be read, or takes too long.
     """
+    command, options = child(__name__)
     job = json.dumps({"place": asdict(place), "time": time}).encode()
     try:
-        done = subprocess.run(**child(__name__), input=job, capture_output=True, timeout=max(seconds, 0.1))
+        done = subprocess.run(command, **options, input=job, capture_output=True, timeout=max(seconds, 0.1))
     except subprocess.TimeoutExpired:
         raise InputError(place.source, "takes too long to read") from None
     if done.returncode < 0:
@@ -124,6 +125,7 @@ def stills(place: Place, time: float, seconds: float) -> Stills:
 def work() -> None:
     """Read a job from the standard input, and answer on the standard output."""
     _limit()
+    command, options = child(__name__)
     job = json.loads(sys.stdin.buffer.read())
     head: dict[str, object]
     jpegs: list[bytes] = []

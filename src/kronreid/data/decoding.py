@@ -124,20 +124,14 @@ def reduced(image: Image.Image) -> Image.Image:
     return image
 
 
-def child(module: str) -> dict[str, Any]:
-    """Arguments of `subprocess` for a process that runs ``work()`` of a module of this package, on one
-    processor."""
-    return {
-        # Isolated, so that neither the working folder nor the environment adds modules.
-        "args": [
-            sys.executable,
-            "-I",
-            "-c",
-            f"import sys; sys.path[:] = {sys.path!r}; import {module} as child; child.work()",
-        ],
-        "start_new_session": True,  # Ctrl-C is for this process alone
-        "env": os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
-    }
+def child(module: str) -> tuple[list[str], dict[str, Any]]:
+    """A command that runs ``work()`` of a module of this package on one processor, and options of `subprocess`
+    for it."""
+    code = f"import sys; sys.path[:] = {sys.path!r}; import {module} as child; child.work()"
+    # Isolated, so that neither the working folder nor the environment adds modules.
+    command = [sys.executable, "-I", "-c", code]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    return command, {"env": environment, "start_new_session": True}  # Ctrl-C is for this process alone
 
 
 # ── this process ────────────────────────────────────────────────────────────────────────────────────────
@@ -147,8 +141,9 @@ class _Worker:
     """One worker process."""
 
     def __init__(self) -> None:
+        command, options = child(__name__)
         self._process = subprocess.Popen(
-            **child(__name__), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+            command, **options, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
         )
         self.until = time.monotonic() + PATIENCE_SECONDS
         assert self._process.stdin is not None
