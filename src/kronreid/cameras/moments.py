@@ -125,7 +125,6 @@ def stills(place: Place, time: float, seconds: float) -> Stills:
 def work() -> None:
     """Read a job from the standard input, and answer on the standard output."""
     _limit()
-    command, options = child(__name__)
     job = json.loads(sys.stdin.buffer.read())
     head: dict[str, object]
     jpegs: list[bytes] = []

@@ -125,9 +125,10 @@ def reduced(image: Image.Image) -> Image.Image:
 
 
 def child(module: str) -> tuple[list[str], dict[str, Any]]:
-    """A command that runs ``work()`` of a module of this package on one processor, and options of `subprocess`
-    for it."""
-    code = f"import sys; sys.path[:] = {sys.path!r}; import {module} as child; child.work()"
+    """The command of a process that runs ``work()`` of one of our modules on one processor, and the options
+    that `subprocess` starts it with."""
+    package, _, name = module.rpartition(".")
+    code = f"import sys; sys.path[:] = {sys.path!r}; from {package} import {name}; {name}.work()"
     # Isolated, so that neither the working folder nor the environment adds modules.
     command = [sys.executable, "-I", "-c", code]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
