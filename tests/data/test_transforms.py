@@ -49,6 +49,7 @@ def test_normalise() -> None:
     batch = torch.stack([noise(64, 32, seed) for seed in (1, 2)])
     result = normalise(batch, options)
     assert result.dtype == torch.float32
+    assert result.is_contiguous(memory_format=torch.channels_last)
     for n, channel, row, column in ((0, 0, 0, 0), (1, 1, 63, 31), (1, 2, 5, 7)):
         value = float(batch[n, channel, row, column]) / 255
         expected = (value - options.mean[channel]) / options.std[channel]

