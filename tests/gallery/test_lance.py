@@ -19,7 +19,7 @@ from kronreid.errors import InputError
 from kronreid.gallery import Entry, Gallery, Selection, lance, lance_table
 from kronreid.gallery.lance import LanceStore
 from kronreid.gallery.lance_filters import numbers_of, sql, terms_of
-from kronreid.gallery.lance_table import SharedTable, _mergeable, fragments
+from kronreid.gallery.lance_table import SharedTable, _mergeable, fragments, measured
 
 from . import clock_child
 from .conftest import PlacesEmbedder, paint
@@ -137,6 +137,52 @@ def test_the_table_stays_small(store, busy):
     table = store._table.latest()
     assert len(fragments(table)) <= 4
     assert len(list((Path(store.uri) / "people.lance" / "_versions").glob("*.manifest"))) <= 4
+
+
+def test_looking_after_a_table_reads_only_what_is_new(store, busy, monkeypatch):
+    """However many rows there are, unless another process has merged fragments meanwhile."""
+    read = []
+
+    def counted(table, first=0):
+        found = fragments(table, first)
+        read.append(sum(size for _, size in found))
+        return found
+
+    monkeypatch.setattr(lance_table, "fragments", counted)
+    monkeypatch.setattr(lance_table, "LEAST_WASTE", 10**9)
+    monkeypatch.setattr(lance_table, "LARGE_FRAGMENT", 400)
+    store.upsert(entries(range(1000)), vectors(1000))
+    for number in range(1000, 1020):
+        store.upsert(entries([number]), vectors(1))
+    assert read[0] >= 1000
+    assert max(read[1:]) <= 20
+    other = LanceStore(store.uri, "people")
+    for number in range(1020, 1050):
+        (store if number % 3 else other).upsert(entries([number]), vectors(1))
+        if number % 7 == 0:
+            other.delete([entry.id for entry in entries([number - 9])])
+    other.close()
+    store._tidy()
+    assert len(fragments(store._table.latest())) <= 4
+    left = {entry.id for entry in entries(set(range(1050)) - {1022 - 9, 1029 - 9, 1036 - 9, 1043 - 9})}
+    assert sorted(row["id"] for row in store.rows(["id"])) == sorted(left)
+
+
+def test_many_files_are_measured_less_often(store, busy, monkeypatch):
+    """What old versions have left is removed in the end, and at once at the end of a long addition."""
+    monkeypatch.setattr(lance_table, "FILES_A_TIDY", 3)
+    monkeypatch.setattr(lance_table, "LEAST_WASTE", 50_000)
+    seen = []
+    monkeypatch.setattr(
+        lance_table, "measured", lambda folder: seen.append(measured(folder)) or measured(folder)
+    )
+    for number in range(60):
+        store.upsert(entries([number]), vectors(1))
+    assert 2 < len(seen) < 40
+    assert min(files for _, files in seen[1:]) < max(files for _, files in seen) / 2, "it was cleaned"
+    before = len(seen)
+    store.settle()
+    assert len(seen) == before + 1
 
 
 @given(st.lists(st.integers(1, 200_000), max_size=120))

@@ -25,9 +25,9 @@ from kronreid.gallery.lance_table import (
     SETTLED_WASTE,
     WASTE,
     SharedTable,
-    bytes_below,
     fragments_by_count,
     matrix,
+    measured,
     scan,
     take,
     within,
@@ -91,7 +91,7 @@ class LanceStore:
         return {name.decode(): value.decode() for name, value in metadata.items()}
 
     def bytes_on_disk(self) -> int | None:
-        return None if self._table.folder is None else bytes_below(self._table.folder)
+        return None if self._table.folder is None else measured(self._table.folder)[0]
 
     # ── writing ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -111,9 +111,7 @@ class LanceStore:
             # In turn, nobody else can add the same meanwhile, and adding is several times faster.
             alone = self._table.folder is not None and len(set(ids)) == len(ids)
             if alone and not self._known.among(table, ids):
-                before = table.version
-                table.add(rows)
-                self._known.added(table, before, ids)
+                self._known.added(table.add(rows).version, ids)
             else:
                 _merging(table).when_not_matched_insert_all().execute(rows)
 

@@ -81,12 +81,12 @@ class Known:
         if len(found):
             self._newest = int(found.column("_rowid").to_numpy().max())
 
-    def added(self, table: Any, before: int, ids: Sequence[str]) -> None:
-        """Note what this process has just added to the version `before`, so that it is not read."""
+    def added(self, version: int, ids: Sequence[str]) -> None:
+        """Note what this process has just added, which made this version, so that it is not read."""
         with self._lock:
-            if self._version == before and table.version == before + 1:
+            if self._version == version - 1:
                 self._hashes.update(map(hash, ids))
-                self._version = table.version
+                self._version = version
 
 
 def _hashes(ids: Sequence[str]) -> np.ndarray:
