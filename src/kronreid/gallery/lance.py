@@ -265,8 +265,8 @@ class LanceStore:
         self._searches += 1
 
         def search(table: Any) -> list[tuple[Entry, float]]:
-            if self._searches > 1 and self._fits(table):
-                version = self._memory.at(table)
+            version = self._memory.at(table, MOST_KEPT) if self._searches > 1 else None
+            if version is not None:
                 rows, similarities = version.vectors.best(vector, top, version.meeting(condition))
                 entries = _as_entries(version.rows.take(rows))
             else:
@@ -280,10 +280,7 @@ class LanceStore:
     def warm(self) -> None:
         """Read the vectors into memory now, so that no search has to wait for that."""
         self._searches += 1
-        self._table.read(lambda table: self._memory.at(table) if self._fits(table) else None)
-
-    def _fits(self, table: Any) -> bool:
-        return bool(4 * _dimension(table) * table.count_rows() <= MOST_KEPT)
+        self._table.read(lambda table: self._memory.at(table, MOST_KEPT))
 
 
 def _dimension(table: Any) -> int:

@@ -123,16 +123,19 @@ class SharedTable:
                 self._database.create_table(self.name, schema=schema, storage_options=_CREATED)
 
     def latest(self) -> Any:
-        """The table at its newest version; it stays at that version."""
+        """The table at its newest version. It stays at that version, and is the same object until then."""
         with self._lock, self.trouble():
             if self._closed:
                 raise InputError(self.uri, "the gallery is closed; open it again")
-            if self._probe is None:
-                self._probe = self._database.open_table(self.name)
-            self._probe.checkout_latest()
-            if self._reader is None or self._version != self._probe.version:
-                self._reader = self._database.open_table(self.name)
-                self._version = self._reader.version
+            if self._reader is not None:
+                if self._probe is None:
+                    self._probe = self._database.open_table(self.name)
+                else:
+                    self._probe.checkout_latest()
+                if self._version == self._probe.version:
+                    return self._reader
+            self._reader = self._database.open_table(self.name)
+            self._version = self._reader.version
             return self._reader
 
     def read(self, action: Callable[[Any], Answer]) -> Answer:
