@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from lancedb.index import IvfFlat
 
 from kronreid.errors import InputError
 from kronreid.gallery import Entry, Gallery, Selection, lance, lance_table
@@ -197,19 +198,27 @@ def test_merging_leaves_few_small_fragments_and_no_large_one_is_moved(sizes):
     assert after_the_last_large <= len(sizes)
 
 
-def test_the_index_finds_nearly_everything_and_forgets(store, monkeypatch):
+@pytest.mark.parametrize("dimension", [8, 256])
+def test_the_index_finds_nearly_everything_and_forgets(tmp_path, monkeypatch, dimension):
     """Vectors of people, in memory that is too small for them."""
     monkeypatch.setattr(lance, "INDEXED_FROM", 256)
     monkeypatch.setattr(lance, "MOST_KEPT", 0)
     monkeypatch.setattr(lance, "_LIST", 20)
-    people = RNG.standard_normal((200, 8)).astype(np.float32)
-    made = np.repeat(people, 10, axis=0) + 0.3 * RNG.standard_normal((2000, 8)).astype(np.float32)
+    store = LanceStore(str(tmp_path / "people"), "people")
+    store.create(dimension, {})
+    people = RNG.standard_normal((200, dimension)).astype(np.float32)
+    made = np.repeat(people, 10, axis=0) + 0.3 * RNG.standard_normal((2000, dimension)).astype(np.float32)
     made /= np.linalg.norm(made, axis=1, keepdims=True)
     some = entries(range(2000))
     stored = {entry.id: vector for entry, vector in zip(some, made)}
     assert not store.build_index(), "too few"
     store.upsert(some[:1500], made[:1500])
+    store._table.write(lambda table: table.create_index("vector", config=IvfFlat(num_partitions=64)))
+    found = [entry.id for entry, _ in store.search(made[1], 50)]
+    known = {entry.id: stored[entry.id] for entry in some[:1500]}
+    assert found == reference(known, made[1], 50), "an index that was built in another way is not asked"
     assert store.build_index()
+    assert [entry.id for entry, _ in store.search(made[1], 1400)] == reference(known, made[1], 1400)
     store.upsert(some[1500:], made[1500:])  # which the index does not know
     for gone in ([], [entry.id for entry in some[:100]]):
         store.delete(gone)
@@ -218,13 +227,14 @@ def test_the_index_finds_nearly_everything_and_forgets(store, monkeypatch):
             del stored[id]
         found = [
             len({entry.id for entry, _ in store.search(query, 50)} & set(reference(stored, query, 50))) / 50
-            for query in vectors(20)
+            for query in vectors(20, dimension)
         ]
         assert np.mean(found) > 0.98
-        assert store._table.latest().list_indices()
+        assert [index.name for index in store._table.latest().list_indices()] == [lance._INDEX]
     everything = bytes_of(Path(store.uri))
     assert made[50].tobytes() not in everything
     assert made[150].tobytes() in everything
+    store.close()
 
 
 # ── several processes ───────────────────────────────────────────────────────────────────────────────────
