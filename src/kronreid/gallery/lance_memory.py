@@ -11,6 +11,7 @@ from cachetools import LRUCache
 from kronreid.gallery.entries import FIELDS
 from kronreid.gallery.lance_table import matrix, rows_of, scan, take
 from kronreid.gallery.memory import Kept, KeptRows, RowMemory, VectorMemory
+from kronreid.memory import give_back_memory
 
 #: Vectors are read into memory in pieces of so many rows.
 _READ_AT_ONCE = 8_192
@@ -73,6 +74,8 @@ class TableMemory:
             stamps = found.column("stamp").to_numpy()
             vectors = self._vectors.refresh(stamps, rows, partial(_stamped, table, rows))
             described = self._rows.refresh(rows, partial(_described, table, len(rows)))
+            if self._newest is None:  # everything has been read
+                give_back_memory()
             self._newest = Version(table, vectors, described)
             return self._newest
 
