@@ -1,4 +1,4 @@
-"""Memory that a process keeps instead of giving it back to the system."""
+"""Memory that a process keeps, or gives back to the system."""
 
 import ctypes
 import platform
@@ -20,3 +20,12 @@ def keep_memory() -> None:
         libc = ctypes.CDLL(None)
         libc.mallopt(M_MMAP_MAX, 0)  # large arrays get no mappings of their own,
         libc.mallopt(M_TRIM_THRESHOLD, LARGEST)  # and the end of the heap is not given back
+
+
+def give_back_memory() -> None:
+    """Tell glibc to give freed memory back to the system, which it does not always do by itself.
+
+    Worth it once, after something large has been read in pieces. With another C library nothing happens.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).malloc_trim(0)

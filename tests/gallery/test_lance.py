@@ -14,12 +14,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from lancedb.index import IvfFlat
 
 from kronreid.errors import InputError
 from kronreid.gallery import Entry, Gallery, Selection, lance, lance_table
 from kronreid.gallery.lance import LanceStore
 from kronreid.gallery.lance_filters import numbers_of, sql, terms_of
-from kronreid.gallery.lance_table import SharedTable, _mergeable, fragments
+from kronreid.gallery.lance_table import SharedTable, _mergeable, fragments, measured
 
 from . import clock_child
 from .conftest import PlacesEmbedder, paint
@@ -139,6 +140,52 @@ def test_the_table_stays_small(store, busy):
     assert len(list((Path(store.uri) / "people.lance" / "_versions").glob("*.manifest"))) <= 4
 
 
+def test_looking_after_a_table_reads_only_what_is_new(store, busy, monkeypatch):
+    """However many rows there are, unless another process has merged fragments meanwhile."""
+    read = []
+
+    def counted(table, first=0):
+        found = fragments(table, first)
+        read.append(sum(size for _, size in found))
+        return found
+
+    monkeypatch.setattr(lance_table, "fragments", counted)
+    monkeypatch.setattr(lance_table, "LEAST_WASTE", 10**9)
+    monkeypatch.setattr(lance_table, "LARGE_FRAGMENT", 400)
+    store.upsert(entries(range(1000)), vectors(1000))
+    for number in range(1000, 1020):
+        store.upsert(entries([number]), vectors(1))
+    assert read[0] >= 1000
+    assert max(read[1:]) <= 20
+    other = LanceStore(store.uri, "people")
+    for number in range(1020, 1050):
+        (store if number % 3 else other).upsert(entries([number]), vectors(1))
+        if number % 7 == 0:
+            other.delete([entry.id for entry in entries([number - 9])])
+    other.close()
+    store._tidy()
+    assert len(fragments(store._table.latest())) <= 4
+    left = {entry.id for entry in entries(set(range(1050)) - {1022 - 9, 1029 - 9, 1036 - 9, 1043 - 9})}
+    assert sorted(row["id"] for row in store.rows(["id"])) == sorted(left)
+
+
+def test_many_files_are_measured_less_often(store, busy, monkeypatch):
+    """What old versions have left is removed in the end, and at once at the end of a long addition."""
+    monkeypatch.setattr(lance_table, "FILES_A_TIDY", 3)
+    monkeypatch.setattr(lance_table, "LEAST_WASTE", 50_000)
+    seen = []
+    monkeypatch.setattr(
+        lance_table, "measured", lambda folder: seen.append(measured(folder)) or measured(folder)
+    )
+    for number in range(60):
+        store.upsert(entries([number]), vectors(1))
+    assert 2 < len(seen) < 40
+    assert min(files for _, files in seen[1:]) < max(files for _, files in seen) / 2, "it was cleaned"
+    before = len(seen)
+    store.settle()
+    assert len(seen) == before + 1
+
+
 @given(st.lists(st.integers(1, 200_000), max_size=120))
 def test_merging_leaves_few_small_fragments_and_no_large_one_is_moved(sizes):
     start = _mergeable(sizes)
@@ -151,19 +198,27 @@ def test_merging_leaves_few_small_fragments_and_no_large_one_is_moved(sizes):
     assert after_the_last_large <= len(sizes)
 
 
-def test_the_index_finds_nearly_everything_and_forgets(store, monkeypatch):
+@pytest.mark.parametrize("dimension", [8, 256])
+def test_the_index_finds_nearly_everything_and_forgets(tmp_path, monkeypatch, dimension):
     """Vectors of people, in memory that is too small for them."""
     monkeypatch.setattr(lance, "INDEXED_FROM", 256)
     monkeypatch.setattr(lance, "MOST_KEPT", 0)
     monkeypatch.setattr(lance, "_LIST", 20)
-    people = RNG.standard_normal((200, 8)).astype(np.float32)
-    made = np.repeat(people, 10, axis=0) + 0.3 * RNG.standard_normal((2000, 8)).astype(np.float32)
+    store = LanceStore(str(tmp_path / "people"), "people")
+    store.create(dimension, {})
+    people = RNG.standard_normal((200, dimension)).astype(np.float32)
+    made = np.repeat(people, 10, axis=0) + 0.3 * RNG.standard_normal((2000, dimension)).astype(np.float32)
     made /= np.linalg.norm(made, axis=1, keepdims=True)
     some = entries(range(2000))
     stored = {entry.id: vector for entry, vector in zip(some, made)}
     assert not store.build_index(), "too few"
     store.upsert(some[:1500], made[:1500])
+    store._table.write(lambda table: table.create_index("vector", config=IvfFlat(num_partitions=64)))
+    found = [entry.id for entry, _ in store.search(made[1], 50)]
+    known = {entry.id: stored[entry.id] for entry in some[:1500]}
+    assert found == reference(known, made[1], 50), "an index that was built in another way is not asked"
     assert store.build_index()
+    assert [entry.id for entry, _ in store.search(made[1], 1400)] == reference(known, made[1], 1400)
     store.upsert(some[1500:], made[1500:])  # which the index does not know
     for gone in ([], [entry.id for entry in some[:100]]):
         store.delete(gone)
@@ -172,13 +227,14 @@ def test_the_index_finds_nearly_everything_and_forgets(store, monkeypatch):
             del stored[id]
         found = [
             len({entry.id for entry, _ in store.search(query, 50)} & set(reference(stored, query, 50))) / 50
-            for query in vectors(20)
+            for query in vectors(20, dimension)
         ]
         assert np.mean(found) > 0.98
-        assert store._table.latest().list_indices()
+        assert [index.name for index in store._table.latest().list_indices()] == [lance._INDEX]
     everything = bytes_of(Path(store.uri))
     assert made[50].tobytes() not in everything
     assert made[150].tobytes() in everything
+    store.close()
 
 
 # ── several processes ───────────────────────────────────────────────────────────────────────────────────

@@ -25,9 +25,9 @@ from kronreid.gallery.lance_table import (
     SETTLED_WASTE,
     WASTE,
     SharedTable,
-    bytes_below,
     fragments_by_count,
     matrix,
+    measured,
     scan,
     take,
     within,
@@ -38,11 +38,15 @@ from kronreid.gallery.store import DELETED, SETTLED_FROM, Row, StoreError
 MOST_WRITTEN, PAGE = 5_000, 1_000
 #: A process keeps vectors in memory up to this size, in bytes. Above, LanceDB scans or asks its index.
 MOST_KEPT = 4 * 10**9
-#: The index is built of lists of about this many vectors, and a search looks into this share of them.
-_LIST, _SHARE = 4_000, 0.4
-#: The index holds a bit of each number, a byte of shorter vectors than these. The vectors themselves are read
-#: of so many times the wanted hits.
-_SHORT, _REFINED = 256, 4
+#: The index is built of lists of about this many vectors. A search looks into all of them, up to so many: the
+#: hits of a vector unlike all others are spread over the lists, and comparing bits is quick.
+_LIST, _LISTS = 4_000, 100_000
+#: The index holds so many bits of each number, or a byte of vectors shorter than `_SHORT`. A search then
+#: reads the vectors themselves of `_REFINED` times the wanted hits, which takes long: with one bit of each
+#: number, six times the wanted hits would be needed for the same result.
+_BITS, _SHORT, _REFINED = 3, 256, 2
+#: Its name. An index of another name was built in another way: it is not asked, and goes with the next build.
+_INDEX = f"vector_{_BITS}_bits"
 #: So many vectors a list are enough to find the lists.
 _SAMPLES = 128
 #: From this many rows on, `build_index` builds one.
@@ -91,7 +95,7 @@ class LanceStore:
         return {name.decode(): value.decode() for name, value in metadata.items()}
 
     def bytes_on_disk(self) -> int | None:
-        return None if self._table.folder is None else bytes_below(self._table.folder)
+        return None if self._table.folder is None else measured(self._table.folder)[0]
 
     # ── writing ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -111,9 +115,7 @@ class LanceStore:
             # In turn, nobody else can add the same meanwhile, and adding is several times faster.
             alone = self._table.folder is not None and len(set(ids)) == len(ids)
             if alone and not self._known.among(table, ids):
-                before = table.version
-                table.add(rows)
-                self._known.added(table, before, ids)
+                self._known.added(table.add(rows).version, ids)
             else:
                 _merging(table).when_not_matched_insert_all().execute(rows)
 
@@ -201,11 +203,19 @@ class LanceStore:
         from lancedb.index import IvfRq, IvfSq
 
         dimension = self._table.read(_dimension)
-        # A bit of each number says too little of short vectors; and it has to be whole bytes.
-        kind = IvfSq if dimension < _SHORT or dimension % 8 else IvfRq
+        # The bits of all numbers have to be whole bytes.
+        short = dimension < _SHORT or dimension % 8
+        kind: Any = IvfSq if short else partial(IvfRq, num_bits=_BITS)
         lists = max(1, count // _LIST)
         config = kind(distance_type="cosine", num_partitions=lists, sample_rate=_SAMPLES)
-        self._table.write(lambda table: table.create_index("vector", config=config, replace=True))
+
+        def build(table: Any) -> None:
+            for index in table.list_indices():
+                if index.name != _INDEX:
+                    table.drop_index(index.name)
+            table.create_index("vector", config=config, replace=True, name=_INDEX)
+
+        self._table.write(build)
         return True
 
     # ── reading ─────────────────────────────────────────────────────────────────────────────────────
@@ -267,8 +277,8 @@ class LanceStore:
         self._searches += 1
 
         def search(table: Any) -> list[tuple[Entry, float]]:
-            if self._searches > 1 and self._fits(table):
-                version = self._memory.at(table)
+            version = self._memory.at(table, MOST_KEPT) if self._searches > 1 else None
+            if version is not None:
                 rows, similarities = version.vectors.best(vector, top, version.meeting(condition))
                 entries = _as_entries(version.rows.take(rows))
             else:
@@ -282,10 +292,7 @@ class LanceStore:
     def warm(self) -> None:
         """Read the vectors into memory now, so that no search has to wait for that."""
         self._searches += 1
-        self._table.read(lambda table: self._memory.at(table) if self._fits(table) else None)
-
-    def _fits(self, table: Any) -> bool:
-        return bool(4 * _dimension(table) * table.count_rows() <= MOST_KEPT)
+        self._table.read(lambda table: self._memory.at(table, MOST_KEPT))
 
 
 def _dimension(table: Any) -> int:
@@ -381,12 +388,10 @@ def _scanned(table: Any, vector: np.ndarray, top: int, condition: str) -> tuple[
     """The nearest rows and their similarities, best first, by LanceDB itself."""
     query = table.search(vector, vector_column_name="vector").distance_type("dot").select(["_distance"])
     query = query.with_row_id(True).limit(top)
-    indices = [index for index in table.list_indices() if index.columns == ["vector"]]
-    if indices:
-        looked_into = max(20, round(_SHARE * table.count_rows() / _LIST))
-        query = query.distance_type("cosine").refine_factor(_REFINED)
-        # Into more lists, up to all, if so few rows meet the condition that hits are missing.
-        query = query.minimum_nprobes(looked_into).maximum_nprobes(0)
+    if _INDEX not in [index.name for index in table.list_indices()]:
+        query = query.bypass_vector_index()
+    else:
+        query = query.distance_type("cosine").refine_factor(_REFINED).nprobes(_LISTS)
     found = (query.where(condition, prefilter=True) if condition else query).to_arrow()
     rows = found.column("_rowid").to_numpy().astype(np.int64)
     similarities = 1 - found.column("_distance").to_numpy().astype(np.float32)

@@ -16,13 +16,13 @@ class Identifiers:
         self._lock = Lock()
         self._version = -1
         self._hashes = self._rows = np.empty(0, np.int64)
-        self._recent: tuple[int, dict[str, int]] = (-1, {})
+        self._recent: tuple[Any, dict[str, int]] = (None, {})
         self._ordered: tuple[int, str, np.ndarray] = (-1, "", self._rows)
 
     def rows(self, table: Any, ids: Sequence[str]) -> np.ndarray:
         """The rows with these identifiers, in their order; those that are not there are left out."""
-        version, recent = self._recent
-        if version == table.version and all(id in recent for id in ids):
+        searched, recent = self._recent
+        if searched is table and all(id in recent for id in ids):
             return np.array([recent[id] for id in ids], np.int64)
         with self._lock:
             if self._version != table.version:
@@ -41,7 +41,7 @@ class Identifiers:
 
     def remember(self, table: Any, ids: Sequence[str], rows: np.ndarray) -> None:
         """Keep what a search found, so that `rows` need not look for it."""
-        self._recent = (table.version, dict(zip(ids, rows.tolist())))
+        self._recent = (table, dict(zip(ids, rows.tolist())))
 
     def ordered(self, table: Any, condition: str) -> np.ndarray:
         """The rows that meet a condition, in the order of their identifiers."""
@@ -81,12 +81,12 @@ class Known:
         if len(found):
             self._newest = int(found.column("_rowid").to_numpy().max())
 
-    def added(self, table: Any, before: int, ids: Sequence[str]) -> None:
-        """Note what this process has just added to the version `before`, so that it is not read."""
+    def added(self, version: int, ids: Sequence[str]) -> None:
+        """Note what this process has just added, which made this version, so that it is not read."""
         with self._lock:
-            if self._version == before and table.version == before + 1:
+            if self._version == version - 1:
                 self._hashes.update(map(hash, ids))
-                self._version = table.version
+                self._version = version
 
 
 def _hashes(ids: Sequence[str]) -> np.ndarray:

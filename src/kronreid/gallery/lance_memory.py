@@ -11,6 +11,7 @@ from cachetools import LRUCache
 from kronreid.gallery.entries import FIELDS
 from kronreid.gallery.lance_table import matrix, rows_of, scan, take
 from kronreid.gallery.memory import Kept, KeptRows, RowMemory, VectorMemory
+from kronreid.memory import give_back_memory
 
 #: Vectors are read into memory in pieces of so many rows.
 _READ_AT_ONCE = 8_192
@@ -53,18 +54,28 @@ class TableMemory:
         self._rows = RowMemory()
         self._newest: Version | None = None
 
-    def at(self, table: Any) -> Version:
-        """This version of the table. What has changed since the last one is read."""
+    def at(self, table: Any, most: int) -> Version | None:
+        """This version of the table. What has changed since the last one is read.
+
+        Args:
+            table: The table, as `SharedTable.read` gives it.
+            most: None if its vectors take more bytes than these.
+        """
         with self._lock:
-            if self._newest is not None and self._newest.table.version == table.version:
+            if self._newest is not None and self._newest.table is table:
                 return self._newest
+            dimension = table.schema.field("vector").type.list_size
+            if 4 * dimension * table.count_rows() > most:
+                return None
             if self._vectors is None:
-                self._vectors = VectorMemory(table.schema.field("vector").type.list_size)
+                self._vectors = VectorMemory(dimension)
             found = scan(table, ["stamp"])
             rows = found.column("_rowid").to_numpy().astype(np.int64)
             stamps = found.column("stamp").to_numpy()
             vectors = self._vectors.refresh(stamps, rows, partial(_stamped, table, rows))
             described = self._rows.refresh(rows, partial(_described, table, len(rows)))
+            if self._newest is None:  # everything has been read
+                give_back_memory()
             self._newest = Version(table, vectors, described)
             return self._newest
 

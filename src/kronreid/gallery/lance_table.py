@@ -37,6 +37,9 @@ JUST_WRITTEN = 10.0
 #: The table is cleaned when what is left of old versions takes this share of its own size, and this much;
 #: after many additions, when it takes a smaller share.
 WASTE, SETTLED_WASTE, LEAST_WASTE = 1.0, 0.25, 64 * 10**6
+#: Measuring the files takes the longer, the more there are. With so many times as many files, it is done each
+#: so many times that the table is looked after.
+FILES_A_TIDY = 1_000
 #: Many small fragments slow every search and write; more are merged.
 MOST_FRAGMENTS = 32
 #: A fragment of this many rows is not merged with others.
@@ -95,6 +98,9 @@ class SharedTable:
         self._lock = Lock()
         self._probe: Any = None
         self._reader: Any = None
+        self._version = -1  # of the reader
+        self._sizes: dict[int, int] = {}  # of the fragments, when this process tidied last
+        self._unmeasured = 0  # how often this process will tidy before it measures the files again
         self._closed = False
         with self.trouble():
             session = lancedb.Session(*_CACHES)
@@ -117,15 +123,19 @@ class SharedTable:
                 self._database.create_table(self.name, schema=schema, storage_options=_CREATED)
 
     def latest(self) -> Any:
-        """The table at its newest version; it stays at that version."""
+        """The table at its newest version. It stays at that version, and is the same object until then."""
         with self._lock, self.trouble():
             if self._closed:
                 raise InputError(self.uri, "the gallery is closed; open it again")
-            if self._probe is None:
-                self._probe = self._database.open_table(self.name)
-            self._probe.checkout_latest()
-            if self._reader is None or self._reader.version != self._probe.version:
-                self._reader = self._database.open_table(self.name)
+            if self._reader is not None:
+                if self._probe is None:
+                    self._probe = self._database.open_table(self.name)
+                else:
+                    self._probe.checkout_latest()
+                if self._version == self._probe.version:
+                    return self._reader
+            self._reader = self._database.open_table(self.name)
+            self._version = self._reader.version
             return self._reader
 
     def read(self, action: Callable[[Any], Answer]) -> Answer:
@@ -199,20 +209,37 @@ class SharedTable:
         """
 
         def tidy(table: Any) -> None:
-            if table.stats()["fragment_stats"]["num_fragments"] > MOST_FRAGMENTS:
-                sizes = fragments(table)
-                start = _mergeable([size for _, size in sizes])
-                if start < len(sizes):
-                    rewrite(table, sizes[start][0], sizes[-1][0])
+            self._merge(table)
             if self.folder is None:
                 self._clean(table, KEPT)
                 return
             self._forget_versions(table, JUST_WRITTEN)
-            live = table.stats()["total_bytes"]
-            if bytes_below(self._files / "data") - live >= max(LEAST_WASTE, waste * live):
-                self._clean(table, timedelta(0))
+            self._unmeasured -= 1
+            if self._unmeasured < 0 or waste < WASTE:
+                live = table.stats()["total_bytes"]
+                size, files = measured(self._files / "data")
+                self._unmeasured = files // FILES_A_TIDY
+                if size - live >= max(LEAST_WASTE, waste * live):
+                    self._clean(table, timedelta(0))
 
         self.write(tidy)
+
+    def _merge(self, table: Any) -> None:
+        """Merge the last fragments, if there are many. Reads only what is new since the last time.
+
+        The sizes of older fragments may be out of date, since rows of them may have been deleted.
+        """
+        number = table.stats()["fragment_stats"]["num_fragments"]
+        if number <= MOST_FRAGMENTS:
+            return
+        sizes = self._sizes | dict(fragments(table, 1 + max(self._sizes, default=-1)))
+        if len(sizes) != number:  # another process has merged some
+            sizes = dict(fragments(table))
+        numbers = list(sizes)
+        start = _mergeable(list(sizes.values()))
+        if start < len(numbers):
+            rewrite(table, numbers[start], numbers[-1])
+        self._sizes = {number: sizes[number] for number in numbers[:start]}
 
     def purge(self) -> None:
         """Remove everything that deleted and changed rows have left in the table's files."""
@@ -298,9 +325,10 @@ class SharedTable:
         return StoreError(f"{self.uri}: {one_line(error)}")
 
 
-def fragments(table: Any) -> list[tuple[int, int]]:
-    """The number of each fragment of a table, and how many rows it has, oldest first."""
-    numbers, sizes = np.unique(rows_of(table) >> 32, return_counts=True)
+def fragments(table: Any, first: int = 0) -> list[tuple[int, int]]:
+    """The number of each fragment of a table from `first` on, and how many rows it has, oldest first."""
+    rows = rows_of(table, f"_rowid >= {first << 32}" if first else "")
+    numbers, sizes = np.unique(rows >> 32, return_counts=True)
     return list(zip(numbers.tolist(), sizes.tolist()))
 
 
@@ -370,11 +398,12 @@ def _mergeable(sizes: list[int]) -> int:
     return start
 
 
-def bytes_below(folder: str | PathLike[str]) -> int:
-    """The size of all files below a folder; files that vanish meanwhile count nothing."""
-    total = 0
+def measured(folder: str | PathLike[str]) -> tuple[int, int]:
+    """The size and the number of all files below a folder; files that vanish meanwhile count nothing."""
+    size = number = 0
     with suppress(OSError), os.scandir(folder) as files:
         for file in files:
             with suppress(OSError):
-                total += bytes_below(file) if file.is_dir() else file.stat().st_size
-    return total
+                found = measured(file) if file.is_dir() else (file.stat().st_size, 1)
+                size, number = size + found[0], number + found[1]
+    return size, number
