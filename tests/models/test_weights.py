@@ -70,7 +70,7 @@ LAYOUTS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("layout", list(LAYOUTS))
-@pytest.mark.parametrize("name", ["resnet18", "test_vit", "test_convnext"])
+@pytest.mark.parametrize("name", ["test_resnet", "test_vit", "test_convnext"])
 def test_files_of_other_projects(
     name: str, layout: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
