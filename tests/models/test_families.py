@@ -115,7 +115,7 @@ def test_a_network_of_one_size_is_saved_and_loaded_at_its_size(tmp_path: Path) -
 
 
 def test_export(tmp_path: Path) -> None:
-    model = made("pooled", "test_vit", arguments={"depth": 2}).eval()
+    model = made("pooled", "test_vit", arguments={"depth": 3}).eval()
     report = export(wrap(model, InputOptions(*SIZE)), tmp_path / "model.onnx")
     assert report.agreement == 1
 
