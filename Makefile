@@ -27,6 +27,9 @@ types: $(VENV)/installed-test
 
 # Two processes with one thread each: with more threads they would take the cores from each other. One that has
 # finished its half takes over tests of the other's.
+# Compiled modules are kept even where the environment forbids it: each worker and each of the processes that
+# tests start would compile them again.
+unit: export PYTHONDONTWRITEBYTECODE :=
 unit: $(VENV)/installed-test browser milvus
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest --numprocesses 2 --dist worksteal
 

@@ -101,14 +101,17 @@ def running() -> Running:
 
 
 @pytest.fixture(scope="session")
-def save_tiny_models() -> Callable[[Path], None]:
-    """Saves a HOReID and a KPM that have learned nothing as ``horeid`` and ``kpm`` in a folder."""
+def save_tiny_models() -> Callable[..., None]:
+    """Saves a HOReID and a KPM that have learned nothing as ``horeid`` and ``kpm`` in a folder.
 
-    def save_both(folder: Path) -> None:
+    It takes the folder and options of the KPM.
+    """
+
+    def save_both(folder: Path, **matcher: Any) -> None:
         torch.manual_seed(0)
         backbone = {"name": "test_resnet", "weights": "none"}
         horeid = {"backbone": backbone, "channels": 16, "dimension": 16, "parts": 4}
-        for name, arguments in (("horeid", horeid), ("kpm", {"backbone": backbone})):
+        for name, arguments in (("horeid", horeid), ("kpm", {"backbone": backbone, **matcher})):
             size = InputOptions(height=64, width=32)
             model = build(name, arguments)
             for attention in getattr(model, "attention", []):  # which begins uniform: nothing to see

@@ -150,13 +150,20 @@ def imports(path: Path) -> tuple[tuple[str, bool], ...]:
             elif isinstance(child, ast.ImportFrom) and child.module and not child.level:
                 yield child.module, at_head
                 yield from ((f"{child.module}.{alias.name}", at_head) for alias in child.names)
-            elif isinstance(child, ast.Call) and ast.unparse(child.func) == "importlib.import_module":
+            elif isinstance(child, ast.Call) and names_it(child.func, "importlib", "import_module"):
                 yield from ((one.value, False) for one in child.args if isinstance(one, ast.Constant))
             later = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
-            typing = isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING"
+            typing = isinstance(child, ast.If) and names_it(child.test, "TYPE_CHECKING")
             yield from visit(child, at_head and not later and not typing)
 
     return tuple(visit(ast.parse(path.read_text(encoding="utf-8")), True))
+
+
+def names_it(node: ast.AST, *parts: str) -> bool:
+    """Whether an expression is a name, or an attribute of one; `ast.unparse` would take most of the time."""
+    if len(parts) == 1:
+        return isinstance(node, ast.Name) and node.id == parts[0]
+    return isinstance(node, ast.Attribute) and node.attr == parts[-1] and names_it(node.value, *parts[:-1])
 
 
 def is_third_party(name: str) -> bool:

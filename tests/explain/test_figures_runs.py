@@ -2,9 +2,11 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from matplotlib.figure import Figure
 from PIL import Image
 
 from kronreid.data.files import find_pictures
@@ -52,8 +54,17 @@ def pictures(pedestrians: Path) -> list[Path]:
 
 @pytest.fixture(autouse=True)
 def coarse(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Few dots per inch: the resolution for print takes most of a figure's time."""
+    """Few dots per inch, and SVG files with nothing in them: these take most of a figure's time."""
+    save = style._save
+
+    def save_png(figure: Figure, target: Path, *more: str, **options: Any) -> None:
+        if options["format"] == "svg":
+            target.write_text("<svg/>")
+        else:
+            save(figure, target, *more, **options)
+
     monkeypatch.setattr(style, "DPI", 60)
+    monkeypatch.setattr(style, "_save", save_png)
 
 
 def names(folder: Path) -> set[str]:

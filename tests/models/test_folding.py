@@ -30,6 +30,7 @@ BACKBONES = {
     "mobilenet": BackboneOptions("mobilenetv2_050", "none", 1),
     "mobilenet-same": BackboneOptions("mobilenetv2_050", "none", 2, {"pad_type": "same"}),
     "resnet": BackboneOptions("resnet18", "none", 1),
+    "small": BackboneOptions("test_resnet", "none", 1),
 }
 
 
@@ -151,7 +152,7 @@ def test_horeid(images: Tensor, backbone: str, options: dict[str, Any]) -> None:
 def test_variants_of_horeid(images: Tensor, options: dict[str, Any]) -> None:
     """In float64 but for the sampler's maps: a sampler of random weights magnifies its input's rounding."""
     options = {"order": 3, "channels": 24, "dimension": 32, "parts": 5, **options}
-    model = shaken(HOReID(BACKBONES["resnet"], **options)).double()
+    model = shaken(HOReID(BACKBONES["small"], **options)).double()
     folded = fold(model)
     with torch.no_grad():
         expected, result = model(images.double()), folded(images.double())
@@ -163,7 +164,7 @@ def test_variants_of_horeid(images: Tensor, options: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("parts", [0, 5])
 def test_concatenated(images: Tensor, parts: int) -> None:
-    model = shaken(Concatenated(BACKBONES["resnet"], order=3, channels=24, dimension=12, parts=parts))
+    model = shaken(Concatenated(BACKBONES["small"], order=3, channels=24, dimension=12, parts=parts))
     folded = fold(model)
     with torch.no_grad():
         expected, result = model(images), folded(images)
@@ -184,7 +185,7 @@ def test_different_pictures_stay_different(horeid: HOReID, images: Tensor) -> No
 
 
 def test_autocast(images: Tensor) -> None:
-    model = shaken(HOReID(BACKBONES["resnet"], order=2, channels=24, dimension=32, parts=5))
+    model = shaken(HOReID(BACKBONES["small"], order=2, channels=24, dimension=32, parts=5))
     with torch.no_grad():
         expected = model(images).descriptor
         with torch.autocast("cpu", torch.bfloat16):
@@ -214,7 +215,7 @@ def test_there_is_no_fft_left(horeid: HOReID, images: Tensor) -> None:
     assert transforms(horeid)
     assert not transforms(fold(horeid))
     options: dict[str, Any] = {"relu": True, "shared_sampler": False}
-    table_1 = HOReID(BACKBONES["resnet"], order=2, channels=8, dimension=16, parts=3, **options).eval()
+    table_1 = HOReID(BACKBONES["small"], order=2, channels=8, dimension=16, parts=3, **options).eval()
     assert transforms(table_1)
     assert not transforms(fold(table_1))
 
@@ -316,7 +317,7 @@ def test_fold_batchnorm(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["horeid", "concatenated", "pooled", "kpm"])
 def test_load_folds(name: str, paths: list[Path], input_options: InputOptions, tmp_path: Path) -> None:
-    backbone = {"name": "resnet18", "weights": "none"}
+    backbone = {"name": "test_resnet", "weights": "none"}
     sizes: dict[str, Any] = {"order": 2, "channels": 8, "dimension": 16, "parts": 3}
     own = {"horeid": sizes, "concatenated": sizes, "pooled": {"channels": 8}, "kpm": {}}
     arguments = {"backbone": backbone, **own[name]}

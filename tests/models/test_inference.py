@@ -1,5 +1,6 @@
 """Models as people use them: the same answer for every form of a picture, in the pictures' order."""
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -173,15 +174,26 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.fixture(params=VARIANTS)
-def any_matcher(
-    request: pytest.FixtureRequest, make_kpm: Callable[..., KPM], input_options: InputOptions
-) -> Matcher:
-    return Matcher(make_kpm(**VARIANTS[request.param]), input_options)
+@pytest.fixture(scope="module", params=VARIANTS)
+def any_kpm(request: pytest.FixtureRequest, make_kpm: Callable[..., KPM]) -> KPM:
+    """A model of every kind, which tests only read."""
+    return make_kpm(**VARIANTS[request.param])
 
 
-def test_scores_are_the_models_logits(any_matcher: Matcher, paths: list[Path], images: Tensor) -> None:
-    expected = pair_logits(any_matcher.model, images)
+@pytest.fixture(scope="module")
+def any_logits(any_kpm: KPM, images: Tensor) -> np.ndarray:
+    return pair_logits(any_kpm, images)
+
+
+@pytest.fixture
+def any_matcher(any_kpm: KPM, input_options: InputOptions) -> Matcher:
+    return Matcher(any_kpm, input_options)
+
+
+def test_scores_are_the_models_logits(
+    any_matcher: Matcher, any_logits: np.ndarray, paths: list[Path]
+) -> None:
+    expected = any_logits
     assert expected.std() > 0.1
     encoded = any_matcher.encode(paths, batch_size=3)
     assert isinstance(encoded, EncodedMaps)
@@ -197,14 +209,13 @@ def test_scores_are_the_models_logits(any_matcher: Matcher, paths: list[Path], i
     np.testing.assert_allclose(any_matcher.score(paths[0], paths[3]), scores[:1, 3:4], atol=1e-4)
 
 
-def test_score_lists(any_matcher: Matcher, paths: list[Path], images: Tensor) -> None:
-    expected = pair_logits(any_matcher.model, images)
+def test_score_lists(any_matcher: Matcher, any_logits: np.ndarray, paths: list[Path]) -> None:
     encoded = any_matcher.encode(paths)
     chosen = torch.tensor([1, 4])
     lists = torch.tensor([[6, 0, 3], [2, 2, 5]])
     logits = any_matcher.score_lists(encoded[chosen], encoded, lists)
     assert logits.shape == (2, 3)
-    np.testing.assert_allclose(logits.numpy(), expected[chosen[:, None], lists], atol=2e-3)
+    np.testing.assert_allclose(logits.numpy(), any_logits[chosen[:, None], lists], atol=2e-3)
 
 
 def test_only_what_is_compared_is_kept(make_kpm: Callable[..., KPM], input_options: InputOptions) -> None:
@@ -267,16 +278,19 @@ def test_bad_maps_are_refused(any_matcher: Matcher, paths: list[Path]) -> None:
 
 
 @pytest.mark.parametrize("part", ["backbone", "classifier"])
-def test_a_broken_model_never_answers(any_matcher: Matcher, paths: list[Path], part: str) -> None:
-    layers = [m for m in getattr(any_matcher.model, part).modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+def test_a_broken_model_never_answers(
+    any_kpm: KPM, input_options: InputOptions, paths: list[Path], part: str
+) -> None:
+    broken = Matcher(copy.deepcopy(any_kpm), input_options)
+    layers = [m for m in getattr(broken.model, part).modules() if isinstance(m, nn.Conv2d | nn.Linear)]
     with torch.no_grad():
         layers[-1].weight.view(-1)[0] = float("nan")
     for call in (
-        lambda: any_matcher.score(paths[0], paths[1:3]),
-        lambda: any_matcher.score_lists(
-            any_matcher.encode(paths[:1]), any_matcher.encode(paths[:2]), torch.tensor([[0, 1]])
+        lambda: broken.score(paths[0], paths[1:3]),
+        lambda: broken.score_lists(
+            broken.encode(paths[:1]), broken.encode(paths[:2]), torch.tensor([[0, 1]])
         ),
-        lambda: any_matcher.explain(paths[0], paths[1]),
+        lambda: broken.explain(paths[0], paths[1]),
     ):
         with pytest.raises(InputError, match=r"finite|NaN"):
             call()
@@ -292,10 +306,9 @@ def test_encoded_maps_are_indexed_like_lists(matcher: Matcher, paths: list[Path]
     np.testing.assert_allclose(encoded.pooled.numpy(), matcher.embed(paths), atol=1e-5)
 
 
-def test_explain(any_matcher: Matcher, paths: list[Path], images: Tensor) -> None:
-    model = any_matcher.model
+def test_explain(any_matcher: Matcher, any_logits: np.ndarray, paths: list[Path], images: Tensor) -> None:
+    model, logits = any_matcher.model, any_logits
     why = any_matcher.explain(paths[0], paths[4])
-    logits = pair_logits(model, images)
     assert why.probability == pytest.approx(1 / (1 + np.exp(-logits[0, 4])), abs=1e-4)
     back = any_matcher.explain(str(paths[4]), Image.open(paths[0]))
     assert back.probability == pytest.approx(1 / (1 + np.exp(-logits[4, 0])), abs=1e-4)

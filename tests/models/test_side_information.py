@@ -91,7 +91,10 @@ def test_other_networks_are_refused(name: str) -> None:
 
 def test_models_are_saved_folded_and_exported(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    arguments = {"backbone": {"name": "test_vit", "weights": "none", "cameras": 2}, "channels": 8}
+    arguments = {
+        "backbone": {"name": "test_vit", "weights": "none", "cameras": 2, "arguments": {"depth": 3}},
+        "channels": 8,
+    }
     model = build("pooled", arguments, size=SIZE)
     nn.init.normal_(model.backbone.cameras.embedding)
     save(tmp_path / "model", "pooled", arguments, InputOptions(*SIZE), model)

@@ -70,7 +70,7 @@ LAYOUTS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("layout", list(LAYOUTS))
-@pytest.mark.parametrize("name", ["resnet18", "test_vit", "test_convnext"])
+@pytest.mark.parametrize("name", ["test_resnet", "test_vit", "test_convnext"])
 def test_files_of_other_projects(
     name: str, layout: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -173,16 +173,16 @@ def test_files_that_are_refused(tmp_path: Path) -> None:
     file = tmp_path / "bad.pth"
     with file.open("wb") as stream:
         pickle.dump({"model": Path("x")}, stream)
-    assert "holds other objects than tensors" in refusal("resnet18", file)
+    assert "holds other objects than tensors" in refusal("test_resnet", file)
     file.write_bytes(b"PK\x03\x04 no zip")
-    assert "no checkpoint of PyTorch" in refusal("resnet18", file)
+    assert "no checkpoint of PyTorch" in refusal("test_resnet", file)
     file.write_bytes(b"")
-    assert "no checkpoint of PyTorch" in refusal("resnet18", file)
+    assert "no checkpoint of PyTorch" in refusal("test_resnet", file)
     torch.save({"epoch": 3, "state_dict": {}}, file)
-    assert "holds no tensors" in refusal("resnet18", file)
+    assert "holds no tensors" in refusal("test_resnet", file)
     torch.save([torch.zeros(2)], file)
-    assert "holds no tensors" in refusal("resnet18", file)
-    torch.save(whole("resnet18"), file)
+    assert "holds no tensors" in refusal("test_resnet", file)
+    torch.save(whole("test_resnet"), file)
     assert "do not fit" in refusal("test_vit", file)
     assert "do not fit" in refusal("test_convnext", file)
 

@@ -22,7 +22,10 @@ def run_on_a_gpu_or_interpreted() -> Callable[[str], None]:
 
     def run(name: str) -> None:
         interpret = {} if torch.cuda.is_available() else {"TRITON_INTERPRET": "1"}
-        command = [sys.executable, "-m", "pytest", "-q", "-x", str(Path(__file__).with_name(name))]
+        # These cases use nothing that conftest.py files or plug-ins bring, and importing them takes seconds.
+        options = ["-q", "-x", "--noconftest", "-o", "addopts="]
+        interpret["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+        command = [sys.executable, "-m", "pytest", *options, str(Path(__file__).with_name(name))]
         done = subprocess.run(command, env=os.environ | interpret, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
         assert " passed" in done.stdout or "[100%]" in done.stdout

@@ -4,6 +4,8 @@ import numpy as np
 
 #: Samples of people of which an interval is taken.
 SAMPLES = 1000
+#: People to draw at a time.
+DRAWN = 1 << 20
 
 
 def interval(
@@ -29,8 +31,10 @@ def interval(
     sums, counts = np.bincount(codes, values[there]), np.bincount(codes)
     random = np.random.default_rng(seed)
     means = np.empty(samples)
-    for number in range(samples):
-        drawn = np.bincount(random.integers(len(found), size=len(found)), minlength=len(found))
-        means[number] = drawn @ sums / (drawn @ counts)
+    step = max(1, DRAWN // len(found))
+    for start in range(0, samples, step):
+        part = means[start : start + step]
+        drawn = random.integers(len(found), size=(len(part), len(found)))
+        part[:] = sums[drawn].sum(1) / counts[drawn].sum(1)
     low, high = np.quantile(means, (0.025, 0.975)).tolist()
     return low, high

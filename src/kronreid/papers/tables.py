@@ -130,7 +130,8 @@ def papers() -> dict[str, Paper]:
 @functools.cache
 def content(name: str) -> dict[str, Any]:
     """The content of the data file ``<name>.yaml`` in this folder."""
-    return yaml.safe_load(Path(__file__).with_name(f"{name}.yaml").read_text(encoding="utf-8"))
+    text = Path(__file__).with_name(f"{name}.yaml").read_text(encoding="utf-8")
+    return yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # libyaml is 8 times as fast
 
 
 def _paper(key: str, values: dict[str, Any]) -> Paper:
