@@ -184,6 +184,15 @@ class Visit:
         return page
 
 
+def unreadable(page: Any) -> list[list[str]]:
+    """Every text with too little contrast, in the light and in the dark theme."""
+    found = []
+    for scheme in ("dark", "light"):
+        page.emulate_media(color_scheme=scheme)
+        found += page.evaluate(POOR_CONTRAST)
+    return found
+
+
 def drawn(locator: Any) -> str:
     """The text of something in a hit: hits are drawn when they come into view, and read as empty before."""
     locator.scroll_into_view_if_needed()  # waits for two frames, too
