@@ -1,5 +1,6 @@
 """What the tests of several rooms share: generated data sets, tiny models and the folder of real pictures."""
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -29,6 +30,12 @@ from kronreid.models.storage import build, save
 # A busy machine is slow, which says nothing about the code under test.
 settings.register_profile("kronreid", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("kronreid")
+
+# Processes of the fork server start with everything imported, so that tests can start and kill many of them.
+# There is one server and one list for all tests of a run.
+multiprocessing.get_context("forkserver").set_forkserver_preload(
+    ["pytest", "lancedb", "kronreid.cameras.pipeline", "kronreid.gallery.gallery", "kronreid.gallery.lance"]
+)
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # each worker, and each process that its tests start, has one core
     os.environ["OMP_NUM_THREADS"] = "1"

@@ -13,9 +13,7 @@ from kronreid.gallery import Gallery
 from kronreid.gallery.tracklets import Tracklet, Tracklets
 
 CHILD = Path(__file__).with_name("track_child.py")
-#: Its processes start with everything imported, so that many of them can be killed.
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["kronreid.cameras.pipeline", "lancedb"])
 
 
 def start(folder: Path, stop_after: int = -1, delay: float = 0.0) -> tuple[int | None, int]:

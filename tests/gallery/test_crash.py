@@ -20,9 +20,7 @@ from .crash_child import BATCH, SlowEmbedder
 
 CHILD = Path(__file__).with_name("crash_child.py")
 PICTURES = 400
-#: Its processes start with everything imported, so that many of them can be killed.
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["kronreid.gallery", "lancedb"])
 
 
 @pytest.fixture

@@ -153,10 +153,13 @@ def test_what_nobody_waits_for_is_not_computed() -> None:
 
 
 def test_closing_finishes_what_was_asked_for() -> None:
-    slow = Slow()
-    models = ModelThread(slow)
+    slow, sizes = Slow(), []
+    models = ModelThread(slow, sizes.append)
     with ThreadPoolExecutor(3) as pool:
-        jobs = [pool.submit(models.embed, [i]) for i in range(2)]
+        jobs = [pool.submit(models.embed, [0])]
+        while not sizes:
+            time.sleep(0.001)  # the first is in work
+        jobs.append(pool.submit(models.embed, [1]))
         waiting(models, 1)
         closing = pool.submit(models.close)
         slow.may.set()

@@ -89,7 +89,7 @@ def test_every_answer_is_as_described(operations, server: Server, label: str, mo
     headers = server.signed_in() | {"Host": "127.0.0.1"}
 
     @settings(
-        max_examples=10 if label in COSTLY else 25,
+        max_examples=8 if label in COSTLY else 15,
         derandomize=True,
         database=None,
         phases=[Phase.generate],

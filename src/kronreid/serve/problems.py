@@ -16,9 +16,12 @@ from kronreid.serve.batching import TooLate
 from kronreid.serve.lanes import Busy
 from kronreid.serve.opened import NotFound, OutOfOrder
 
-#: The statuses above 399, for the OpenAPI document.
+_PROBLEM = {"application/json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+
+#: The statuses above 399, for the OpenAPI document. Only one of them names the model, which adds its schema
+#: to the document. FastAPI builds a validator for each model that a route names: to name all would be slow.
 RESPONSES: dict[int | str, dict[str, Any]] = {
-    status: {"model": schemas.Problem, "description": text}
+    status: {"description": text} | ({"model": schemas.Problem} if status == 422 else {"content": _PROBLEM})
     for status, text in {
         400: "Not a valid request",
         401: "The token is needed",

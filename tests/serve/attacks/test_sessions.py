@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from kronreid.serve.lanes import Busy
 from kronreid.serve.sessions import Sessions, cookies
 from kronreid.serve.settings import networks
 
-from ..conftest import TOKEN, Server, Start
+from ..conftest import TOKEN, Home, Server, Start, serve
 
 READ = "/api/gallery"
 
@@ -21,6 +22,14 @@ READ = "/api/gallery"
 def guarded(start: Start, tmp_path: Path) -> Server:
     """A server that needs the token for everything."""
     return start(guarded=True, audit=tmp_path / "audit.jsonl", proxies=networks(["127.0.0.1"], "--proxy"))
+
+
+@pytest.fixture(scope="module")
+def lasting(home: Home, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The same for all tests that leave no trace in it but sessions."""
+    server = serve(home, tmp_path_factory.mktemp("guarded"), guarded=True)
+    with server.client:
+        yield server
 
 
 def sign_in(server: Server, **headers: str) -> tuple[str, str]:
@@ -85,22 +94,22 @@ ODD = [
 
 
 @pytest.mark.parametrize("odd", ODD)
-def test_odd_cookies_of_others_lock_nobody_out(guarded: Server, odd: str) -> None:
-    name, value = sign_in(guarded)
+def test_odd_cookies_of_others_lock_nobody_out(lasting: Server, odd: str) -> None:
+    name, value = sign_in(lasting)
     for header in (f"{odd}; {name}={value}", f"{name}={value}; {odd}", f"{name}=; {name}={value}; {name}=x"):
         raw = {"Cookie": header.encode()}
-        assert guarded.client.get(READ, headers=raw).status_code == 200, header  # type: ignore[arg-type]
+        assert lasting.client.get(READ, headers=raw).status_code == 200, header  # type: ignore[arg-type]
     assert cookies(f"{name}=a; x; {name}=b", name) == ["a", "b"]
 
 
 @pytest.mark.parametrize(
     "wrong", ["", TOKEN, "x" * 43, "é", "\ud800".encode("utf-8", "surrogatepass").decode("latin-1")]
 )
-def test_forged_cookies_open_nothing(guarded: Server, wrong: str) -> None:
-    name, value = sign_in(guarded)
+def test_forged_cookies_open_nothing(lasting: Server, wrong: str) -> None:
+    name, value = sign_in(lasting)
     for cookie in (f"{name}={wrong}", f"{name}={value[:-1]}", f"{name}x={value}", f"__Host-{name}={value}"):
         headers = {"Cookie": cookie.encode("utf-8", "replace")}
-        assert guarded.client.get(READ, headers=headers).status_code == 401  # type: ignore[arg-type]
+        assert lasting.client.get(READ, headers=headers).status_code == 401  # type: ignore[arg-type]
 
 
 def test_with_tls_the_cookie_belongs_to_this_host_alone(guarded: Server) -> None:

@@ -12,14 +12,13 @@ from kronreid.errors import InputError
 from kronreid.serve.settings import Settings, networks
 from kronreid.serve.trust import FORWARDED, Trust
 
-from ..conftest import TOKEN, Start
+from ..conftest import TOKEN, Server, Start
 
 READ = "/api/gallery"
 
 
 @pytest.mark.parametrize("name", sorted(FORWARDED))
-def test_a_forwarded_request_needs_the_token(start: Start, name: str) -> None:
-    server = start()
+def test_a_forwarded_request_needs_the_token(server: Server, name: str) -> None:
     for value in ("127.0.0.1", "https", "", "for=127.0.0.1"):
         headers = {name.title(): value}
         assert server.client.get(READ, headers=headers).status_code == 401
@@ -28,8 +27,7 @@ def test_a_forwarded_request_needs_the_token(start: Start, name: str) -> None:
 
 
 @pytest.mark.parametrize("host", ["192.168.1.7", "10.0.0.1:8000", "[2001:db8::1]:8000"])
-def test_a_host_of_elsewhere_needs_the_token(start: Start, host: str) -> None:
-    server = start()
+def test_a_host_of_elsewhere_needs_the_token(server: Server, host: str) -> None:
     assert server.client.get(READ, headers={"Host": host}).status_code == 401
     assert server.client.get(READ, headers={"Host": host} | server.signed_in()).status_code == 200
     info = server.client.get("/api/info", headers={"Host": host} | server.signed_in()).json()

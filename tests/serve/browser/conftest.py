@@ -19,6 +19,25 @@ from ..conftest import TOKEN, Home, Server, serve
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
+#: Parts of Chromium that the tests do without. The address bar's two pop-ups are pages of their own, which
+#: cost each new window a second of processor time. The others ask servers elsewhere, or delay what is drawn
+#: or sent; Playwright switches them off as well, but Chromium obeys only the last such list.
+UNUSED = (
+    "WebUIOmniboxPopup",
+    "WebUIOmniboxAimPopup",
+    "AimEnabled",
+    "AvoidUnnecessaryBeforeUnloadCheckSync",
+    "DestroyProfileOnBrowserClose",
+    "HttpsFirstBalancedModeAutoEnable",
+    "HttpsUpgrades",
+    "LensOverlay",
+    "MediaRouter",
+    "NetworkTimeServiceQuerying",
+    "OptimizationHints",
+    "PaintHolding",
+    "PreconnectToSearch",
+    "ThirdPartyStoragePartitioning",
+)
 #: Keeps the text fields of the last form that was sent: the browser does not tell those of a multipart one.
 SPY = """
 const usual = window.fetch;
@@ -79,7 +98,8 @@ def browser() -> Iterator[Any]:
     if chromium is None:
         pytest.skip("there is no Chromium: apt-get install chromium, or make browser as root")
     with playwright.sync_playwright() as tool:
-        browser = tool.chromium.launch(executable_path=chromium, args=["--disable-gpu"])
+        options = ["--disable-gpu", f"--disable-features={','.join(UNUSED)}"]
+        browser = tool.chromium.launch(executable_path=chromium, args=options)
         yield browser
         browser.close()
 
@@ -162,6 +182,15 @@ class Visit:
         page.locator("#view-search .primary").click()
         page.wait_for_selector(".hit[data-rank]")
         return page
+
+
+def unreadable(page: Any) -> list[list[str]]:
+    """Every text with too little contrast, in the light and in the dark theme."""
+    found = []
+    for scheme in ("dark", "light"):
+        page.emulate_media(color_scheme=scheme)
+        found += page.evaluate(POOR_CONTRAST)
+    return found
 
 
 def drawn(locator: Any) -> str:

@@ -10,7 +10,7 @@ from kronreid.gallery.people import group
 from kronreid.gallery.recordings import Recordings, RecordingState
 
 from ..conftest import Home, add_recorded, add_tracklets, write_video
-from .conftest import NAMELESS, POOR_CONTRAST, Site, Visits, playwright
+from .conftest import NAMELESS, POOR_CONTRAST, Site, Visits, playwright, unreadable
 
 
 @pytest.fixture
@@ -28,14 +28,10 @@ def street(site_of: Callable[..., Site], tmp_path: Path) -> Site:
 
 
 def test_cameras_are_shown_on_every_screen_and_stay_up_to_date(visits: Visits, street: Site) -> None:
-    for scheme, width, more in (
-        ("light", 1280, {}),
-        ("dark", 1280, {}),
-        ("light", 360, {"has_touch": True, "is_mobile": True}),
-    ):
-        page = visits(width, 800, at=street, color_scheme=scheme, **more).open("cameras")
+    for width, more in ((1280, {}), (360, {"has_touch": True, "is_mobile": True})):
+        page = visits(width, 800, at=street, **more).open("cameras")
         page.wait_for_selector(".camera")
-        assert page.evaluate(POOR_CONTRAST) == []
+        assert unreadable(page) == []
         assert page.evaluate(NAMELESS) == []
         assert page.evaluate("document.documentElement.scrollWidth") == width
         assert page.locator(".camera").first.bounding_box()["y"] < 300, (
