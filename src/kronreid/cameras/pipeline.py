@@ -197,17 +197,16 @@ def _run(
         _embed(gallery, [(lane, lane.track(chunk)) for lane, chunk in taken])
         for lane, chunk in taken:
             lane.learn(chunk)
-        _finish(gallery, [*over, *(lane for lane, _ in taken if lane.section_is_over)])
-        stored = [lane.store() for lane in going]
+        stored = _finish(gallery, [*over, *(lane for lane, _ in taken if lane.section_is_over)])
+        stored += [lane.store() for lane in going]
         if any(stored) and now_and_then is not None:
             now_and_then()
 
 
-def _finish(gallery: Gallery, lanes: "list[Lane]") -> None:
-    """End the sections of these lanes."""
+def _finish(gallery: Gallery, lanes: "list[Lane]") -> list[bool]:
+    """End the sections of these lanes; returns whether tracks were stored, for each lane."""
     _embed(gallery, [(lane, lane.finish()) for lane in lanes])
-    for lane in lanes:
-        lane.end_section()
+    return [lane.end_section() for lane in lanes]
 
 
 def _embed(gallery: Gallery, asked: "list[tuple[Lane, list[Look]]]") -> None:
@@ -324,7 +323,7 @@ class Lane:
             frames=feed.frames,
             dropped=self.source.dropped,
             damaged=self.source.damaged,
-            tracklets=len(self._recording.stored),
+            tracklets=self._recording.stored,
             short=self._recording.short,
             seconds={"decoding": feed.decoding, "detection": feed.detecting, **self.seconds},
             error=feed.error,
@@ -396,18 +395,23 @@ class Lane:
         """End all tracks; returns the looks to embed."""
         return self._tracker.finish() if self._tracker else []
 
-    def end_section(self) -> None:
-        """Store what the section has found; if the source has ended, that is noted."""
+    def end_section(self) -> bool:
+        """Store what the section has found; if the source has ended, that is noted.
+
+        Returns:
+            Whether any tracks were stored.
+        """
         if self._tracker is not None:
             self._tracker.learn()
             self._waiting += self._tracker.ended()
             self._tracker = None
-        self._store(self._waiting)
-        self._waiting = []
+        tracks, self._waiting = self._waiting, []
+        self._store(tracks)
         if self.ended and self._feed and self._feed.error is None and not self.source.live:
             self._recording.advance(Progress(done=True))
         if self.ended:
             self.note(over=True)
+        return bool(tracks)
 
     def store(self) -> bool:
         """Store the tracks that have ended, and open ones from time to time; returns whether any were."""
