@@ -27,6 +27,7 @@ from kronreid.cameras.feeds import Chunk, Feed
 from kronreid.cameras.frames import Source
 from kronreid.cameras.identity import recording_name
 from kronreid.cameras.looks import Look
+from kronreid.cameras.sources import LiveSource
 from kronreid.cameras.status import Status
 from kronreid.cameras.tracking import Strand, Tracker
 from kronreid.cameras.tracklets import Progress, Recording
@@ -81,6 +82,7 @@ class Summary:
         frames: Number of frames that were read.
         dropped: Number of frames that a live source dropped.
         damaged: Number of frames that could not be decoded.
+        reconnected: How often the connection of a stream was lost and came back.
         tracklets: Number of tracklets stored.
         short: Number of tracks that were too short for a tracklet, or of whom nothing could be seen.
         seconds: Seconds by what they were spent on: ``decoding``, ``detection``, ``tracking``, ``embedding``
@@ -95,6 +97,7 @@ class Summary:
     frames: int = 0
     dropped: int = 0
     damaged: int = 0
+    reconnected: int = 0
     tracklets: int = 0
     short: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
@@ -323,6 +326,7 @@ class Lane:
             frames=feed.frames,
             dropped=self.source.dropped,
             damaged=self.source.damaged,
+            reconnected=max(self.source.connections - 1, 0) if isinstance(self.source, LiveSource) else 0,
             tracklets=self._recording.stored,
             short=self._recording.short,
             seconds={"decoding": feed.decoding, "detection": feed.detecting, **self.seconds},
