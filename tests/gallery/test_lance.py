@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import lancedb
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -183,6 +184,29 @@ def test_many_files_are_measured_less_often(store, busy, monkeypatch):
     before = len(seen)
     store.settle()
     assert len(seen) == before + 1
+
+
+def test_memory_does_not_grow_with_the_number_of_writes(tmp_path, monkeypatch):
+    """LanceDB keeps descriptions of versions that are gone. They are forgotten with their files."""
+    monkeypatch.setattr(lance, "_WRITES_BETWEEN", 4)
+    monkeypatch.setattr(lance_table, "MOST_FRAGMENTS", 4)
+    sessions = []
+
+    def session(*sizes: int) -> lancedb.Session:
+        sessions.append(lancedb_session(*sizes))
+        return sessions[-1]
+
+    lancedb_session = lancedb.Session
+    monkeypatch.setattr(lancedb, "Session", session)
+    store = LanceStore(str(tmp_path / "people"), "people")
+    store.create(8, {})
+    kept = []
+    for number in range(24):
+        store.upsert(entries([number]), vectors(1))
+        kept.append(sessions[-1].size_bytes)
+    assert max(kept[8:]) <= 1.5 * max(kept[:8])
+    assert store.count() == 24
+    store.close()
 
 
 @given(st.lists(st.integers(1, 200_000), max_size=120))

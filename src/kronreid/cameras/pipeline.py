@@ -27,6 +27,7 @@ from kronreid.cameras.feeds import Chunk, Feed
 from kronreid.cameras.frames import Source
 from kronreid.cameras.identity import recording_name
 from kronreid.cameras.looks import Look
+from kronreid.cameras.sources import LiveSource
 from kronreid.cameras.status import Status
 from kronreid.cameras.tracking import Strand, Tracker
 from kronreid.cameras.tracklets import Progress, Recording
@@ -81,6 +82,7 @@ class Summary:
         frames: Number of frames that were read.
         dropped: Number of frames that a live source dropped.
         damaged: Number of frames that could not be decoded.
+        reconnected: How often the connection of a stream was lost and came back.
         tracklets: Number of tracklets stored.
         short: Number of tracks that were too short for a tracklet, or of whom nothing could be seen.
         seconds: Seconds by what they were spent on: ``decoding``, ``detection``, ``tracking``, ``embedding``
@@ -95,6 +97,7 @@ class Summary:
     frames: int = 0
     dropped: int = 0
     damaged: int = 0
+    reconnected: int = 0
     tracklets: int = 0
     short: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
@@ -197,17 +200,16 @@ def _run(
         _embed(gallery, [(lane, lane.track(chunk)) for lane, chunk in taken])
         for lane, chunk in taken:
             lane.learn(chunk)
-        _finish(gallery, [*over, *(lane for lane, _ in taken if lane.section_is_over)])
-        stored = [lane.store() for lane in going]
+        stored = _finish(gallery, [*over, *(lane for lane, _ in taken if lane.section_is_over)])
+        stored += [lane.store() for lane in going]
         if any(stored) and now_and_then is not None:
             now_and_then()
 
 
-def _finish(gallery: Gallery, lanes: "list[Lane]") -> None:
-    """End the sections of these lanes."""
+def _finish(gallery: Gallery, lanes: "list[Lane]") -> list[bool]:
+    """End the sections of these lanes; returns whether tracks were stored, for each lane."""
     _embed(gallery, [(lane, lane.finish()) for lane in lanes])
-    for lane in lanes:
-        lane.end_section()
+    return [lane.end_section() for lane in lanes]
 
 
 def _embed(gallery: Gallery, asked: "list[tuple[Lane, list[Look]]]") -> None:
@@ -324,7 +326,8 @@ class Lane:
             frames=feed.frames,
             dropped=self.source.dropped,
             damaged=self.source.damaged,
-            tracklets=len(self._recording.stored),
+            reconnected=max(self.source.connections - 1, 0) if isinstance(self.source, LiveSource) else 0,
+            tracklets=self._recording.stored,
             short=self._recording.short,
             seconds={"decoding": feed.decoding, "detection": feed.detecting, **self.seconds},
             error=feed.error,
@@ -396,18 +399,23 @@ class Lane:
         """End all tracks; returns the looks to embed."""
         return self._tracker.finish() if self._tracker else []
 
-    def end_section(self) -> None:
-        """Store what the section has found; if the source has ended, that is noted."""
+    def end_section(self) -> bool:
+        """Store what the section has found; if the source has ended, that is noted.
+
+        Returns:
+            Whether any tracks were stored.
+        """
         if self._tracker is not None:
             self._tracker.learn()
             self._waiting += self._tracker.ended()
             self._tracker = None
-        self._store(self._waiting)
-        self._waiting = []
+        tracks, self._waiting = self._waiting, []
+        self._store(tracks)
         if self.ended and self._feed and self._feed.error is None and not self.source.live:
             self._recording.advance(Progress(done=True))
         if self.ended:
             self.note(over=True)
+        return bool(tracks)
 
     def store(self) -> bool:
         """Store the tracks that have ended, and open ones from time to time; returns whether any were."""

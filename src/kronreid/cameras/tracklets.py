@@ -57,7 +57,7 @@ class Recording:
         min_seconds: Shorter tracks are left out.
 
     Attributes:
-        stored: Identifiers of the tracklets stored so far by this object.
+        stored: Number of tracklets stored so far by this object.
         short: Number of tracks that were left out.
     """
 
@@ -74,8 +74,7 @@ class Recording:
         self.folder, self._source, self._camera = folder.absolute(), source.name, source.camera
         self._settings, self._min_seconds = settings, min_seconds
         self._pictures: dict[str, list[tuple[str, Path]]] = {}
-        self.stored: set[str] = set()
-        self.short = 0
+        self.stored = self.short = 0
 
     # ── progress ────────────────────────────────────────────────────────────────────────────────────
 
@@ -148,8 +147,8 @@ class Recording:
             raise InputError(report.unreadable[0].path, report.unreadable[0].reason)
         self._tracklets.upsert([tracklet for tracklet, _ in tracklets])
         for tracklet, files in tracklets:
+            self.stored += tracklet.id not in self._pictures
             self._replace(tracklet, [path for path, _ in files])
-            self.stored.add(tracklet.id)
             if whole:
                 self._pictures.pop(tracklet.id, None)
 

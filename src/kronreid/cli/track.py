@@ -197,6 +197,7 @@ def _line(summary: "Summary") -> str:
         "too short": summary.short,
         "frames dropped": summary.dropped,
         "frames damaged": summary.damaged,
+        "times reconnected": summary.reconnected,
     }
     told = [f"{count:,} {name}" for name, count in counts.items() if count or name in ("frames", "tracklets")]
     return f"{summary.name} ({summary.camera}): {', '.join(told)}"

@@ -57,8 +57,9 @@ _CREATED = {"new_table_enable_v2_manifest_paths": "true", "new_table_data_storag
 #: to 2 GB, which is no faster and keeps twice the memory.
 _READING = {"LANCE_IO_THREADS": "2", "LANCE_DEFAULT_IO_BUFFER_SIZE": "67108864"}
 
-#: Bytes that LanceDB may keep of indexes and of versions. By default it keeps 1 GB of versions that are gone.
-_CACHES = 10**9, 64 * 10**6
+#: Bytes that LanceDB may keep of indexes, and of the description of versions, which it also keeps of versions
+#: that are gone. A fragment has 25 to 50 kB.
+_CACHES = 10**9, 16 * 10**6
 
 _FULL = ("no space left", "storagefull", "disk quota", "os error 28", "os error 122")
 _FORBIDDEN = ("permission denied", "read-only file system", "os error 13", "os error 30")
@@ -93,19 +94,23 @@ class SharedTable:
         if self.folder is not None:
             for setting, value in _READING.items():
                 os.environ.setdefault(setting, value)
-        with explained(uri):
-            import lancedb
         self._lock = Lock()
-        self._probe: Any = None
-        self._reader: Any = None
         self._version = -1  # of the reader
         self._sizes: dict[int, int] = {}  # of the fragments, when this process tidied last
         self._unmeasured = 0  # how often this process will tidy before it measures the files again
         self._closed = False
-        with self.trouble():
-            session = lancedb.Session(*_CACHES)
-            address = uri if self.folder is None else str(self.folder.absolute())
-            self._database = lancedb.connect(address, session=session)
+        with explained(uri), self.trouble():
+            self._connect()
+
+    def _connect(self) -> None:
+        """Open the database with empty caches. Reads and writes that have begun go on with the old ones."""
+        import lancedb
+
+        address = self.uri if self.folder is None else str(self.folder.absolute())
+        with self._lock:
+            self._database = lancedb.connect(address, session=lancedb.Session(*_CACHES))
+            self._probe: Any = None
+            self._reader: Any = None
 
     # ── opening ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -202,13 +207,18 @@ class SharedTable:
     # ── keeping it small ────────────────────────────────────────────────────────────────────────────
 
     def tidy(self, waste: float = WASTE) -> None:
-        """Merge small fragments, and remove old versions.
+        """Merge small fragments, and remove old versions, also from memory.
+
+        Each write leaves some 60 kB in LanceDB's caches. They are emptied here, unless they also hold an
+        index, which is expensive to read again.
 
         Args:
             waste: What they have left may be so much of the table's size, before it is removed in a folder.
         """
 
         def tidy(table: Any) -> None:
+            if not table.list_indices():
+                self._connect()
             self._merge(table)
             if self.folder is None:
                 self._clean(table, KEPT)

@@ -2,11 +2,9 @@
 
 import io
 import socket
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,54 +18,8 @@ from kronreid.cameras.sources import live, open_source
 from kronreid.cameras.sources.live import WAITING, Clock, LiveSource
 from kronreid.errors import InputError
 
+from ..streams import serving
 from ..videos import DARKEST, STEP, told, write_video
-
-
-class Server:
-    """A loopback server that sends one part of a stream per connection and then cuts it.
-
-    Attributes:
-        parts: What each connection sends; the next one gets an error 503 when there is none.
-        asked: Number of requests.
-    """
-
-    def __init__(self, *parts: bytes) -> None:
-        self.parts, self.asked, self.length = list(parts), 0, False
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                outer.asked += 1
-                if not outer.parts:
-                    self.send_error(503)
-                    return
-                part = outer.parts.pop(0)
-                self.send_response(200)
-                if outer.length:
-                    self.send_header("Content-Length", str(len(part)))
-                self.end_headers()
-                with suppress(OSError):
-                    self.wfile.write(part)
-
-            def log_message(self, format: str, *arguments: object) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        self.address = f"http://anna:hunter2@127.0.0.1:{self.server.server_port}/live?token=hunter2"
-
-
-@contextmanager
-def serving(*parts: bytes) -> Iterator[Server]:
-    server = Server(*parts)
-    thread = threading.Thread(target=server.server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.server.shutdown()
-        thread.join()
-        server.server.server_close()
 
 
 @contextmanager
