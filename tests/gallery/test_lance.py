@@ -209,6 +209,21 @@ def test_memory_does_not_grow_with_the_number_of_writes(tmp_path, monkeypatch):
     store.close()
 
 
+def test_a_relative_path_stays_where_it_is(tmp_path, monkeypatch):
+    """Also when the process has gone elsewhere since, and the table is looked after."""
+    monkeypatch.setattr(lance, "_WRITES_BETWEEN", 2)
+    monkeypatch.chdir(tmp_path)
+    store = LanceStore("people", "people")
+    store.create(8, {})
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    for number in range(5):
+        store.upsert(entries([number]), vectors(1))
+    assert store.count() == 5
+    store.close()
+    assert list(Path().iterdir()) == []
+
+
 @given(st.lists(st.integers(1, 200_000), max_size=120))
 def test_merging_leaves_few_small_fragments_and_no_large_one_is_moved(sizes):
     start = _mergeable(sizes)

@@ -24,8 +24,9 @@ class Comparison:
 
     Attributes:
         pictures: Number of compared pictures.
-        difference: Largest absolute difference of any component of a vector or any probability of a pair, of
-            a matcher or of an embedder's places.
+        difference: Largest absolute difference of any component of a vector, or of any probability of a
+            matcher.
+        places: The same of any probability by an embedder's places; 0 without places.
         cosine: Mean cosine between the two vectors of a picture.
         agreement: The share of ranks at which both have the same picture, 0 to 1, with each picture as query
             for the others.
@@ -33,6 +34,7 @@ class Comparison:
 
     pictures: int
     difference: float
+    places: float
     cosine: float
     agreement: float
 
@@ -69,19 +71,22 @@ def compare(
     ]
     expected, found = reference.embed(pictures), exported.embed(pictures)
     cosine = float((expected * found).sum(axis=1).mean())
-    difference = float(np.abs(expected - found).max())
+    difference, places = largest(expected, found), 0.0
     scores = [vectors @ vectors.T for vectors in (expected, found)]
-    pairs: list[np.ndarray] = []
     if isinstance(reference, Matcher) and scorer is not None:
         assert isinstance(exported, OnnxEmbedder)
         images = exported.batch([exported.pixels(picture) for picture in pictures]).contiguous().numpy()
         logits = run_scorer(scorer, exported.model.session, images)
-        scores = pairs = [reference.score(pictures, pictures), torch.from_numpy(logits).sigmoid().numpy()]
+        scores = [reference.score(pictures, pictures), torch.from_numpy(logits).sigmoid().numpy()]
+        difference = max(difference, largest(*scores))
     elif isinstance(reference, Embedder) and reference.places is not None:
-        pairs = [one.needed_matcher().score(pictures, pictures) for one in (reference, exported)]
-    if pairs:
-        difference = max(difference, float(np.abs(pairs[0] - pairs[1]).max()))
-    return Comparison(len(pictures), difference, cosine, agreement_of(*scores))
+        places = largest(*[one.needed_matcher().score(pictures, pictures) for one in (reference, exported)])
+    return Comparison(len(pictures), difference, places, cosine, agreement_of(*scores))
+
+
+def largest(expected: np.ndarray, found: np.ndarray) -> float:
+    """The largest absolute difference of two arrays."""
+    return float(np.abs(expected - found).max())
 
 
 def run_scorer(file: Path, encoder: Any, images: np.ndarray) -> np.ndarray:

@@ -29,6 +29,9 @@ log = logging.getLogger(__name__)
 
 #: A float32 file is not written if its outputs differ from the model's by more than this.
 TOLERANCE = 1e-3
+#: The same for probabilities by places. A number of a place that lies on the edge between two of int8's steps
+#: is rounded to either of them.
+PLACES_TOLERANCE = 1e-2
 #: An int8 file is not written if the mean cosine of its vectors to the model's is below this.
 INT8_COSINE = 0.95
 #: The most pictures that calibrate an int8 file, the most that it is compared on, and the fewest of both.
@@ -206,9 +209,11 @@ def _check(found: Comparison, out: Path, int8: bool) -> None:
             f"was not written: the mean cosine between its vectors and the model's is {found.cosine:.3f} on "
             f"{found.pictures} pictures, below {INT8_COSINE}; calibrate on more pictures, or export float32",
         )
-    if not int8 and not found.difference <= TOLERANCE:
-        raise InputError(
-            out,
-            f"was not written: its outputs differ from the model's by {found.difference:.2g}, more than "
-            f"{TOLERANCE}; the backbone cannot be exported",
-        )
+    limits = (("outputs", found.difference, TOLERANCE), ("places' scores", found.places, PLACES_TOLERANCE))
+    for what, difference, most in limits:
+        if not int8 and not difference <= most:
+            raise InputError(
+                out,
+                f"was not written: its {what} differ from the model's by {difference:.2g}, more than {most}; "
+                "the backbone cannot be exported",
+            )

@@ -90,7 +90,7 @@ class SharedTable:
 
     def __init__(self, uri: str, name: str) -> None:
         self.uri, self.name = uri, name
-        self.folder = None if "://" in uri else Path(uri)
+        self.folder = None if "://" in uri else Path(uri).absolute()
         if self.folder is not None:
             for setting, value in _READING.items():
                 os.environ.setdefault(setting, value)
@@ -106,7 +106,7 @@ class SharedTable:
         """Open the database with empty caches. Reads and writes that have begun go on with the old ones."""
         import lancedb
 
-        address = self.uri if self.folder is None else str(self.folder.absolute())
+        address = self.uri if self.folder is None else str(self.folder)
         with self._lock:
             self._database = lancedb.connect(address, session=lancedb.Session(*_CACHES))
             self._probe: Any = None
