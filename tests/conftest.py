@@ -201,3 +201,20 @@ def shared() -> Path:
     if not folder or not Path(folder).is_dir():
         pytest.skip("KRONREID_SHARED does not name the folder with the real data sets")
     return Path(folder)
+
+
+@pytest.fixture
+def coarse_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few dots per inch, and SVG files with nothing in them: these take most of a figure's time."""
+    from kronreid.explain import style
+
+    save = style._save
+
+    def save_coarse(figure: Any, target: Any, *more: Any, **options: Any) -> None:
+        if options["format"] == "svg" and isinstance(target, Path):
+            target.write_text("<svg/>")
+        else:
+            save(figure, target, *more, **options)
+
+    monkeypatch.setattr(style, "DPI", 60)
+    monkeypatch.setattr(style, "_save", save_coarse)

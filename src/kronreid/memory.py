@@ -25,7 +25,7 @@ def keep_memory() -> None:
 def give_back_memory() -> None:
     """Tell glibc to give freed memory back to the system, which it does not always do by itself.
 
-    Worth it once, after something large has been read in pieces. With another C library nothing happens.
+    Call it once after something large has been read in pieces. With another C library nothing happens.
     """
     if platform.libc_ver()[0] == "glibc":
         ctypes.CDLL(None).malloc_trim(0)

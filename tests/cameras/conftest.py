@@ -57,6 +57,7 @@ class Street:
     camera: str = "street"
     live: bool = False
     dropped: int = 0
+    reconnected: int = 0
     damaged: int = 0
     times: Callable[[float], float] = field(default=lambda seconds: START + seconds)
 

@@ -119,7 +119,7 @@ class Live:
     """A live source with one frame."""
 
     name, camera, live, length = "rtsp://anna@cam1/live", "cam1", True, None
-    dropped, damaged = 3, 1
+    dropped, damaged, reconnected = 3, 1, 0
 
     def __init__(self, time: float) -> None:
         self.time = time

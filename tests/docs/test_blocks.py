@@ -32,7 +32,7 @@ RUN = [
 FOREIGN = {"trackers.md": ("cv2", "supervision", "trackers")}
 
 
-@pytest.mark.usefixtures("own_entries", "hub", "other_trackers")
+@pytest.mark.usefixtures("own_entries", "hub", "other_trackers", "coarse_figures")
 @pytest.mark.parametrize("document", RUN, ids=lambda path: path.name)
 def test_blocks_run_as_they_are_written(
     document: Path, examples: Examples, tmp_path: Path, milvus_lite: str

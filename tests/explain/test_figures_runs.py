@@ -2,11 +2,9 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from matplotlib.figure import Figure
 from PIL import Image
 
 from kronreid.data.files import find_pictures
@@ -19,6 +17,8 @@ from kronreid.explain.figures_runs import draw_figures, pairs_of
 from kronreid.explain.figures_temperatures import temperature
 from kronreid.models.loading import load
 from kronreid.models.storage import build, save
+
+pytestmark = pytest.mark.usefixtures("coarse_figures")
 
 SIZE = InputOptions(height=64, width=32)
 BACKBONE = {"name": "test_resnet", "weights": "none"}
@@ -50,21 +50,6 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.fixture(scope="module")
 def pictures(pedestrians: Path) -> list[Path]:
     return find_pictures(pedestrians / "bounding_box_train")[:2]
-
-
-@pytest.fixture(autouse=True)
-def coarse(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Few dots per inch, and SVG files with nothing in them: these take most of a figure's time."""
-    save = style._save
-
-    def save_png(figure: Figure, target: Path, *more: str, **options: Any) -> None:
-        if options["format"] == "svg":
-            target.write_text("<svg/>")
-        else:
-            save(figure, target, *more, **options)
-
-    monkeypatch.setattr(style, "DPI", 60)
-    monkeypatch.setattr(style, "_save", save_png)
 
 
 def names(folder: Path) -> set[str]:

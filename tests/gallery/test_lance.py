@@ -385,7 +385,7 @@ except InputError as error:
 
 
 def alone(script: str, folder: Path) -> list[Any]:
-    """What a process says that works in a folder."""
+    """What a process sends that runs a script in a folder."""
     heard, say = PROCESSES.Pipe(duplex=False)
     process = PROCESSES.Process(target=exec, args=(ALONE + script, {"folder": folder, "say": say.send}))
     process.start()

@@ -33,6 +33,7 @@ class Source(Protocol):
         length: Number of frames; None if it is unknown.
         dropped: Frames that were dropped so far.
         damaged: Frames that could not be decoded and were skipped so far.
+        reconnected: How often the connection of a live source was lost and came back so far.
     """
 
     name: str
@@ -41,6 +42,9 @@ class Source(Protocol):
     length: int | None
     dropped: int
     damaged: int
+
+    @property
+    def reconnected(self) -> int: ...
 
     def frames(self, start: float | None = None) -> Iterator[Frame]:
         """The frames in order, with times that never decrease.

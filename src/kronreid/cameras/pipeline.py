@@ -27,7 +27,6 @@ from kronreid.cameras.feeds import Chunk, Feed
 from kronreid.cameras.frames import Source
 from kronreid.cameras.identity import recording_name
 from kronreid.cameras.looks import Look
-from kronreid.cameras.sources import LiveSource
 from kronreid.cameras.status import Status
 from kronreid.cameras.tracking import Strand, Tracker
 from kronreid.cameras.tracklets import Progress, Recording
@@ -326,7 +325,7 @@ class Lane:
             frames=feed.frames,
             dropped=self.source.dropped,
             damaged=self.source.damaged,
-            reconnected=max(self.source.connections - 1, 0) if isinstance(self.source, LiveSource) else 0,
+            reconnected=self.source.reconnected,
             tracklets=self._recording.stored,
             short=self._recording.short,
             seconds={"decoding": feed.decoding, "detection": feed.detecting, **self.seconds},

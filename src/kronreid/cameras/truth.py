@@ -33,7 +33,7 @@ class StreetSource:
         number: The camera, from 1.
     """
 
-    live, dropped, damaged = False, 0, 0
+    live, dropped, damaged, reconnected = False, 0, 0, 0
 
     def __init__(self, street: Street, number: int) -> None:
         self._street, self._number, self._closed = street, number, False
@@ -62,7 +62,7 @@ class Known:
         truth: The boxes by frame, from 0: (N, 4) left, top, width and height.
     """
 
-    live, dropped, damaged = False, 0, 0
+    live, dropped, damaged, reconnected = False, 0, 0, 0
 
     def __init__(self, source: Source, truth: Mapping[int, np.ndarray]) -> None:
         self._source, self._truth, self._now = source, truth, 0

@@ -71,7 +71,8 @@ def run(options: argparse.Namespace) -> None:
     report = export(model, options.out, options.format, pictures, progress=True)
     for file in report.files:
         say(f"{file}  {file.stat().st_size / 1e6:.1f} MB")
+    of_places = f", of scores by places {report.places:.1g}" if report.places else ""
     say(
-        f"compared with the model on {report.pictures} pictures: largest difference {report.difference:.1g}, "
-        f"mean cosine {report.cosine:.4f}, {report.agreement:.1%} of all ranks agree"
+        f"compared with the model on {report.pictures} pictures: largest difference {report.difference:.1g}"
+        f"{of_places}, mean cosine {report.cosine:.4f}, {report.agreement:.1%} of all ranks agree"
     )

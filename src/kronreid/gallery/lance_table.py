@@ -37,8 +37,8 @@ JUST_WRITTEN = 10.0
 #: The table is cleaned when what is left of old versions takes this share of its own size, and this much;
 #: after many additions, when it takes a smaller share.
 WASTE, SETTLED_WASTE, LEAST_WASTE = 1.0, 0.25, 64 * 10**6
-#: Measuring the files takes the longer, the more there are. With so many times as many files, it is done each
-#: so many times that the table is looked after.
+#: Measuring the files takes time for each of them. So after it has measured N times this many files, a process
+#: looks after the table N times without measuring.
 FILES_A_TIDY = 1_000
 #: Many small fragments slow every search and write; more are merged.
 MOST_FRAGMENTS = 32
@@ -249,7 +249,7 @@ class SharedTable:
         start = _mergeable(list(sizes.values()))
         if start < len(numbers):
             rewrite(table, numbers[start], numbers[-1])
-        self._sizes = {number: sizes[number] for number in numbers[:start]}
+        self._sizes = {kept: sizes[kept] for kept in numbers[:start]}
 
     def purge(self) -> None:
         """Remove everything that deleted and changed rows have left in the table's files."""

@@ -60,7 +60,7 @@ class VideoFile:
         self.path, self.name, self.rate = path, str(path), rate
         self._follow = follow
         self.camera = camera or camera_named(path, path.stem)
-        self.dropped = self.damaged = 0
+        self.dropped = self.damaged = self.reconnected = 0
         self._closed = False
         with opened_file(path, follow) as (container, stream):
             seconds = _duration(container, stream)

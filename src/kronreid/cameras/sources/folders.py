@@ -53,7 +53,7 @@ class FrameFolder:
         follow: bool = True,
     ) -> None:
         self.path, self.name, self._follow = path, str(path), follow
-        self.dropped = self.damaged = 0
+        self.dropped = self.damaged = self.reconnected = 0
         self._closed = False
         sequence, folder = _folders(path)
         settings = read_seqinfo(sequence)

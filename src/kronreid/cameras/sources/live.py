@@ -83,6 +83,11 @@ class LiveSource:
             self._first.close()
             self._first = None
 
+    @property
+    def reconnected(self) -> int:
+        """See `Source`."""
+        return max(self.connections - 1, 0)
+
     def frames(self, start: float | None = None) -> Iterator[Frame]:
         """See `Source.frames`."""
         if self._thread is None:
