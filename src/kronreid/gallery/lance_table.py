@@ -37,8 +37,8 @@ JUST_WRITTEN = 10.0
 #: The table is cleaned when what is left of old versions takes this share of its own size, and this much;
 #: after many additions, when it takes a smaller share.
 WASTE, SETTLED_WASTE, LEAST_WASTE = 1.0, 0.25, 64 * 10**6
-#: Measuring the files takes time for each of them. So after it has measured N times this many files, a process
-#: looks after the table N times without measuring.
+#: Measuring the files takes time for each of them. So after it has measured N times this many files, a
+#: process looks after the table N times without measuring.
 FILES_A_TIDY = 1_000
 #: Many small fragments slow every search and write; more are merged.
 MOST_FRAGMENTS = 32
