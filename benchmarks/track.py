@@ -35,6 +35,7 @@ from kronreid.data.generated.streets import START, Recording, Street, make
 from kronreid.gallery import Gallery
 from kronreid.gallery.people import group, people_of
 from kronreid.gallery.tracklets import Tracklet, Tracklets
+from kronreid.memory import return_memory
 from kronreid.models.inference import Embedder
 from kronreid.models.loading import load
 
@@ -170,6 +171,7 @@ class Metered(StreetSource):
 
 def an_hour(embedder: Embedder, options: argparse.Namespace) -> dict[str, float]:
     """The memory over an hour of one camera, which is drawn while it is followed."""
+    return_memory()  # as `kronreid track` does
     source = Metered(Street(1, options.people, HOUR, options.seeds[0], options.world), 1)
     with tempfile.TemporaryDirectory() as folder, Gallery(Path(folder) / "people", embedder) as gallery:
         followed = follow(
@@ -179,6 +181,7 @@ def an_hour(embedder: Embedder, options: argparse.Namespace) -> dict[str, float]
     settled = source.resident[int(SETTLED * len(source.resident)) :]
     return {
         "rss_start_mb": settled[0],
+        "rss_half_mb": settled[len(settled) // 2],
         "rss_end_mb": settled[-1],
         "rss_most_mb": max(settled),
         "frames": followed.sources[0].frames,

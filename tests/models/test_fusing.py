@@ -207,5 +207,5 @@ def test_passes_are_small_on_a_cpu(folder: Path, paths: list[Path]) -> None:
     assert tool.per_pass == 1
     tool.height, tool.width = 64, 32
     assert tool.per_pass == 144
-    sizes = [len(batch) for batch in tool._batches(paths, 3, progress=False)]
-    assert sizes == [3] * (len(paths) // 3) + [len(paths) % 3] * (len(paths) % 3 > 0)
+    sizes = [(len(batch), number) for batch, number in tool._batches(paths, 3, progress=False)]
+    assert sizes == [(3, 3), (3, 3), (1, 1)]

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor, nn
 
@@ -17,7 +19,7 @@ from kronreid.models.backbone import BackboneOptions
 from kronreid.models.baselines import Pooled
 from kronreid.models.half_precision import for_autocast
 from kronreid.models.horeid import HOReID
-from kronreid.models.inference import Embedder, EncodedMaps, Matcher
+from kronreid.models.inference import Embedder, EncodedMaps, Matcher, whole_batch
 from kronreid.models.kpm import KPM
 from kronreid.models.loading import wrap
 from kronreid.models.pairs import Turned
@@ -348,3 +350,23 @@ def test_a_batch_holds_a_picture_at_least(embedder: Embedder, matcher: Matcher, 
     for call in (embedder.embed, matcher.embed, matcher.encode):
         with pytest.raises(InputError, match="batch_size: 0"):
             call(paths, batch_size=0)
+
+
+@given(st.integers(1, 500))
+def test_whole_batches_have_few_sizes(number: int) -> None:
+    size = whole_batch(number)
+    assert number <= size <= number + 3
+    assert size in (1, 2) or size % 4 == 0
+
+
+def test_a_pass_is_filled_up_to_one_of_a_few_sizes(
+    embedder: Embedder, matcher: Matcher, paths: list[Path]
+) -> None:
+    pictures = paths[:5]
+    for tool in (embedder, matcher):
+        assert [len(batch) for batch, _ in tool._batches(pictures, 64, progress=False)] == [8]
+        np.testing.assert_allclose(tool.embed(pictures), tool.embed(pictures, 1), atol=ROUNDING)
+    (embedding,) = embedder.embeddings(pictures)
+    parts = [*embedding.branches.values(), *embedding.parts, *embedding.maps.values(), embedding.descriptor]
+    assert {len(part) for part in parts} == {5}
+    assert len(matcher.encode(pictures)) == 5

@@ -91,7 +91,9 @@ def run(options: argparse.Namespace) -> None:
     from kronreid.data.values import pairs
     from kronreid.gallery import Gallery
     from kronreid.gallery.crops import crops_folder
+    from kronreid.memory import return_memory
 
+    return_memory()
     _check(options)
     crops = options.crops or crops_folder(options.gallery)
     if crops is None:

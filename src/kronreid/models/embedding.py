@@ -22,3 +22,12 @@ class Embedding:
     branches: dict[str, Tensor]
     parts: list[Tensor] = field(default_factory=list)
     maps: dict[str, Tensor] = field(default_factory=dict)
+
+    def first(self, number: int) -> "Embedding":
+        """That of the first pictures."""
+
+        def cut(values: dict[str, Tensor]) -> dict[str, Tensor]:
+            return {name: value[:number] for name, value in values.items()}
+
+        parts = [part[:number] for part in self.parts]
+        return Embedding(self.descriptor[:number], cut(self.branches), parts, cut(self.maps))

@@ -2,8 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -15,6 +14,7 @@ from PIL import Image
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from kronreid.data.ahead import read_ahead
 from kronreid.data.images import ImageLike, as_list, open_rgb
 from kronreid.data.transforms import InputOptions, normalise, resize, to_tensor
 from kronreid.errors import InputError
@@ -83,6 +83,11 @@ class Explanation:
             for scale in self.scales
         ]
         return {"probability": self.probability, "scales": scales}
+
+
+def whole_batch(number: int) -> int:
+    """The least of 1, 2, 4, 8, 12, 16, … that is not below a number of pictures."""
+    return number if number <= 2 else -(-number // 4) * 4
 
 
 class _Network:
@@ -154,28 +159,29 @@ class _Network:
         stacked = torch.stack([picture.permute(1, 2, 0) for picture in pixels]).permute(0, 3, 1, 2)
         return normalise(stacked.to(self.device), self.input)
 
-    def _batches(self, images: Sequence[ImageLike], batch_size: int, progress: bool) -> Iterator[Tensor]:
-        """Normalised batches on the model's device. The next one is decoded while this one is computed."""
+    def _batches(
+        self, images: Sequence[ImageLike], batch_size: int, progress: bool
+    ) -> Iterator[tuple[Tensor, int]]:
+        """Normalised batches on the model's device, and how many pictures of each are wanted. The next ones
+        are decoded while one is computed.
+
+        On a CPU, the last picture is repeated until a batch has one of a few sizes. oneDNN compiles kernels
+        for each size and keeps them, some 3 MB for a small network, so a process that embeds batches of any
+        size would grow for hours.
+        """
         if batch_size < 1:
             raise InputError("batch_size", f"{batch_size}; give at least 1 picture per pass")
         batch_size = min(batch_size, self.per_pass or batch_size)
-        starts = range(0, len(images), batch_size)
-        with ThreadPoolExecutor(max_workers=2) as pool:
-
-            def submit(start: int) -> list:
-                return [pool.submit(self.pixels, image) for image in images[start : start + batch_size]]
-
-            waiting = [submit(start) for start in starts[:2]]
-            bar = tqdm(
-                total=len(images), unit=" pictures", desc="embedding", disable=None if progress else True
-            )
-            with bar:
-                for number in range(len(starts)):
-                    pixels = [future.result() for future in waiting.pop(0)]
-                    if number + 2 < len(starts):
-                        waiting.append(submit(starts[number + 2]))
-                    yield self.batch(pixels)
-                    bar.update(len(pixels))
+        threads = torch.get_num_threads()
+        beside = 1 if self.device.type == "cpu" else threads
+        bar = tqdm(total=len(images), unit=" pictures", desc="embedding", disable=None if progress else True)
+        with bar, closing(read_ahead(self.pixels, images, batch_size, threads, beside)) as batches:
+            for pixels in batches:
+                number = len(pixels)
+                if self.per_pass:
+                    pixels += pixels[-1:] * (min(whole_batch(number), batch_size) - number)
+                yield self.batch(pixels), number
+                bar.update(number)
 
     @torch.no_grad()
     def embed(
@@ -202,9 +208,9 @@ class _Network:
         images = as_list(images)
         vectors = np.empty((len(images), self.dimension), dtype=np.float32)
         done = 0
-        for batch in self._batches(images, batch_size, progress):
-            vectors[done : done + len(batch)] = self.descriptors(batch).cpu().numpy()
-            done += len(batch)
+        for batch, number in self._batches(images, batch_size, progress):
+            vectors[done : done + number] = self.descriptors(batch)[:number].cpu().numpy()
+            done += number
         return vectors
 
     @torch.no_grad()
@@ -252,9 +258,9 @@ class Embedder(_Network):
         self, images: ImageLike | Sequence[ImageLike], batch_size: int = 64, progress: bool = False
     ) -> Iterator[Embedding]:
         """What the network makes of pictures, batch by batch; descriptors are L2-normalised float32."""
-        for batch in self._batches(as_list(images), batch_size, progress):
+        for batch, number in self._batches(as_list(images), batch_size, progress):
             with self._precision():
-                embedding = self.network()(batch)
+                embedding = self.network()(batch).first(number)
             yield replace(embedding, descriptor=F.normalize(embedding.descriptor.float()))
 
     @torch.no_grad()
@@ -329,7 +335,7 @@ class Embedder(_Network):
         Raises:
             InputError: The picture cannot be read, or the model has no sampler.
         """
-        batch = next(self._batches([image], 1, progress=False))
+        batch, _ = next(self._batches([image], 1, progress=False))
         if not hasattr(self.model, "part_maps"):
             raise InputError("", "this model has no part sampler; use HOReID with parts > 0")
         return self.model.part_maps(batch)[0].float().cpu().numpy()
@@ -378,10 +384,10 @@ class Matcher(_Network):
         if not images:
             raise InputError("images", "there is no picture to encode; give at least one")
         parts = []
-        for batch in self._batches(images, batch_size, progress):
+        for batch, number in self._batches(images, batch_size, progress):
             with self._precision():
                 pictures = self.network().encode(batch)
-            parts.append(self.model.way.prepare(pictures, self.matching))
+            parts.append(self.model.way.prepare(pictures, self.matching)[:number])
         return EncodedMaps.cat(parts)
 
     def vectors(self, model: nn.Module, batch: Tensor) -> Tensor:
@@ -464,7 +470,7 @@ class Matcher(_Network):
             InputError: A picture cannot be read, or the model's output is not finite.
         """
         pictures = [self.as_seen(image) for image in (a, b)]
-        batch = next(self._batches(pictures, 2, progress=False))
+        batch, _ = next(self._batches(pictures, 2, progress=False))
         encoded = self.model.encode(batch)
         first, second = torch.tensor([[0], [1]], device=self.device)
         chance = float(probability(self.calibration, self.model(encoded, first, second)))

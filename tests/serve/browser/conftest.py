@@ -89,12 +89,14 @@ NAMELESS = """() =>
         .map((e) => e.outerHTML.slice(0, 90))"""
 REPORT = """<!doctype html><title>A small report</title>
 <h1>Rank-1 12.3 %</h1><script>document.body.remove()</script>"""
+#: The first of these is used. Without windows it takes less time.
+BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 
 
 @pytest.fixture(scope="package")
 def browser() -> Iterator[Any]:
     """Chromium; its event loop ends with this folder, so that other tests may run their own."""
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    chromium = next(filter(None, map(shutil.which, BROWSERS)), None)
     if chromium is None:
         pytest.skip("there is no Chromium: apt-get install chromium, or make browser as root")
     with playwright.sync_playwright() as tool:
