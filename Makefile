@@ -45,7 +45,7 @@ browser:
 	@command -v chromium-headless-shell >/dev/null \
 	|| { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq \
 		&& apt-get install -y -qq --no-install-recommends chromium-headless-shell fonts-liberation >/dev/null; } \
-	|| command -v chromium || command -v chromium-browser || command -v google-chrome \
+	|| { command -v chromium || command -v chromium-browser || command -v google-chrome; } >/dev/null \
 	|| echo "no Chromium (apt-get install chromium): the page's tests will skip" >&2
 
 # A real Milvus server for the gallery's tests (300 MB), in an environment of its own; they skip without.
