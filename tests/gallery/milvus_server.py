@@ -21,6 +21,14 @@ SETTINGS = {
     "queryCoord.distPullInterval": 100,
     "common.session.ttl": 10,
 }
+#: The ports of the server's own database: all servers have the same otherwise, and only one of them starts.
+ETCD = """name: default
+listen-client-urls: http://127.0.0.1:{clients}
+advertise-client-urls: http://127.0.0.1:{clients}
+listen-peer-urls: http://127.0.0.1:{peers}
+initial-advertise-peer-urls: http://127.0.0.1:{peers}
+initial-cluster: default=http://127.0.0.1:{peers}
+"""
 
 
 class NoServer(Exception):
@@ -49,13 +57,14 @@ class MilvusServer:
     def __init__(self, folder: Path) -> None:
         self.program = executable()
         self.folder = folder
-        self.port, self.health = free_ports(2)
+        self.port, self.health, clients, peers = free_ports(4)
         self.uri = f"http://127.0.0.1:{self.port}"
         self._process: subprocess.Popen | None = None
         unpacked = self.program.parents[1] / "unpacked"  # 200 MB that are the same for every data folder
         unpacked.mkdir(exist_ok=True)
         folder.mkdir(parents=True)
         (folder / "bin").symlink_to(unpacked)
+        (folder / "etcd.yaml").write_text(ETCD.format(clients=clients, peers=peers))
         self.start()
 
     def start(self) -> None:
@@ -75,6 +84,7 @@ class MilvusServer:
             [*command, *ports, *settings],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
+            env=os.environ | {"ETCD_CONFIG_PATH": str(self.folder / "etcd.yaml")},
             start_new_session=True,  # it is two processes, which end together
         )
         try:

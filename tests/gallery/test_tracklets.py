@@ -110,6 +110,19 @@ def test_a_deleted_picture_takes_its_crop_and_its_place_in_the_tracklet(followed
     assert followed.verify().intact
 
 
+def test_a_gallery_with_a_relative_path_stays_where_it_is(followed, tmp_path, monkeypatch):
+    """Also when the process goes elsewhere, and only then opens the table of tracklets."""
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with Gallery("people.gallery", ColourEmbedder()) as gallery:
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        gallery.delete(Selection(where={"track": f"{0:064x}"}))
+        assert stored(gallery) == stored(followed) == {1: ["10.jpg", "11.jpg"]}
+        assert gallery.folder == tmp_path / "people.gallery"
+        assert gallery.info().uri == "people.gallery", "as it was given"
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
 def test_only_a_crop_of_the_tracklet_is_removed(tmp_path):
     jpeg = paint(tmp_path / "a.jpg", 1)
     other = tmp_path / "other.jpg"

@@ -96,7 +96,9 @@ class Gallery:
         sources: Sequence[Path] = (),
     ) -> None:
         self.uri = str(uri)
-        self.place = {"uri": self.uri, "token": token, "collection": collection}
+        # Absolute: what opens it later may do so elsewhere, in another process or after a change of folder.
+        address = self.uri if "://" in self.uri else str(Path(self.uri).absolute())
+        self.place = {"uri": address, "token": token, "collection": collection}
         self.embedder: Embeds | None = None
         self.matcher = matcher
         self.cache = cache
@@ -318,6 +320,11 @@ class Gallery:
     def count(self) -> int:
         """Number of pictures."""
         return self._store.count()
+
+    @property
+    def folder(self) -> Path | None:
+        """Where it keeps what is no table: its own folder, or else its `state` folder, if it has one."""
+        return self.state if "://" in self.uri else Path(self.place["uri"])
 
     def info(self) -> GalleryInfo:
         """What the gallery is, and its size."""

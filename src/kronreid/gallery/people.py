@@ -377,8 +377,8 @@ def leave_out(gallery: "Gallery", tracks: Mapping[str, Any]) -> None:
 
 
 def journal_file(gallery: "Gallery") -> Path | None:
-    """Where a gallery's journal is: in its folder, or else in its `state` folder, if it has one."""
-    folder = Path(gallery.uri) if "://" not in gallery.uri else gallery.state
+    """Where a gallery's journal is, if it has a folder."""
+    folder = gallery.folder
     return None if folder is None else folder / f"{gallery.place['collection']}.groups.jsonl"
 
 

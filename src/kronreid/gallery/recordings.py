@@ -83,7 +83,7 @@ class Recordings:
     """
 
     def __init__(self, gallery: "Gallery") -> None:
-        base = Path(gallery.uri) if "://" not in gallery.uri else gallery.state
+        base = gallery.folder
         self.folder = None if base is None else base / f"{gallery.place['collection']}.recordings"
 
     def write(self, name: str, recording: RecordingState) -> None:
