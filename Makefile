@@ -39,13 +39,14 @@ docs: $(VENV)/installed-docs
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --quiet
 	@echo "open site/index.html"
 
-# The page's tests run in Chromium, best in its form without windows, which needs a quarter of the time; where
-# there is none and it cannot be installed, they skip and say so.
+# The page's tests run in Chromium, best in its form without windows, which takes less time; where there is none
+# and it cannot be installed, they skip and say so.
+DEBIAN = [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq \
+	&& apt-get install -y -qq --no-install-recommends fonts-liberation
 browser:
-	@command -v chromium-headless-shell >/dev/null \
-	|| { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq \
-		&& apt-get install -y -qq --no-install-recommends chromium-headless-shell fonts-liberation >/dev/null; } \
+	@command -v chromium-headless-shell >/dev/null || { $(DEBIAN) chromium-headless-shell >/dev/null 2>&1; } \
 	|| { command -v chromium || command -v chromium-browser || command -v google-chrome; } >/dev/null \
+	|| { $(DEBIAN) chromium >/dev/null; } \
 	|| echo "no Chromium (apt-get install chromium): the page's tests will skip" >&2
 
 # A real Milvus server for the gallery's tests (300 MB), in an environment of its own; they skip without.

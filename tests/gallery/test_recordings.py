@@ -84,12 +84,13 @@ def test_a_link_is_not_followed(gallery, tmp_path):
 
 def test_a_gallery_elsewhere_keeps_them_in_its_state_folder_or_not_at_all(tmp_path):
     class Elsewhere:
-        folder, place = tmp_path / "state", {"collection": "people"}
+        uri, state, place = "http://milvus:19530", tmp_path / "state", {"collection": "people"}
+        folder = Gallery.folder
 
     Recordings(Elsewhere()).write("a", STATE)
     assert Recordings(Elsewhere()).one("a") == STATE
     assert (tmp_path / "state" / "people.recordings" / "a.json").exists()
-    Elsewhere.folder = None
+    Elsewhere.state = None
     Recordings(Elsewhere()).write("a", STATE)
     assert Recordings(Elsewhere()).all() == {}
 
