@@ -85,7 +85,7 @@ def _global_maps(
     if model.normalise_levels:
         levels = [F.normalize(level.float(), dim=1) for level in levels]
     maps = [conv(level) for conv, level in zip(ghp.convs, levels)]
-    sketches = [sketch(level, dim=1).movedim(1, -1) for sketch, level in zip(ghp.sketches, maps)]
+    sketches = [sketch(level.movedim(1, -1)) for sketch, level in zip(ghp.sketches, maps)]
     orders = range(1, len(maps) + 1)
     return maps, [high_order_product(sketches[:order]).movedim(-1, 1) for order in orders]
 

@@ -56,15 +56,12 @@ class CountSketch(nn.Module):
         self.register_buffer("h", torch.randint(dimension, (channels,), generator=generator))
         self.register_buffer("s", torch.randint(2, (channels,), generator=generator).float() * 2 - 1)
 
-    def forward(self, x: Tensor, dim: int = -1) -> Tensor:
-        """Sketch (..., C, ...) along `dim` to (..., D, ...); float32, or float64 for float64 inputs."""
-        if x.shape[dim] != self.channels:
-            raise ValueError(f"count sketch of {self.channels} channels cannot take {x.shape[dim]}")
+    def forward(self, x: Tensor) -> Tensor:
+        """Sketch (..., C) to (..., D); float32, or float64 for float64 inputs."""
+        if x.shape[-1] != self.channels:
+            raise ValueError(f"count sketch of {self.channels} channels cannot take {x.shape[-1]}")
         x = _full_precision(x)
-        shape = list(x.shape)
-        shape[dim] = self.dimension
-        signs = self.s.to(x.dtype).view(-1, *[1] * (x.dim() - 1 - dim % x.dim()))
-        return x.new_zeros(shape).index_add(dim, self.h, x * signs)
+        return x.new_zeros(*x.shape[:-1], self.dimension).index_add(-1, self.h, x * self.s.to(x.dtype))
 
     def extra_repr(self) -> str:
         return f"{self.channels}, {self.dimension}"
@@ -146,18 +143,20 @@ class _Pooling(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         maps, sketches = ctx.saved_tensors, ctx.sketches
         dimension, positions = sketches[0].dimension, maps[0].shape[2]
-        mean = torch.fft.rfft(gradient).div_(positions)[:, None]
-        gradients = [torch.empty_like(x, memory_format=torch.contiguous_format) for x in maps]
+        # The conjugate is taken of the whole product: its transform has the same numbers in reverse order.
+        mean = torch.fft.rfft(gradient).conj_physical().div_(positions)[:, None]
+        reverse = [-sketch.h % dimension for sketch in sketches]
+        gradients = [x.new_empty(len(x), positions, x.shape[1]) for x in maps]
         for part in _chunks(maps[0], dimension):
             spectra = [_spectrum(sketch, x[part]) for sketch, x in zip(sketches, maps)]
             for level, sketch in enumerate(sketches):
-                product = mean[part].expand_as(spectra[level])
+                product = mean[part].expand_as(spectra[level]).clone()
                 for other in spectra[:level] + spectra[level + 1 :]:
-                    product = product * other.conj()
+                    product.mul_(other)
                 rows = torch.fft.irfft(product, n=dimension)
-                in_layout = rows.transpose(1, 2).contiguous().index_select(1, sketch.h)
-                gradients[level][part] = in_layout.mul_(sketch.s.to(in_layout.dtype)[:, None])
-        return None, *gradients
+                own = rows.gather(2, reverse[level].expand(*rows.shape[:2], -1))
+                torch.mul(own, sketch.s.to(own.dtype), out=gradients[level][part])
+        return None, *(rows.transpose(1, 2) for rows in gradients)
 
 
 #: Elements of one level's sketches held at a time. A CPU needs them in its cache, a GPU needs few launches.
@@ -173,7 +172,7 @@ def _chunks(maps: Tensor, dimension: int) -> list[slice]:
 
 def _spectrum(sketch: CountSketch, maps: Tensor) -> Tensor:
     """The half spectra (N, L, F) of the sketches of all positions of maps (N, C, L)."""
-    return torch.fft.rfft(sketch(maps.contiguous(), dim=1).transpose(1, 2).contiguous())
+    return torch.fft.rfft(sketch(maps.transpose(1, 2)))
 
 
 def spectral_matrix(sketch: CountSketch) -> Tensor:
