@@ -75,14 +75,14 @@ def test_without_changes_it_is_a_plain_resize() -> None:
     size=st.tuples(st.integers(1, 90), st.integers(1, 60)),
     low=st.floats(0.05, 1.0),
     aspect=st.floats(0.5, 3.0),
-    chances=st.tuples(st.floats(0, 1), st.floats(0, 1), st.floats(0, 0.5)),
+    chances=st.tuples(st.floats(0, 1), st.floats(0, 1), st.floats(0, 0.5), st.floats(0, 1)),
     seed=st.integers(0, 2**32),
 )
 def test_any_picture_becomes_the_networks_size(
-    size: tuple[int, int], low: float, aspect: float, chances: tuple[float, float, float], seed: int
+    size: tuple[int, int], low: float, aspect: float, chances: tuple[float, ...], seed: int
 ) -> None:
-    flip, erase, shift = chances
-    augment = AugmentOptions((low, 1.0), (aspect, aspect + 1), flip, shift, erase)
+    flip, erase, shift, colour = chances
+    augment = AugmentOptions((low, 1.0), (aspect, aspect + 1), flip, shift, erase, colour)
     transform = TrainTransform(InputOptions(64, 32), augment)
     picture = noise(*size)
     before = picture.clone()
@@ -199,6 +199,29 @@ def test_shift_repeats_the_edges() -> None:
         seen.add(matches[0])
     assert {-3, 0, 3} <= {dy for dy, _ in seen}
     assert {-1, 0, 1} <= {dx for _, dx in seen}
+
+
+def test_colours_change_within_their_bounds() -> None:
+    options = InputOptions(64, 32)
+    transform = TrainTransform(options, AugmentOptions(flip=0, erase=0, colour=0.2))
+    torch.manual_seed(0)
+    # On one grey, contrast and saturation change nothing: what is left is the brightness.
+    grey = torch.full((3, 64, 32), 100, dtype=torch.uint8)
+    values = [transform(grey).unique().tolist() for _ in range(100)]
+    assert all(len(value) == 1 for value in values)
+    assert 79 <= min(values)[0] < 85  # rounded down
+    assert 115 < max(values)[0] <= 120
+    # Two greys come nearer or farther by the contrast, and a red stays redder than green and blue.
+    halves = grey.clone()
+    halves[:, 32:] = 140
+    results = [transform(halves).int() for _ in range(100)]
+    steps = [int(result[0, 40, 0] - result[0, 8, 0]) for result in results]
+    assert 24 <= min(steps) < 32 < 48 < max(steps) <= 59  # 40 times 0.8² to 1.2², rounded
+    red = grey.clone()
+    red[0] = 150
+    colours = [transform(red)[:, 0, 0].int().tolist() for _ in range(100)]
+    assert all(r > g == b for r, g, b in colours)
+    assert len({r - g for r, g, _ in colours}) > 10
 
 
 def test_erased_rectangle() -> None:

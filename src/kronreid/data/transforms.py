@@ -64,6 +64,8 @@ class AugmentOptions:
         flip: Probability of a horizontal flip.
         shift: Largest shift, as a share of height and width. The border is filled with the edge's pixels.
         erase: Probability of random erasing (Zhong et al. 2020) of a rectangle with 2 to 40 % of the area.
+        colour: Largest change of brightness, contrast and saturation, as a share: 0.2 multiplies each by 0.8
+            to 1.2.
 
     Raises:
         InputError: A range has its larger value first.
@@ -74,6 +76,7 @@ class AugmentOptions:
     flip: Share = 0.5
     shift: Share = 0.0
     erase: Share = 0.5
+    colour: Share = 0.0
 
     def __post_init__(self) -> None:
         for name in ("crop_area", "crop_aspect"):
@@ -105,7 +108,7 @@ def normalise(batch: Tensor, options: InputOptions) -> Tensor:
 
 
 class TrainTransform:
-    """Shift, crop, resize, flip and erase one picture at random.
+    """Shift, recolour, crop, resize, flip and erase one picture at random.
 
     HOReID resizes to the network's input size, crops and resizes again. Here the crop is drawn in the same
     coordinates, but taken from the original picture, so that it is resampled only once.
@@ -118,6 +121,8 @@ class TrainTransform:
     def __init__(self, input_options: InputOptions, augment: AugmentOptions) -> None:
         self.input = input_options
         self.augment = augment
+        change = augment.colour
+        self.recolour = v2.ColorJitter(brightness=change, contrast=change, saturation=change)
         grey = [round(255 * value) for value in input_options.mean]
         self.erase = v2.RandomErasing(p=augment.erase, scale=(0.02, 0.4), ratio=(0.3, 3.3), value=grey)
 
@@ -126,6 +131,8 @@ class TrainTransform:
         height, width = image.shape[-2:]
         if self.augment.shift > 0:
             image = self._shift(image)
+        if self.augment.colour > 0:  # before it is resized: most data sets have smaller pictures
+            image = self.recolour(image)
         top, left, h, w = self._crop_box()
         top, left = round(top * height), round(left * width)
         h, w = max(1, min(round(h * height), height - top)), max(1, min(round(w * width), width - left))
