@@ -8,12 +8,13 @@ from typing import Literal, TypeAlias
 import av
 import cv2
 import numpy as np
+from PIL import Image
 
 from kronreid.cameras.detectors import Detections
 from kronreid.cameras.frames import Frame
 from kronreid.cameras.looks import inside
 from kronreid.data.files import writing
-from kronreid.data.images import TILES
+from kronreid.data.images import unrecognisable
 
 Who: TypeAlias = Literal["nobody", "others", "all"]
 
@@ -113,15 +114,14 @@ class Film:
 
 
 def _tile(image: np.ndarray, box: np.ndarray) -> None:
-    """Replace a person by a few tiles of one colour each."""
+    """Replace what is in and around a box by a few tiles of one colour each."""
     margin = _AROUND * box[2:]
     within = inside(np.concatenate([box[:2] - margin, box[2:] + 2 * margin]), image)
     if within is None:
         return
     left, top, width, height = within
     part = image[top : top + height, left : left + width]
-    tiles = cv2.resize(part, TILES, interpolation=cv2.INTER_AREA)
-    part[:] = cv2.resize(tiles, (width, height), interpolation=cv2.INTER_NEAREST)
+    part[:] = unrecognisable(Image.fromarray(part))
 
 
 def _frame(image: np.ndarray, box: np.ndarray, name: str) -> None:
