@@ -143,7 +143,8 @@ class _Pooling(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         maps, sketches = ctx.saved_tensors, ctx.sketches
         dimension, positions = sketches[0].dimension, maps[0].shape[2]
-        # The conjugate is taken of the whole product: its transform has the same numbers in reverse order.
+        # No level is conjugated: conj(R) times the others is the conjugate of the product above, and the
+        # transform of a conjugate has the same numbers in reverse order.
         mean = torch.fft.rfft(gradient).conj_physical().div_(positions)[:, None]
         reverse = [-sketch.h % dimension for sketch in sketches]
         gradients = [x.new_empty(len(x), positions, x.shape[1]) for x in maps]
