@@ -86,6 +86,24 @@ def test_fitting_anew_replaces_what_was_there(run: Path, pedestrians: Path) -> N
     assert contents[0] == contents[2] != contents[1]
 
 
+def test_places_that_do_not_fit_the_model_are_fitted_anew(
+    run: Path, pedestrians: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As the message says that stops every other command."""
+    fit = ["fit-places", str(run), "--data", str(pedestrians), *QUICK]
+    assert main(fit) == 0
+    config = json.loads((run / CONFIG).read_text())
+    config["input"]["mirror"] = True
+    (run / CONFIG).write_text(json.dumps(config))
+    for wrong in ("was fitted on another model", "damaged"):
+        capsys.readouterr()
+        assert main(["evaluate", str(run), "--data", str(pedestrians)]) == 2
+        assert f"{PLACES}: {wrong}" in capsys.readouterr().err
+        assert main(fit) == 0
+        kronreid.load(run)
+        (run / PLACES).write_bytes(b"damaged")
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

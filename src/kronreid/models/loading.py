@@ -80,6 +80,17 @@ def load(
         if folder.exists() or not is_hub_id(str(path)):
             raise InputError(path, "no such model folder, .onnx or .xml file, or hub id (org/name)")
         folder = download(str(path))
+    tool = load_network(folder, device, folded, engine)
+    if isinstance(tool, Embedder) and (places := load_places(folder, tool.fingerprint)):
+        tool.places = places.to(tool.device)
+    tool.calibration = load_calibration(folder, tool.fingerprint, places_fingerprint(folder))
+    return tool
+
+
+def load_network(
+    folder: Path, device: str | None = None, folded: bool = True, engine: Engine = "auto"
+) -> Embedder | Matcher:
+    """Open a model folder without its places and calibration, which may be of another model; see `load`."""
     model, input_options, fingerprint = load_folder(folder)
     if folded:
         model = fold(model)
@@ -89,7 +100,4 @@ def load(
         raise InputError(f"device {device}", f"cannot be used ({one_line(error)})") from None
     tool = wrap(model, input_options, fingerprint)
     tool.path, tool.fast = folder.resolve(), folded and engine == "auto"
-    if isinstance(tool, Embedder) and (places := load_places(folder, fingerprint)):
-        tool.places = places.to(tool.device)
-    tool.calibration = load_calibration(folder, fingerprint, places_fingerprint(folder))
     return tool

@@ -31,7 +31,7 @@ from kronreid.memory import keep_memory
 from kronreid.models.card import write_card
 from kronreid.models.folders import OPTIONS, RECORD
 from kronreid.models.inference import Embedder
-from kronreid.models.loading import load
+from kronreid.models.loading import load_network
 from kronreid.models.pairs import PairModel
 from kronreid.models.places import PlaceMatching, save_places
 from kronreid.training.callbacks import CHECKPOINT, RunFolder, mean_of_weights
@@ -216,7 +216,7 @@ def fit_run(run: Path, dataset: ReIDDataset, options: FitOptions) -> PlaceMatchi
         InputError: It is a pair model, there are no training pictures, or see
             `kronreid.training.places.fit_places`.
     """
-    embedder = load(run)
+    embedder = load_network(run)
     if not isinstance(embedder, Embedder):
         raise InputError(
             run, "is a pair model, which matches places already; only embedders are fitted with some"
