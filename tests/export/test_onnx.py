@@ -2,12 +2,15 @@
 
 import json
 import shutil
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import torch
 from onnx import numpy_helper
 
 from kronreid import __version__
@@ -15,9 +18,11 @@ from kronreid.cli import main
 from kronreid.errors import InputError
 from kronreid.export import ExportReport, export, formats
 from kronreid.export.comparing import Comparison, agreement_of
+from kronreid.export.onnx import write_onnx
 from kronreid.gallery import Gallery
 from kronreid.models.inference import Embedder, Matcher
-from kronreid.models.loading import load
+from kronreid.models.loading import load, wrap
+from kronreid.models.places import PlaceMatching, PlacesOptions
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +56,21 @@ def test_vectors_and_fingerprint_are_the_models(
     expected = embedder.embed(paths)
     for batch_size in (1, 3, 64):
         np.testing.assert_allclose(loaded.embed(paths, batch_size=batch_size), expected, atol=1e-5)
+
+
+def test_a_mirrored_embedders_graph_has_both_passes(
+    embedder: Embedder, random_places: Callable[..., PlaceMatching], paths: list[Path], tmp_path: Path
+) -> None:
+    mirrored = wrap(embedder.model, replace(embedder.input, mirror=True), "c0ffee")
+    assert isinstance(mirrored, Embedder)
+    mirrored.places = random_places(PlacesOptions(numbers=8), [(16, 4, 2)])
+    (file,) = write_onnx(mirrored, tmp_path / "mirrored.onnx")
+    expected = mirrored.embed(paths)
+    assert np.abs(expected - embedder.embed(paths)).max() > 0.01
+    for batch_size in (1, 3, 64):
+        np.testing.assert_allclose(load(file).embed(paths, batch_size=batch_size), expected, atol=1e-5)
+    logits = [one.needed_matcher().logits(*[one.describe(paths)] * 2) for one in (load(file), mirrored)]
+    torch.testing.assert_close(*logits, atol=1e-3, rtol=1e-3)
 
 
 def test_anyone_can_run_it(

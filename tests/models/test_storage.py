@@ -94,6 +94,13 @@ def test_fingerprint_is_of_weights_and_config(folder: Path) -> None:
     assert len(fingerprints) == 3
 
 
+def test_a_folder_from_before_mirror_images_opens(folder: Path) -> None:
+    config = json.loads((folder / CONFIG).read_text())
+    assert config["input"].pop("mirror") is False
+    (folder / CONFIG).write_text(json.dumps(config))
+    assert load_folder(folder)[1] == INPUT
+
+
 def test_a_failed_save_leaves_the_old_model(folder: Path) -> None:
     model, options, fingerprint = load_folder(folder)
     with pytest.raises(TypeError):

@@ -107,6 +107,13 @@ def test_parts_make_the_whole(name: str, device: str) -> None:
         }
 
 
+def test_a_mirror_image_costs_as_much_as_the_picture() -> None:
+    model = HOReID(BackboneOptions("mobilenetv2_050", "none"), channels=8, dimension=16, parts=4)
+    once, twice = (summarise(model, InputOptions(64, 32, mirror=mirror)) for mirror in (False, True))
+    assert twice.multiply_adds == 2 * once.multiply_adds
+    assert twice.parameters == once.parameters
+
+
 def test_counting_trains_nothing() -> None:
     model = HOReID(BackboneOptions("mobilenetv2_050", "none"), order=1, channels=8, dimension=16, parts=0)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}

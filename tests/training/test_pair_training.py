@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from kronreid.errors import InputError
 from kronreid.training.config import make_config
 from kronreid.training.modules import PairTraining
 from kronreid.training.train import lightning_module
@@ -51,3 +52,10 @@ def test_the_loss_is_of_pairs_within_the_batch(monkeypatch: pytest.MonkeyPatch, 
     expected = sum(float(F.binary_cross_entropy(one.sigmoid(), same)) for one in found)
     assert losses.keys() == {"verification"}
     assert float(losses["verification"]) == pytest.approx(expected, rel=1e-3)
+
+
+def test_mirror_images_are_for_embedders() -> None:
+    model = {"name": "kpm", "backbone": {"name": "test_resnet", "weights": "none", "last_stride": 2}}
+    config = make_config({"model": model, "input": {"height": 64, "width": 32, "mirror": True}})
+    with pytest.raises(InputError, match=r"input\.mirror: is for embedding models"):
+        lightning_module(config, identities=3)

@@ -51,7 +51,7 @@ def run(options: argparse.Namespace) -> None:
         say(f"{part.name:12} {part.parameters:12,} {part.multiply_adds:15,}  {layers}")
     say(
         f"{'total':12} {summary.parameters:12,} {summary.multiply_adds:15,}  "
-        f"for one {size.height} × {size.width} picture"
+        f"for one {size.height} × {size.width} picture{' and its mirror image' if size.mirror else ''}"
     )
     say(f"{'with count sketches as dense matrices':25} {summary.parameters_with_sketches:,}")
     if places is not None:

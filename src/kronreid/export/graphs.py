@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kronreid.data.transforms import InputOptions
+from kronreid.models.embedding import embedded
 from kronreid.models.pairs import Encoded, PairModel
 from kronreid.models.places import PlaceMatching
 
@@ -40,10 +41,10 @@ class EmbedderGraph(nn.Module):
     def __init__(self, model: nn.Module, options: InputOptions, places: PlaceMatching | None = None) -> None:
         super().__init__()
         self.normalise = _Normalise(options)
-        self.model, self.places = model, places
+        self.model, self.mirror, self.places = model, options.mirror, places
 
     def forward(self, images: Tensor) -> Tensor | tuple[Tensor, ...]:
-        embedding = self.model(self.normalise(images))
+        embedding = embedded(self.model, self.normalise(images), self.mirror)
         vectors = F.normalize(embedding.descriptor)
         return vectors if self.places is None else (vectors, *self.places.project(embedding.maps))
 

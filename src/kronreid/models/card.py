@@ -131,6 +131,7 @@ def _model(known: Known, name: str) -> list[str]:
     )
     config, size = known.config, section(known.config, "input")
     backbone = section(section(config, "arguments"), "backbone")
+    mirror = "; averaged with its mirror image" if size.get("mirror") else ""
     places = (
         f"{known.places.bytes_per_picture:,} bytes a picture, of {', '.join(known.places.options.levels)}"
         if known.places
@@ -145,7 +146,7 @@ def _model(known: Known, name: str) -> list[str]:
                 ("model", f"`{config.get('name')}`"),
                 ("backbone", f"`{backbone.get('name', 'resnet50.tv_in1k')}`"),
                 ("initial weights of the backbone", f"`{backbone.get('weights', 'imagenet')}`"),
-                ("input", f"{size.get('height')} × {size.get('width')} pixels (height × width), RGB"),
+                ("input", f"{size.get('height')} × {size.get('width')} pixels (height × width), RGB{mirror}"),
                 ("places, which re-rank and explain", places),
                 ("fingerprint", f"`{known.fingerprint}`"),
             ],

@@ -19,11 +19,11 @@ from kronreid.data.images import ImageLike, as_list, open_rgb
 from kronreid.data.transforms import InputOptions, normalise, resize, to_tensor
 from kronreid.errors import InputError
 from kronreid.models.calibration import Calibration, probability
-from kronreid.models.embedding import Embedding
+from kronreid.models.embedding import Embedding, embedded
 from kronreid.models.fusing import can_fuse, fuse
 from kronreid.models.half_precision import for_autocast
 from kronreid.models.onnx_probe import probe_pictures
-from kronreid.models.pairs import EncodedMaps, PairModel
+from kronreid.models.pairs import EncodedMaps, PairModel, check_input
 from kronreid.models.place_matcher import PairExplanation, PlaceMatcher
 from kronreid.models.places import Described, PlaceMatching
 from kronreid.models.reid import ReID
@@ -116,7 +116,8 @@ class _Network:
     @property
     def per_pass(self) -> int | None:
         """The most pictures of a pass that is fast; None without a limit."""
-        return max(1, _PIXELS // (self.height * self.width)) if self.device.type == "cpu" else None
+        pixels = self.height * self.width * (2 if self.input.mirror else 1)
+        return max(1, _PIXELS // pixels) if self.device.type == "cpu" else None
 
     def network(self) -> Any:
         """What computes: `model`, its form for bfloat16 (`kronreid.models.half_precision`) if `autocast` is
@@ -251,7 +252,7 @@ class Embedder(_Network):
         self._places, self.calibration = places, None
 
     def vectors(self, model: nn.Module, batch: Tensor) -> Tensor:
-        return F.normalize(model(batch).descriptor.float())
+        return F.normalize(embedded(model, batch, self.input.mirror).descriptor.float())
 
     @torch.no_grad()
     def embeddings(
@@ -260,7 +261,7 @@ class Embedder(_Network):
         """What the network makes of pictures, batch by batch; descriptors are L2-normalised float32."""
         for batch, number in self._batches(as_list(images), batch_size, progress):
             with self._precision():
-                embedding = self.network()(batch).first(number)
+                embedding = embedded(self.network(), batch, self.input.mirror).first(number)
             yield replace(embedding, descriptor=F.normalize(embedding.descriptor.float()))
 
     @torch.no_grad()
@@ -360,6 +361,7 @@ class Matcher(_Network):
     model: PairModel
 
     def __init__(self, model: PairModel, input_options: InputOptions, fingerprint: str = "") -> None:
+        check_input(input_options)
         super().__init__(model, input_options, fingerprint)
         self.matching = torch.float32
 

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from kronreid.data.transforms import InputOptions
 from kronreid.errors import InputError
 from kronreid.models.backbone import Backbone
 from kronreid.ops.blocks import PreparedMaps, check_lists, prepare
@@ -257,6 +258,16 @@ class PairModel(nn.Module):
                     "with one model in one precision",
                 )
         return self.way.score(queries, candidates, lists)
+
+
+def check_input(options: InputOptions) -> None:
+    """Complain about options of the input that pair models do not have.
+
+    Raises:
+        InputError: Pictures are to be averaged with their mirror images.
+    """
+    if options.mirror:
+        raise InputError("input.mirror", "is for embedding models, not for pair models; set it to false")
 
 
 def mean_confidence(logits: list[Tensor]) -> Tensor:

@@ -90,8 +90,9 @@ def load_folder(folder: Path) -> tuple[nn.Module, InputOptions, str]:
     try:
         config = json.loads((folder / CONFIG).read_text())
         name, arguments, size = str(config["name"]), dict(config["arguments"]), dict(config["input"])
-        # No default here: with another mean than in training the model would give other outputs.
-        if missing := {field.name for field in dataclasses.fields(InputOptions)} - size.keys():
+        # No default here: with another mean than in training the model would give other outputs. A folder
+        # without `mirror` is older than that option.
+        if missing := {field.name for field in dataclasses.fields(InputOptions)} - {"mirror"} - size.keys():
             raise KeyError(*sorted(missing))
         # The folder has all weights, so the backbone loads none. Checkpointing is of use in training alone.
         changes = {"weights": "none", "checkpointing": False}

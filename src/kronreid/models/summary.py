@@ -66,11 +66,12 @@ def summarise(model: nn.Module, input_options: InputOptions) -> Summary:
 
     Args:
         model: The model; it is put into eval mode.
-        input_options: The size of its input.
+        input_options: The size of its input, and whether a picture is averaged with its mirror image.
     """
     model = model.eval()
     device = next(model.parameters()).device
-    images = torch.zeros(1, 3, input_options.height, input_options.width, device=device)
+    passed = 2 if input_options.mirror else 1
+    images = torch.zeros(passed, 3, input_options.height, input_options.width, device=device)
     counter = FlopCounterMode(display=False)
     with counter, torch.no_grad():
         _OnePicture(model)(images)

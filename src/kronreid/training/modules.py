@@ -15,7 +15,7 @@ from kronreid.errors import InputError
 from kronreid.losses import LOSSES, Loss, PairLoss, PartLoss, VectorLoss
 from kronreid.losses.verification import in_batch_pairs
 from kronreid.models.backbone import Backbone
-from kronreid.models.pairs import PairModel
+from kronreid.models.pairs import PairModel, check_input
 from kronreid.training.config import Config, OptimiserOptions
 
 
@@ -172,6 +172,7 @@ class PairTraining(ReIDTraining):
 
     def __init__(self, model: nn.Module, config: Config, identities: int) -> None:
         must_have(config, PairLoss)
+        check_input(config.input)
         super().__init__(model, config, identities)
 
     def vectors(self, images: Tensor) -> dict[str, Tensor]:
